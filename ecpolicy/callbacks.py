@@ -1,0 +1,93 @@
+"""Callbacks for ``fit``: callables that get the policy after every generation and may stop training.
+
+A callback is called as ``callback(policy)``; ``policy.history_[-1]`` is the generation just finished. Returning True
+ends the fit.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, TextIO
+
+Callback = Callable[[Any], bool | None]
+
+
+@dataclass
+class Checkpoint:
+    """Save the policy every few generations; the file can be loaded and fitted further with ``warm_start=True``.
+
+    Parameters
+    ----------
+    path : path-like
+        Replaced atomically at every save.
+    every : int
+        Generations between saves.
+    """
+
+    path: str | os.PathLike[str]
+    every: int = 1
+
+    def __call__(self, policy: Any) -> None:
+        """Save where it is due."""
+        if policy.history_[-1]["generation"] % self.every == 0:
+            policy.save(self.path)
+
+
+class Progress:
+    """Print one line per reported generation: returns, the deployed network's score, steps/s and the time left.
+
+    Parameters
+    ----------
+    every : int
+        Generations between lines.
+    stream : text file
+        Standard output by default.
+    """
+
+    def __init__(self, every: int = 1, stream: TextIO | None = None) -> None:
+        self._every = every
+        self._stream = stream
+        self._began = perf_counter()
+        self._first: dict[str, Any] | None = None
+
+    def __call__(self, policy: Any) -> None:
+        """Print the line where it is due."""
+        record = policy.history_[-1]
+        if self._first is None:
+            self._first = policy.history_[-2] if len(policy.history_) > 1 else {"generation": 0, "n_env_steps": 0}
+        if record["generation"] % self._every and record["generation"] != policy.n_generations:
+            return
+        elapsed = perf_counter() - self._began
+        fraction = self._fraction(policy, record)
+        left = f"at most {_duration(elapsed * (1 - fraction) / fraction)} left" if 0 < fraction < 1 else "done"
+        print(
+            f"generation {record['generation']:>4}/{policy.n_generations}"
+            f" | return {record['return_mean']:9.2f} ± {record['return_std']:.2f}, max {record['return_max']:.2f}"
+            f" | deployed {record['deployed_return']:9.2f}, best {record['best_deployed_return']:.2f}"
+            f" | {record['n_env_steps']:>10,} steps, {self._speed(record):>7,.0f}/s | {_duration(elapsed)}, {left}",
+            file=self._stream or sys.stdout,
+            flush=True,
+        )
+
+    def _fraction(self, policy: Any, record: dict[str, Any]) -> float:
+        """Share of this fit that is over, by generations or by steps, whichever ends it first."""
+        assert self._first is not None
+        shares: list[float] = [
+            (record["generation"] - self._first["generation"]) / (policy.n_generations - self._first["generation"])
+        ]
+        if policy.max_env_steps is not None:
+            done = record["n_env_steps"] - self._first["n_env_steps"]
+            shares.append(done / max(policy.max_env_steps - self._first["n_env_steps"], 1))
+        return min(max(shares), 1.0)
+
+    def _speed(self, record: dict[str, Any]) -> float:
+        assert self._first is not None
+        return float(record["n_env_steps"] - self._first["n_env_steps"]) / (perf_counter() - self._began)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"

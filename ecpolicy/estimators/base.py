@@ -1,0 +1,272 @@
+"""What every policy estimator shares: predict in Stable-Baselines3's contract, score, save and load."""
+
+import os
+from typing import Any, NamedTuple, Self
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from ecpolicy import persistence
+from ecpolicy.distributions import Bernoulli, Packed, Probabilities
+from ecpolicy.estimators.environments import resolve
+from ecpolicy.estimators.parameters import check_number, seed_of
+from ecpolicy.estimators.training import deployment_key
+from ecpolicy.kernels import host as kernels
+from ecpolicy.networks import RSNN, RSNNState
+from ecpolicy.normalization import Standardizer
+from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
+from ecpolicy.rollout.parallel import Plan, Runner, deployed_task
+from ecpolicy.spaces import Decode, action_outputs, encode_batch, is_batch, observation_encoder
+
+
+class PolicyState(NamedTuple):
+    """What ``predict`` returns to be given back: one row per environment, never changed in place."""
+
+    network: RSNNState
+    connections: Packed | None  # networks sampled with deterministic=False, one per environment
+
+
+class DeployedPolicy(NamedTuple):
+    """What a fitted policy needs to act, apart from the state of its episodes."""
+
+    network: RSNN
+    distribution: Bernoulli
+    rho: Probabilities
+    standardizer: Standardizer
+    connections: Packed  # of theta* = (rho > 0.5), leading axis of one
+    decode: Decode
+    seed: int
+
+
+class BasePolicy(BaseEstimator):
+    """Base of the estimators. A subclass fits, and keeps ``_deployed`` and the fitted attributes up to date."""
+
+    observation_space_: gym.Space[Any]
+    action_space_: gym.Space[Any]
+    n_jobs: int | None
+    _deployed: DeployedPolicy
+
+    def predict(
+        self,
+        observation: Any,
+        state: PolicyState | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Any, PolicyState]:
+        """Choose the actions for one observation or a batch of them (Stable-Baselines3's ``predict``).
+
+        Parameters
+        ----------
+        observation : observation, or batch of observations
+            As the environment, or a vector environment, returns it.
+        state : PolicyState or None
+            What the last call returned; None starts every episode. It is not changed.
+        episode_start : array of bool, shape (n,), or None
+            Environments in which a new episode begins: their state starts afresh. It is not changed.
+        deterministic : bool
+            True acts with the deployed network (rho > 0.5). False samples a network from rho at each episode start.
+
+        Returns
+        -------
+        (actions, state)
+            An action, or an array of n actions, and the state for the next call.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+        """
+        check_is_fitted(self, "connectivity_")
+        batched = is_batch(self.observation_space_, observation)
+        if batched:
+            raw = encode_batch(self.observation_space_, observation)
+        else:
+            raw = np.array(observation_encoder(self.observation_space_)(observation), dtype=np.float64)[None]
+        n = raw.shape[0]
+        state = self._begin_episodes(n, state, episode_start, deterministic)
+        x = np.empty(raw.shape, dtype=np.float32)
+        rows = np.arange(n)
+        mean, inverse_std, clip = self._deployed.standardizer
+        bad = kernels.observe(raw, rows, mean, inverse_std, clip, x, np.zeros_like(raw), np.zeros_like(raw))
+        if bad >= 0:
+            raise ValueError(f"The observation holds NaN or infinite values: {raw[bad]}.")
+        output = np.empty_like(state.network.readout)
+        sampled = not deterministic and state.connections is not None
+        self._deployed.network.step(
+            state.connections if sampled and state.connections is not None else self._deployed.connections,
+            state.network,
+            x,
+            output,
+            owners=rows if sampled else np.zeros(n, dtype=np.int64),
+            rows=rows,
+        )
+        actions = self._deployed.decode(output)
+        return (actions if batched else actions[0]), state
+
+    def _begin_episodes(
+        self, n: int, state: PolicyState | None, episode_start: NDArray[np.bool_] | None, deterministic: bool
+    ) -> PolicyState:
+        """A copy of the state in which the episodes that begin are fresh."""
+        deployed = self._deployed
+        n_outputs = action_outputs(self.action_space_)
+        if episode_start is None:
+            starts = np.full(n, state is None)
+        else:
+            starts = np.array(episode_start, dtype=bool).reshape(-1)
+            if starts.size != n:
+                raise ValueError(f"episode_start has {starts.size} entries for {n} observations.")
+        if state is None:
+            starts = np.ones(n, dtype=bool)
+            membrane_keys = np.broadcast_to(deployment_key(deployed.seed), (n, 2))
+            network = deployed.network.initial_state(membrane_keys, n_outputs)
+            connections = None
+        else:
+            if state.network.v.shape[0] != n:
+                raise ValueError(
+                    f"The state is of {state.network.v.shape[0]} environments, the observation of {n}. Give back the "
+                    "state that the last call for these environments returned, or None to start their episodes."
+                )
+            network, connections = state.network.copy(), state.connections
+            if starts.any():
+                network.put(starts, deployed.network.initial_state(deployment_key(deployed.seed)[None], n_outputs))
+        if not deterministic:
+            connections = self._sample_networks(connections, starts)
+        return PolicyState(network, connections)
+
+    def _sample_networks(self, connections: Packed | None, starts: NDArray[np.bool_]) -> Packed:
+        """Fresh networks where episodes start; reproducible from the seed, different at every episode."""
+        if connections is None:
+            starts = np.ones_like(starts)
+        elif not starts.any():
+            return connections
+        first = self.__dict__.get("_n_sampled", 0)
+        self.__dict__["_n_sampled"] = first + int(starts.sum())
+        key = fold_in(fold_in(key_from_seed(self._deployed.seed), np.uint32(2**32 - 1)), Stream.CONNECTIONS)
+        numbers = np.arange(first, first + starts.sum())
+        drawn = self._deployed.distribution.sample(self._deployed.rho, fold_in(key, numbers))
+        if connections is None:
+            return drawn
+        kept = {name: words.copy() for name, words in connections.items()}
+        for name, words in drawn.items():
+            kept[name][starts] = words
+        return kept
+
+    def score(self, environments: Any, y: None = None, *, n_episodes: int = 20, seed: int | None = None) -> float:
+        """Mean return of the deployed network.
+
+        Episodes run to the environment's own end. Results do not depend on ``n_jobs``.
+
+        Parameters
+        ----------
+        environments : environment, or list of environments
+            What ``fit`` accepts. On a list, every environment is played and the mean is taken over all.
+        y : None
+            Ignored; scikit-learn's place for labels.
+        n_episodes : int
+            Episodes on each environment.
+        seed : int or None
+            Episode k starts from ``env.reset(seed=seed + k)``. None takes seeds from ``random_state``, apart from
+            those of training.
+
+        Returns
+        -------
+        float
+        """
+        return float(self.episode_returns(environments, n_episodes=n_episodes, seed=seed).mean())
+
+    def episode_returns(
+        self, environments: Any, *, n_episodes: int = 20, seed: int | None = None
+    ) -> NDArray[np.float64]:
+        """Returns of the deployed network, (n_episodes, n_environments); the parameters are those of ``score``."""
+        check_is_fitted(self, "connectivity_")
+        check_number("n_episodes", n_episodes, low=1, integer=True)
+        resolved = resolve(environments)
+        for name in ("observation_space", "action_space"):
+            trained, given = getattr(self, f"{name}_"), getattr(resolved, name)
+            if trained != given:
+                raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
+        n_environments = len(resolved.environments)
+        if seed is None:
+            key = fold_in(fold_in(key_from_seed(self._deployed.seed), np.uint32(2**32 - 1)), Stream.SCORE)
+            keys = fold_in(fold_in(key, np.arange(n_environments))[:, None, :], np.arange(n_episodes))
+            seeds = environment_seed(keys)
+        else:
+            check_number("seed", seed, low=0, high=2**31 - 1 - n_episodes, integer=True)
+            seeds = np.broadcast_to(int(seed) + np.arange(n_episodes), (n_environments, n_episodes))
+        task = deployed_task(
+            self._deployed.rho,
+            seeds,
+            membrane_key=deployment_key(self._deployed.seed),
+            standardizer=self._deployed.standardizer,
+            horizon=np.inf,
+        )
+        with Runner(self._plan(resolved), self.n_jobs) as runner:
+            return runner.run(task).returns
+
+    def _plan(self, resolved: Any) -> Plan:
+        return Plan(
+            resolved.environments,
+            resolved.observation_space,
+            resolved.action_space,
+            self._deployed.network,
+            self._deployed.distribution,
+            os.getpid(),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save everything that acting and further training need; atomic, and free of executable content.
+
+        Parameters
+        ----------
+        path : path-like
+            The file, by convention ending in ``.ecp``; replaced if it exists.
+        """
+        check_is_fitted(self, "connectivity_")
+        document, arrays = self._to_file()
+        persistence.write(path, {"class": type(self).__name__, **document}, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Load a policy saved by ``save``. No code from the file is run.
+
+        Raises
+        ------
+        FileNotFoundError
+        ModelFileError
+            Where the file is damaged, truncated, pickled, foreign, or holds another kind of policy.
+        """
+        document, arrays = persistence.read(path)
+        try:
+            if document.get("class") != cls.__name__:
+                raise persistence.ModelFileError(
+                    f"it holds a {document.get('class')}; load it with that class, not {cls.__name__}."
+                )
+            return cls._from_file(document, arrays)
+        except persistence.ModelFileError as error:
+            raise persistence.ModelFileError(f"{path} is not a usable ecpolicy model file: {error}") from None
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise persistence.ModelFileError(f"{path} is not a usable ecpolicy model file ({reason}).") from None
+
+    def _to_file(self) -> tuple[dict[str, Any], persistence.Arrays]:
+        raise NotImplementedError
+
+    @classmethod
+    def _from_file(cls, document: dict[str, Any], arrays: persistence.Arrays) -> Self:
+        raise NotImplementedError
+
+    def _seed(self) -> int:
+        return seed_of(getattr(self, "random_state", None))
+
+    def __sklearn_tags__(self) -> Tags:
+        """Input is a list of environments, not a table; no labels."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.target_tags.required = False
+        tags.no_validation = True
+        tags.non_deterministic = getattr(self, "random_state", None) is None
+        return tags

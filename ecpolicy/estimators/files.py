@@ -1,0 +1,135 @@
+"""What a policy's file holds, and how a policy is put together from it: every part checked."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from ecpolicy.distributions import Probabilities
+from ecpolicy.estimators.training import Deployed, Training
+from ecpolicy.evolution import State
+from ecpolicy.networks import RSNN
+from ecpolicy.networks.rsnn import Shape
+from ecpolicy.normalization import Moments
+from ecpolicy.optimizers import OptimizerState
+from ecpolicy.persistence import Arrays, ModelFileError, space_from_json, space_to_json, take
+from ecpolicy.spaces import action_outputs, check_spaces, observation_size
+
+LARGE = float(np.finfo(np.float32).max)
+
+
+def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
+    """The JSON document and the arrays of a fitted policy."""
+    training: Training = policy._training
+    search, best = training.search, training.best
+    arrays: Arrays = {}
+    _add_network(arrays, "search", search.rho, search.moments)
+    for moment in ("first", "second"):
+        for name, value in getattr(search.optimizer, moment).items():
+            arrays[f"optimizer/{moment}/{name}"] = value
+    if best is not None:
+        _add_network(arrays, "best", best.rho, best.moments)
+    document = {
+        "parameters": {name: _to_json(name, value) for name, value in policy.get_params(deep=False).items()},
+        "network": asdict(policy._deployed.network),
+        "observation_space": space_to_json(policy.observation_space_),
+        "action_space": space_to_json(policy.action_space_),
+        "seed": policy.seed_,
+        "generation": search.generation,
+        "n_observations": search.moments.n,
+        "updates": search.optimizer.updates,
+        "n_env_steps": training.n_env_steps,
+        "n_evaluation_steps": training.n_evaluation_steps,
+        "solved": training.solved,
+        "stop_reason": getattr(policy, "stop_reason_", None),
+        "best": None
+        if best is None
+        else {"score": best.score, "generation": best.generation, "n_observations": best.moments.n},
+        "history": policy.history_,
+    }
+    return document, arrays
+
+
+def parameters(document: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """The constructor parameters of a document; raises ModelFileError where one is unknown or missing."""
+    given = document["parameters"]
+    if not isinstance(given, dict) or set(given) != set(known):
+        different = sorted(set(given) ^ set(known)) if isinstance(given, dict) else given
+        raise ModelFileError(f"its parameters differ from this release's in {different}.")
+    return given
+
+
+def restore(policy: Any, document: dict[str, Any], arrays: Arrays, network: RSNN) -> None:
+    """Set the fitted attributes that the file holds, apart from those that follow from them."""
+    policy.observation_space_ = space_from_json(document["observation_space"])
+    policy.action_space_ = space_from_json(document["action_space"])
+    check_spaces(policy.observation_space_, policy.action_space_)
+    policy.n_features_in_ = observation_size(policy.observation_space_)
+    shapes = network.shapes(policy.n_features_in_, action_outputs(policy.action_space_))
+    policy.seed_ = _count(document, "seed", 2**64 - 1)
+
+    moments = {}
+    if policy.optimizer == "adam":
+        for moment, low in (("first", -LARGE), ("second", 0.0)):
+            moments[moment] = {
+                name: take(arrays, f"optimizer/{moment}/{name}", "<f4", (shape.pre, shape.post), low, LARGE)
+                for name, shape in shapes.items()
+            }
+    optimizer = OptimizerState(_count(document, "updates"), moments.get("first", {}), moments.get("second", {}))
+    rho, observed = _take_network(arrays, "search", shapes, _count(document, "n_observations"))
+    search = State(_count(document, "generation", 2**32 - 2), rho, optimizer, observed)
+    best = None
+    if document["best"] is not None:
+        rho, observed = _take_network(arrays, "best", shapes, _count(document["best"], "n_observations"))
+        score = document["best"]["score"]
+        if not isinstance(score, Real) or not np.isfinite(float(score)):
+            raise ModelFileError(f"its best score is {score!r}.")
+        best = Deployed(rho, observed, float(score), _count(document["best"], "generation", search.generation))
+    policy._training = Training(
+        search,
+        best,
+        _count(document, "n_env_steps"),
+        _count(document, "n_evaluation_steps"),
+        bool(document["solved"]),
+    )
+    history = document["history"]
+    if not isinstance(history, list) or not all(isinstance(record, dict) for record in history):
+        raise ModelFileError("its history is not a list of records.")
+    policy.history_ = history
+    policy.stop_reason_ = document["stop_reason"]
+
+
+def _add_network(arrays: Arrays, prefix: str, rho: Probabilities, moments: Moments) -> None:
+    for name, p in rho.items():
+        arrays[f"{prefix}/probabilities/{name}"] = p
+    arrays[f"{prefix}/observations/mean"] = moments.mean
+    arrays[f"{prefix}/observations/squares"] = moments.squares
+
+
+def _take_network(arrays: Arrays, prefix: str, shapes: dict[str, Shape], count: int) -> tuple[Probabilities, Moments]:
+    rho = {
+        name: take(arrays, f"{prefix}/probabilities/{name}", "<f4", (shape.pre, shape.post), 0.0, 1.0)
+        for name, shape in shapes.items()
+    }
+    size, large = (shapes["input"].pre // 2,), float(np.finfo(np.float64).max)
+    mean = take(arrays, f"{prefix}/observations/mean", "<f8", size, -large, large)
+    squares = take(arrays, f"{prefix}/observations/squares", "<f8", size, 0.0, large)
+    return rho, Moments(count, mean, squares)
+
+
+def _count(document: dict[str, Any], name: str, high: float = 2**63) -> int:
+    value = document[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= high:
+        raise ModelFileError(f"its {name} is {value!r}.")
+    return value
+
+
+def _to_json(name: str, value: Any) -> Any:
+    """A parameter as JSON has it; a generator given as random_state is not kept, the seed drawn from it is."""
+    if name == "random_state" and not isinstance(value, Integral):
+        return None
+    if isinstance(value, np.generic):
+        return value.item()
+    return value

@@ -1,0 +1,163 @@
+"""What surrounds a generation in ``fit``: the deployed network's score, the best network so far, when to stop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecpolicy.distributions import Bernoulli, Probabilities
+from ecpolicy.evolution import State, generation
+from ecpolicy.fitness_shaping import FitnessShaping
+from ecpolicy.normalization import Moments, Standardizer
+from ecpolicy.optimizers import Optimizer
+from ecpolicy.random import Key, Stream, environment_seed, fold_in, key_from_seed
+from ecpolicy.rollout.outcome import Outcome
+from ecpolicy.rollout.parallel import Runner, deployed_task, population_task
+
+SOLVED_EPISODES = 100  # fresh episodes that confirm a score threshold
+ONE_SIDED_95 = 1.645  # standard errors by which they must clear it
+
+Record = dict[str, Any]
+
+
+class Deployed(NamedTuple):
+    """A network worth deploying: its probabilities and observation moments, and the score that it was kept for."""
+
+    rho: Probabilities
+    moments: Moments
+    score: float
+    generation: int
+
+
+class Training(NamedTuple):
+    """All that continues a fit bit for bit."""
+
+    search: State
+    best: Deployed | None
+    n_env_steps: int = 0  # of the population
+    n_evaluation_steps: int = 0  # of the deployed network
+    solved: bool = False
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The parts of a fit that do not change from one generation to the next."""
+
+    seed: int
+    runner: Runner
+    distribution: Bernoulli
+    optimizer: Optimizer
+    fitness_shaping: FitnessShaping
+    population_size: int
+    n_environments: int
+    episodes_per_member: int
+    horizon: Callable[[int], float]
+    evaluation_horizon: float
+    standardize: Callable[[Moments], Standardizer]
+    score_threshold: float | None
+    eval_episodes: int
+    confirm_episodes: int
+    keep_best: bool
+
+    def start(self, obs_size: int) -> Training:
+        """The state before the first generation."""
+        rho = self.distribution.project(self.distribution.init())
+        return Training(State(0, rho, self.optimizer.init(rho), Moments.empty(obs_size)), best=None)
+
+    def advance(self, training: Training) -> tuple[Training, Record]:
+        """One generation, then the score of the network that it leads to."""
+        began = perf_counter()
+        search, population = generation(
+            training.search,
+            key=key_from_seed(self.seed),
+            population_size=self.population_size,
+            evaluate=lambda rho, moments, keys: self._evaluate(rho, moments, keys, training.n_env_steps),
+            distribution=self.distribution,
+            fitness_shaping=self.fitness_shaping,
+            optimizer=self.optimizer,
+        )
+        trained = training._replace(search=search, n_env_steps=training.n_env_steps + population.n_steps)
+        trained, deployed_return = self._assess(trained)
+        fitness = population.fitness
+        record = {
+            "generation": search.generation,
+            "return_mean": float(fitness.mean()),
+            "return_std": float(fitness.std()),
+            "return_min": float(fitness.min()),
+            "return_max": float(fitness.max()),
+            "episode_length": float(population.lengths.mean()),
+            "deployed_return": deployed_return,
+            "best_deployed_return": trained.best.score if trained.best else deployed_return,
+            "n_env_steps": trained.n_env_steps,
+            "n_evaluation_steps": trained.n_evaluation_steps,
+            "seconds": perf_counter() - began,
+        }
+        return trained, record
+
+    def _evaluate(self, rho: Probabilities, moments: Moments, keys: Key, n_env_steps: int) -> Outcome:
+        """The population's episodes, all fresh."""
+        task = population_task(
+            rho,
+            keys,
+            n_environments=self.n_environments,
+            n_episodes=self.episodes_per_member,
+            standardizer=self.standardize(moments),
+            horizon=self.horizon(n_env_steps),
+        )
+        return self.runner.run(task)
+
+    def _assess(self, trained: Training) -> tuple[Training, float]:
+        """Score the deployed network; keep it if it holds on fresh episodes; see whether the task is solved.
+
+        A few episodes every generation pick candidates. A candidate's own score comes from further episodes, so that
+        the choice does not flatter it. The threshold counts as reached when the mean over at least
+        ``SOLVED_EPISODES`` fresh episodes clears it by 1.645 standard errors.
+        """
+        search, best = trained.search, trained.best
+        steps = 0
+
+        def play(stream: Stream, first: int, count: int) -> NDArray[np.float64]:
+            nonlocal steps
+            outcome = self._play_deployed(search, stream, first, count)
+            steps += outcome.n_steps
+            return outcome.fitness
+
+        screened = float(play(Stream.EVALUATION, 0, self.eval_episodes).mean())
+        bar = self.score_threshold
+        solved = False
+        improves = self.keep_best and (best is None or screened > best.score)
+        reaches = bar is not None and screened >= bar
+        if improves or reaches:
+            returns = play(Stream.CONFIRMATION, 0, self.confirm_episodes)
+            if bar is not None and returns.mean() >= bar:
+                more = max(SOLVED_EPISODES - returns.size, 0)
+                if more:
+                    returns = np.append(returns, play(Stream.CONFIRMATION, returns.size, more))
+                error = returns.std() / np.sqrt(returns.size)
+                solved = bool(returns.mean() - ONE_SIDED_95 * error >= bar)
+            score = float(returns.mean())
+            if self.keep_best and (best is None or score > best.score or solved):
+                best = Deployed(search.rho, search.moments, score, search.generation)
+        trained = trained._replace(best=best, n_evaluation_steps=trained.n_evaluation_steps + steps, solved=solved)
+        return trained, screened
+
+    def _play_deployed(self, search: State, stream: Stream, first: int, count: int) -> Outcome:
+        key = fold_in(fold_in(key_from_seed(self.seed), search.generation), np.uint32(2**32 - 1))
+        numbers = np.arange(first, first + count)
+        keys = fold_in(fold_in(fold_in(key, stream), np.arange(self.n_environments))[:, None, :], numbers)
+        task = deployed_task(
+            search.rho,
+            environment_seed(keys),
+            membrane_key=deployment_key(self.seed),
+            standardizer=self.standardize(search.moments),
+            horizon=self.evaluation_horizon,
+        )
+        return self.runner.run(task)
+
+
+def deployment_key(seed: int) -> Key:
+    """The key of the deployed network's initial membrane potentials: the same in every episode."""
+    return fold_in(fold_in(key_from_seed(seed), np.uint32(2**32 - 1)), Stream.DEPLOYMENT)

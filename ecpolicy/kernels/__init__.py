@@ -1,0 +1,1 @@
+"""The hot loops: a plain NumPy reference and its compiled twin."""

@@ -1,0 +1,100 @@
+"""Plain NumPy twins of the compiled kernels: unpacked, one member at a time, obviously right. The oracle of the tests.
+
+The floating-point operations are those of the kernels, in the same order and precision, so spikes agree bit for bit.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecpolicy.kernels.layout import WORD, Words, pack, words_per_row
+from ecpolicy.random import Key, threefry2x32
+
+
+def sample(key: Key, rho: NDArray[np.float32], planes: int = 24) -> NDArray[np.bool_]:
+    """Connections (rows, lanes) of one member: theta ~ Bernoulli(rho), equation 8, to ``planes`` bits of precision."""
+    rows, lanes = rho.shape
+    words = words_per_row(lanes)
+    counter = np.arange(rows * words, dtype=np.uint32).reshape(rows, words)
+    random = np.zeros((rows, words * WORD), dtype=np.int64)
+    for plane in range(planes):
+        low, high = threefry2x32(key, (counter, np.uint32(plane)))
+        word = low.astype("<u8") | (high.astype("<u8") << np.uint64(32))
+        random = 2 * random + np.unpackbits(word.view(np.uint8), axis=-1, bitorder="little")
+    p = rho.astype(np.float64)
+    threshold = np.rint(np.minimum(p, 1 - p) * 2**planes).astype(np.int64)
+    below: NDArray[np.bool_] = random[:, :lanes] < threshold
+    return below ^ (p > 0.5)
+
+
+def weighted_sum(theta: NDArray[np.bool_], weights: NDArray[np.int32]) -> NDArray[np.int64]:
+    """sum_i weights[i] theta[i] over the leading axis, in integers."""
+    return np.tensordot(weights.astype(np.int64), theta.astype(np.int64), axes=1)
+
+
+class State(NamedTuple):
+    """One network: membrane potentials, synaptic currents, spikes of the last substep and firing rates (neurons,)."""
+
+    v: NDArray[np.float32]
+    i_syn: NDArray[np.float32]
+    spike: NDArray[np.bool_]
+    rate: NDArray[np.float32]
+    readout: NDArray[np.float32]
+
+
+def rsnn_step(
+    k_in: NDArray[np.bool_],
+    k_h: NDArray[np.bool_],
+    k_out: NDArray[np.bool_],
+    state: State,
+    x: NDArray[np.float32],
+    *,
+    n_excitatory: int,
+    substeps: int,
+    constants: NDArray[np.float32],
+    raster: list[NDArray[np.bool_]] | None = None,
+) -> tuple[State, NDArray[np.float32], NDArray[np.float32]]:
+    """One environment step of one network (equations 3 to 7).
+
+    Returns the new state, the output as the kernel forms it (the spike count of each output is filtered) and as the
+    paper writes it (the rate of each neuron is filtered, then projected); filter and projection are linear, so they
+    differ by rounding only. ``raster``, where given, collects the spikes of every substep.
+
+    Parameters
+    ----------
+    k_in : (2 obs_size, neurons); k_h : (neurons, neurons) pre by post; k_out : (neurons, outputs); x : (obs_size,)
+    constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt
+    """
+    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = constants
+    v, i_syn, spike, rate, readout = state
+    flush = np.float32(1e-12)
+    v = np.where(np.abs(v) < flush, np.float32(0), v)
+    i_syn = np.where(np.abs(i_syn) < flush, np.float32(0), i_syn)
+
+    i_in = np.zeros_like(v)
+    for d in range(x.size):
+        i_in = i_in + np.where(k_in[d], x[d], np.float32(0))
+        i_in = i_in + np.where(k_in[x.size + d], -x[d], np.float32(0))
+    i_in = i_in * r_in
+
+    sign = np.where(np.arange(v.size) < n_excitatory, 1, -1)
+    for _ in range(substeps):
+        count = (sign * spike) @ k_h.astype(np.int64)
+        i_syn = decay_syn * i_syn + r_h * count.astype(np.float32)
+        u = i_syn + i_in
+        v = u + decay_m * (v - u)
+        spike = v > 1
+        v = np.where(spike, np.float32(0), v)
+        signed = (sign * spike).astype(np.float32) * per_dt
+        rate = signed + decay_out * (rate - signed)
+        total = ((sign * spike) @ k_out.astype(np.int64)).astype(np.float32) * per_dt
+        readout = total + decay_out * (readout - total)
+        if raster is not None:
+            raster.append(spike)
+    return State(v, i_syn, spike, rate, readout), r_out * readout, r_out * (rate @ k_out.astype(np.float32))
+
+
+def pack_outputs(k_out: NDArray[np.bool_]) -> Words:
+    """Output connections (neurons, outputs) as the kernel stores them: one packed row per output."""
+    return pack(np.ascontiguousarray(k_out.T))

@@ -1,0 +1,171 @@
+"""The recurrent spiking network of the paper: leaky integrate-and-fire neurons, Dale's law, 1-bit connections."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecpolicy.kernels import host
+from ecpolicy.kernels.layout import WORD, Words, words_per_row
+from ecpolicy.random import Key, uniform
+
+
+class Shape(NamedTuple):
+    """A connection matrix (pre, post) and the neuron axis along which its bits are packed."""
+
+    pre: int
+    post: int
+    packed_axis: int
+
+
+class RSNNState(NamedTuple):
+    """State of a batch of networks between environment steps; all arrays are updated in place."""
+
+    v: NDArray[np.float32]  # (episodes, lanes) membrane potential, threshold 1
+    i_syn: NDArray[np.float32]  # (episodes, lanes) synaptic current
+    spikes: Words  # (episodes, words) spikes of the last substep
+    readout: NDArray[np.float32]  # (episodes, outputs) filtered signed spike counts, per ms
+
+    def copy(self) -> "RSNNState":
+        """An independent copy."""
+        return RSNNState(self.v.copy(), self.i_syn.copy(), self.spikes.copy(), self.readout.copy())
+
+    def put(self, rows: NDArray[np.bool_], fresh: "RSNNState") -> None:
+        """Overwrite the chosen episodes with ``fresh`` states, one for all or one each."""
+        self.v[rows], self.i_syn[rows] = fresh.v, fresh.i_syn
+        self.spikes[rows], self.readout[rows] = fresh.spikes, fresh.readout
+
+
+@dataclass(frozen=True)
+class RSNN:
+    """Recurrent spiking neural network with boolean connections (paper, section 3 and appendix A).
+
+    One environment step lasts ``step_ms`` and is integrated in ``round(step_ms / dt)`` Euler substeps. The first
+    ``round(excitatory_ratio * n_neurons)`` neurons are excitatory, the others inhibitory. With the observation ``x``,
+    boolean matrices ``K`` and signed spikes ``s`` (+1 or -1)::
+
+        i_in  = R_in ([x, -x] K_in)                       constant over the substeps
+        i_syn = exp(-dt/tau_syn) i_syn + R_h (s K_h)
+        v     = u + exp(-dt/tau_m) (v - u),               u = i_syn + i_in
+        spike where v > 1, reset to 0
+        r     = s/dt + exp(-dt/tau_out) (r - s/dt)
+        output = R_out (r K_out)
+
+    with ``R_in = gain_in tau_m sqrt(2 / (density obs_size))``, ``R_h = gain_recurrent tau_m/tau_syn sqrt(2 / (density
+    n_neurons))`` and ``R_out = gain_out sqrt(1 / (density n_neurons))``. Filter and readout are linear, so the filter
+    is applied to the outputs' spike counts instead of to every neuron's rate.
+
+    Parameters
+    ----------
+    n_neurons : int
+    excitatory_ratio : float in [0, 1]
+    step_ms, dt, tau_syn, tau_m, tau_out : float
+        Times in milliseconds.
+    gain_in, gain_recurrent, gain_out : float
+        Gains of the three projections (K_in, K_h and K_out in the paper's appendix).
+    density : float in (0, 1]
+        Expected share of present connections, in the gains' normalisation.
+    """
+
+    n_neurons: int = 256
+    excitatory_ratio: float = 0.5
+    step_ms: float = 16.6
+    dt: float = 0.5
+    tau_syn: float = 5.0
+    tau_m: float = 10.0
+    tau_out: float = 10.0
+    gain_in: float = 0.1
+    gain_recurrent: float = 1.0
+    gain_out: float = 5.0
+    density: float = 0.5
+
+    @property
+    def n_excitatory(self) -> int:
+        """Number of excitatory neurons; they come first."""
+        return round(self.excitatory_ratio * self.n_neurons)
+
+    @property
+    def substeps(self) -> int:
+        """Euler steps per environment step: 33 for 16.6 ms and 0.5 ms."""
+        return round(self.step_ms / self.dt)
+
+    def shapes(self, obs_size: int, n_outputs: int) -> dict[str, Shape]:
+        """The connection matrices, presynaptic by postsynaptic, all packed along the neurons."""
+        return {
+            "input": Shape(2 * obs_size, self.n_neurons, packed_axis=1),
+            "recurrent": Shape(self.n_neurons, self.n_neurons, packed_axis=1),
+            "output": Shape(self.n_neurons, n_outputs, packed_axis=0),
+        }
+
+    def constants(self, obs_size: int) -> NDArray[np.float32]:
+        """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt: what the kernels take."""
+        return np.array(
+            [
+                np.exp(-self.dt / self.tau_syn),
+                np.exp(-self.dt / self.tau_m),
+                np.exp(-self.dt / self.tau_out),
+                self.gain_in * self.tau_m * np.sqrt(2 / (self.density * obs_size)),
+                self.gain_recurrent * self.tau_m / self.tau_syn * np.sqrt(2 / (self.density * self.n_neurons)),
+                self.gain_out * np.sqrt(1 / (self.density * self.n_neurons)),
+                1 / self.dt,
+            ],
+            dtype=np.float32,
+        )
+
+    def initial_state(self, keys: Key, n_outputs: int) -> RSNNState:
+        """States at the start of episodes: potentials uniform in [0, 1) from each episode's key (episodes, 2)."""
+        episodes, words = keys.shape[0], words_per_row(self.n_neurons)
+        v = np.zeros((episodes, words * WORD), dtype=np.float32)
+        v[:, : self.n_neurons] = uniform(keys, self.n_neurons)
+        return RSNNState(
+            v,
+            np.zeros_like(v),
+            np.zeros((episodes, words), dtype=np.uint64),
+            np.zeros((episodes, n_outputs), dtype=np.float32),
+        )
+
+    def step(
+        self,
+        connections: Mapping[str, Words],
+        state: RSNNState,
+        x: NDArray[np.float32],
+        output: NDArray[np.float32],
+        *,
+        owners: NDArray[np.int64],
+        rows: NDArray[np.int64],
+    ) -> None:
+        """Advance the episodes ``rows`` by one environment step, in place.
+
+        Parameters
+        ----------
+        connections : packed matrices (networks, rows, words) by name
+        state : updated in place
+        x : ndarray of float32, shape (episodes, obs_size)
+        output : ndarray of float32, shape (episodes, outputs), written
+        owners : ndarray of int64, shape (episodes,)
+            The network that drives each episode.
+        rows : ndarray of int64
+            The episodes to advance; the others are left alone.
+        """
+        host.rsnn_step(state.spikes.shape[1])(
+            connections["input"],
+            connections["recurrent"],
+            connections["output"],
+            owners,
+            rows,
+            *state,
+            x,
+            output,
+            self.n_excitatory,
+            self.substeps,
+            _constants(self, x.shape[1]),
+        )
+
+
+@lru_cache(maxsize=64)
+def _constants(network: RSNN, obs_size: int) -> NDArray[np.float32]:
+    """``network.constants(obs_size)``, kept: every step asks for them."""
+    return network.constants(obs_size)

@@ -1,0 +1,82 @@
+"""Counter-based random numbers: every draw is a pure function of (key, counter).
+
+Threefry-2x32 with 20 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) maps a 64-bit
+key and a 64-bit counter to 64 random bits. Nothing is stored and nothing advances, so a member's connections can be
+rebuilt anywhere, in any order, on any backend, from its key alone.
+
+A key is used either to draw or to derive further keys with :func:`fold_in`; the two never share a counter.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Key = NDArray[np.uint32]  # (..., 2)
+
+ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+PARITY = 0x1BD11BDA
+DERIVE = 0xFFFFFFFF  # second counter word of every key derivation; draws stay below it
+
+
+class Stream(IntEnum):
+    """What a derived key is for: the last step of every key derivation."""
+
+    CONNECTIONS = 0
+    MEMBRANE = 1
+    ENVIRONMENT = 2
+    EVALUATION = 3
+    CONFIRMATION = 4
+    DEPLOYMENT = 5
+    SCORE = 6
+
+
+def threefry2x32(key: Key, counter: tuple[ArrayLike, ArrayLike]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Threefry-2x32-20 of a counter under a key; all operands broadcast.
+
+    Parameters
+    ----------
+    key : ndarray of uint32, shape (..., 2)
+    counter : pair of arrays of uint32
+
+    Returns
+    -------
+    pair of ndarray of uint32
+        64 random bits per element, as two words.
+    """
+    keys = [key[..., 0], key[..., 1]]
+    keys.append(keys[0] ^ keys[1] ^ np.uint32(PARITY))
+    with np.errstate(over="ignore"):  # arithmetic modulo 2**32 is meant
+        x0, x1 = np.broadcast_arrays(
+            np.asarray(counter[0], np.uint32) + keys[0], np.asarray(counter[1], np.uint32) + keys[1]
+        )
+        for block in range(5):
+            for rotation in ROTATIONS[block % 2]:
+                x0 = x0 + x1
+                x1 = (x1 << np.uint32(rotation)) | (x1 >> np.uint32(32 - rotation))
+                x1 = x1 ^ x0
+            x0 = x0 + keys[(block + 1) % 3]
+            x1 = x1 + keys[(block + 2) % 3] + np.uint32(block + 1)
+    return x0, x1
+
+
+def key_from_seed(seed: int) -> Key:
+    """The root key of a non-negative integer seed below 2**64."""
+    return np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint32)
+
+
+def fold_in(key: Key, data: ArrayLike) -> Key:
+    """Derive the key numbered ``data`` (integers below 2**32); broadcasts over keys and data."""
+    return np.stack(threefry2x32(key, (np.asarray(data, np.uint32), np.uint32(DERIVE))), axis=-1)
+
+
+def uniform(key: Key, size: int) -> NDArray[np.float32]:
+    """``size`` floats per key, uniform on the 2**24 multiples of 2**-24 in [0, 1); shape (..., size)."""
+    bits, _ = threefry2x32(key[..., None, :], (np.arange(size, dtype=np.uint32), np.uint32(0)))
+    return (bits >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+
+
+def environment_seed(key: Key) -> NDArray[np.int64]:
+    """One seed in [0, 2**31) per key, for ``env.reset(seed=...)``."""
+    bits, _ = threefry2x32(key, (np.uint32(0), np.uint32(0)))
+    return (bits >> np.uint32(1)).astype(np.int64)

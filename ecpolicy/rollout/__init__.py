@@ -1,0 +1,1 @@
+"""Playing episodes: what turns networks into returns."""

@@ -1,0 +1,116 @@
+"""Lockstep rollouts on Gymnasium environments: one network call for all live episodes, then one step of each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from ecpolicy.kernels import host as kernels
+from ecpolicy.kernels.layout import Words
+from ecpolicy.networks import RSNN
+from ecpolicy.normalization import Moments, Standardizer
+from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome
+from ecpolicy.spaces import Decode, Encode
+
+
+class Batch:
+    """The networks of a batch of episodes, from raw observations to outputs; state lives in arrays over episodes."""
+
+    def __init__(
+        self,
+        network: RSNN,
+        connections: Mapping[str, Words],
+        episodes: Episodes,
+        standardizer: Standardizer,
+        n_outputs: int,
+    ) -> None:
+        n, obs_size = episodes.owners.size, standardizer.mean.size
+        self.raw = np.zeros((n, obs_size))
+        self.output = np.zeros((n, n_outputs), dtype=np.float32)
+        self._network, self._connections, self._episodes = network, connections, episodes
+        self._standardizer = standardizer
+        self._state = network.initial_state(episodes.membrane_keys, n_outputs)
+        self._x = np.zeros((n, obs_size), dtype=np.float32)
+        self._sums, self._squares = np.zeros((n, obs_size)), np.zeros((n, obs_size))
+
+    def step(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Outputs (rows, n_outputs) for the raw observations of these episodes."""
+        mean, inverse_std, clip = self._standardizer
+        bad = kernels.observe(self.raw, rows, mean, inverse_std, clip, self._x, self._sums, self._squares)
+        if bad >= 0:
+            raise EpisodeError(
+                f"An observation is NaN or infinite: {self.raw[bad]}, in the episode started with "
+                f"reset(seed={self._episodes.seeds[bad]}). Mend the environment, or wrap it to replace such values."
+            )
+        self._network.step(
+            self._connections, self._state, self._x, self.output, owners=self._episodes.owners, rows=rows
+        )
+        return self.output[rows]
+
+    def outcome(self, returns: Sequence[float], lengths: Sequence[int]) -> Outcome:
+        """The outcome of the episodes, one column."""
+        total = np.array(returns, dtype=np.float64)
+        for episode in np.flatnonzero(~np.isfinite(total)):
+            raise EpisodeError(
+                f"The return is {total[episode]} in the episode started with "
+                f"reset(seed={self._episodes.seeds[episode]}): a reward was NaN or infinite. Mend the environment."
+            )
+        moments = Moments.from_sums(
+            int(np.sum(lengths)), self._standardizer.mean, self._sums.sum(axis=0), self._squares.sum(axis=0)
+        )
+        return Outcome(total[:, None], np.array(lengths, dtype=np.int64)[:, None], moments)
+
+
+def play(
+    environments: Sequence[gym.Env[Any, Any]], batch: Batch, episodes: Episodes, *, encode: Encode, decode: Decode
+) -> Outcome:
+    """Play episodes on a set of equal environments; each environment takes the next episode when it is done.
+
+    An episode depends on its seed and its network alone, not on the environment that plays it.
+    """
+    n = episodes.owners.size
+    returns, lengths = [0.0] * n, [0] * n
+    raw, horizon = batch.raw, episodes.horizon
+    waiting = iter(range(n))
+    live: list[tuple[int, gym.Env[Any, Any]]] = []
+    episode = 0
+
+    def begin(environment: gym.Env[Any, Any]) -> None:
+        nonlocal episode
+        following = next(waiting, None)
+        if following is not None:
+            episode = following
+            observation, _ = environment.reset(seed=int(episodes.seeds[episode]))
+            raw[episode] = encode(observation)
+            live.append((episode, environment))
+
+    try:
+        for environment in environments:
+            begin(environment)
+        while live:
+            rows = np.array([episode for episode, _ in live])
+            idle: list[gym.Env[Any, Any]] = []
+            while not idle:
+                actions = decode(batch.step(rows))
+                for (episode, environment), action in zip(live, actions, strict=True):
+                    observation, reward, terminated, truncated, _ = environment.step(action)
+                    returns[episode] += float(reward)
+                    lengths[episode] += 1
+                    if terminated or truncated or lengths[episode] >= horizon:
+                        lengths[episode] = -lengths[episode]  # marked as over
+                        idle.append(environment)
+                    else:
+                        raw[episode] = encode(observation)
+            live[:] = [pair for pair in live if lengths[pair[0]] >= 0]
+            for environment in idle:
+                begin(environment)
+    except EpisodeError:
+        raise
+    except Exception as error:
+        raise EpisodeError(
+            f"The environment raised {type(error).__name__}: {error} at step {abs(lengths[episode])} of the episode "
+            f"started with reset(seed={episodes.seeds[episode]})."
+        ) from error
+    return batch.outcome(returns, [abs(length) for length in lengths])
