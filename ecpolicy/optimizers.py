@@ -49,15 +49,15 @@ def adam(learning_rate: float, *, beta1: float = 0.9, beta2: float = 0.999, epsi
 
     def update(gradient: Arrays, state: OptimizerState) -> tuple[Arrays, OptimizerState]:
         updates = state.updates + 1
-        b1, b2, one = np.float32(beta1), np.float32(beta2), np.float32(1)
-        first = {name: b1 * state.first[name] + (one - b1) * g for name, g in gradient.items()}
-        second = {name: b2 * state.second[name] + (one - b2) * g * g for name, g in gradient.items()}
+        b1, b2, rest1, rest2 = (np.float32(b) for b in (beta1, beta2, 1 - beta1, 1 - beta2))
+        first = {name: b1 * state.first[name] + rest1 * g for name, g in gradient.items()}
+        second = {name: b2 * state.second[name] + rest2 * g * g for name, g in gradient.items()}
         rate = np.float32(learning_rate / (1 - beta1**updates))
         correction = np.float32(1 / (1 - beta2**updates))
-        step: Arrays = {
-            name: rate * first[name] / (np.sqrt(second[name] * correction, dtype=np.float32) + np.float32(epsilon))
-            for name in gradient
-        }
+        step = {}
+        for name in gradient:
+            deviation: NDArray[np.float32] = np.sqrt(second[name] * correction)
+            step[name] = rate * first[name] / (deviation + np.float32(epsilon))
         return step, OptimizerState(updates, first, second)
 
     return Optimizer(init, update)

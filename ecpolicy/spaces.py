@@ -137,8 +137,8 @@ def _box_decoder(space: spaces.Box) -> Decode:
     low, high = space.low.reshape(-1).astype(np.float64), space.high.reshape(-1).astype(np.float64)
     bounded = np.isfinite(low) & np.isfinite(high)
     raw = np.flatnonzero(~bounded)
-    middle = np.where(bounded, low / 2 + high / 2, 0.0).astype(np.float32)
-    half = np.where(bounded, high / 2 - low / 2, 1.0).astype(np.float32)
+    finite_low, finite_high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
+    middle, half = finite_low / 2 + finite_high / 2, finite_high / 2 - finite_low / 2
     shape, dtype = space.shape, space.dtype
     is_integer = np.issubdtype(dtype, np.integer)
     plain = raw.size == 0 and bool(np.all(middle == 0) and np.all(half == 1))
@@ -146,7 +146,7 @@ def _box_decoder(space: spaces.Box) -> Decode:
     def decode(output: NDArray[np.float32]) -> NDArray[Any]:
         action = np.clip(output, np.float32(-1), np.float32(1))
         if not plain:
-            action = middle + half * action
+            action = middle + half * action.astype(np.float64)
             action[:, raw] = output[:, raw]
             action = np.clip(action, low, high)  # rounding, and sides that are bounded alone
         if is_integer:

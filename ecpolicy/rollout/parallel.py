@@ -160,6 +160,14 @@ def _run_in_worker(token: str, plan: Plan, number: int, task: Task) -> tuple[int
     return number, run_task(plan, task, _kept.environments)
 
 
+def _joblib(n_jobs: int | None) -> Parallel:
+    """joblib's pool, one task at a time to whoever is free; results as they come, where the backend can."""
+    try:
+        return Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+    except ValueError:  # multiprocessing returns lists only: then a lost worker costs what the others did as well
+        return Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="all")
+
+
 class Runner:
     """Plays tasks, here or on joblib workers; a context manager that owns the environments and the workers.
 
@@ -176,9 +184,7 @@ class Runner:
         self._here = Environments(plan.environments)
         self._parallel: Parallel | None = None
         if effective_n_jobs(n_jobs) > 1 and not self._vectorized:
-            self._parallel = Parallel(
-                n_jobs=n_jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all", max_nbytes="64M"
-            )
+            self._parallel = _joblib(n_jobs)
         self._token = uuid.uuid4().hex
 
     def __enter__(self) -> Self:

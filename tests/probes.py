@@ -1,0 +1,103 @@
+"""Environments whose best return is known, and environments that misbehave in one way each."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+
+class Match(gym.Env):
+    """Ten steps; the observation is -1 or 1 at random; reward 1 for the action that names it. Best return 10."""
+
+    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+    length = 10
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        reward = float(action == (self.sign > 0))
+        self.t += 1
+        return self._observe(), reward, self.t >= self.length, False, {}
+
+    def _observe(self):
+        self.sign = 1 if self.np_random.random() < 0.5 else -1
+        return np.array([self.sign], np.float32)
+
+
+class Lengths(Match):
+    """Episodes of a random length up to 20, so that members finish at different times."""
+
+    steps_taken = 0
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed, options=options)
+        self.length = int(self.np_random.integers(1, 20))
+        return observation, info
+
+    def step(self, action):
+        type(self).steps_taken += 1
+        return super().step(action)
+
+
+class Spaces(gym.Env):
+    """Three steps of any observation and action space; checks every action it gets."""
+
+    def __init__(self, observation_space, action_space):
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self.t = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), (action, self.action_space)
+        self.t += 1
+        return self.observation_space.sample(), 1.0, self.t >= 3, False, {}
+
+
+class Broken(Match):
+    """Misbehaves at the fourth step in the way ``how`` says, from the ``after``-th episode of this instance on."""
+
+    def __init__(self, how: str, after: int = 0):
+        self.how, self.after, self.episodes = how, after, 0
+
+    def reset(self, **kwargs: Any):
+        self.episodes += 1
+        return super().reset(**kwargs)
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        if self.t == 4 and self.episodes > self.after:
+            if self.how == "raises":
+                raise ZeroDivisionError("the plant exploded")
+            if self.how == "nan observation":
+                observation = np.array([np.nan], np.float32)
+            if self.how == "nan reward":
+                reward = float("nan")
+            if self.how == "shape":
+                observation = np.zeros((2, 2), np.float32)
+        return observation, reward, terminated, truncated, info
+
+
+class DiesOnce(Match):
+    """Kills its process the first time that it is stepped anywhere: the file at ``path`` remembers."""
+
+    def __init__(self, path: str):
+        self.path = Path(path)
+
+    def step(self, action):
+        if not self.path.exists():
+            self.path.touch()
+            os._exit(1)
+        return super().step(action)

@@ -1,0 +1,412 @@
+"""The estimator as its users meet it: scikit-learn's rules, Stable-Baselines3's predict, files, determinism."""
+
+import hashlib
+import io
+import os
+import signal
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
+from ecpolicy.callbacks import Checkpoint, Progress
+from probes import Broken, Lengths, Match, Spaces
+
+SECONDS = "seconds"
+
+
+def make(small, **changes):
+    return EvolvingConnectivityPolicy(**{**small, **changes})
+
+
+def fingerprint(policy):
+    """A hash of everything learnt, seconds apart."""
+    digest = hashlib.sha256()
+    for name, p in policy.connection_probabilities_.items():
+        digest.update(name.encode() + p.tobytes() + policy.connectivity_[name].tobytes())
+    training = policy._training
+    for moments in (training.search.moments, training.best.moments):
+        digest.update(np.concatenate([moments.mean, moments.squares]).tobytes())
+    for p in training.search.rho.values():
+        digest.update(p.tobytes())
+    records = [{k: v for k, v in record.items() if k != SECONDS} for record in policy.history_]
+    digest.update(repr((records, policy.n_env_steps_, policy.deployed_generation_)).encode())
+    return digest.hexdigest()
+
+
+# Learning
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_fit_reaches_the_known_optimum(small, seed):
+    policy = make(small, n_generations=40, population_size=64, random_state=seed, score_threshold=9.5).fit(Match)
+    assert policy.stop_reason_ == "score_threshold"
+    assert policy.score(Match, n_episodes=50) > 9
+    assert policy.history_[0]["return_mean"] == pytest.approx(5, abs=0.6)
+
+
+def test_fitted_attributes(fitted):
+    assert fitted.observation_space_ == Match.observation_space
+    assert fitted.action_space_ == Match.action_space
+    assert fitted.n_features_in_ == 1
+    shapes = {"input": (2, 32), "recurrent": (32, 32), "output": (32, 2)}
+    for name, shape in shapes.items():
+        p, bits = fitted.connection_probabilities_[name], fitted.connectivity_[name]
+        assert p.shape == bits.shape == shape
+        assert bits.dtype == bool
+        assert p.min() >= np.float32(1e-3)
+        assert p.max() <= np.float32(1 - 1e-3)
+        np.testing.assert_array_equal(bits, p > 0.5)
+    assert fitted.excitatory_.sum() == 16
+    assert fitted.n_generations_ == len(fitted.history_) == 4
+    assert fitted.n_env_steps_ == 4 * 40 * 10 == fitted.history_[-1]["n_env_steps"]
+    assert fitted.stop_reason_ == "n_generations"
+    record = fitted.history_[-1]
+    assert record["return_min"] <= record["return_mean"] <= record["return_max"]
+    assert record["seconds"] > 0
+    assert record["episode_length"] == 10
+
+
+def test_the_deployed_network_is_the_best_confirmed_one(small):
+    policy = make(small, n_generations=8).fit(Match)
+    best = policy._training.best
+    assert policy.deployed_generation_ == best.generation
+    assert policy.history_[-1]["best_deployed_return"] == best.score
+    last = make(small, n_generations=8, keep_best=False).fit(Match)
+    assert last.deployed_generation_ == 8
+    for name, p in last.connection_probabilities_.items():
+        np.testing.assert_array_equal(p, policy._training.search.rho[name])  # the search itself is the same
+
+
+def test_observation_statistics_cover_all_live_steps(fitted):
+    assert fitted._training.search.moments.n == fitted.n_env_steps_
+
+
+def test_sgd_and_unnormalised_observations_learn(small):
+    policy = make(small, optimizer="sgd", learning_rate=10.0, normalize_observations=False, n_generations=30)
+    policy.fit(Match)
+    assert policy.history_[-1]["return_mean"] > policy.history_[0]["return_mean"] + 1
+
+
+# Determinism
+
+
+@pytest.mark.parametrize("n_jobs", [2, 3])
+def test_workers_do_not_change_the_result(small, n_jobs):
+    expected = make(small).fit([Lengths, Match])
+    assert fingerprint(make(small, n_jobs=n_jobs).fit([Lengths, Match])) == fingerprint(expected)
+
+
+def test_seeds_matter(small):
+    assert fingerprint(make(small, random_state=1).fit(Match)) != fingerprint(make(small).fit(Match))
+
+
+@pytest.mark.parametrize("generation", [1, 2, 3])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_stop_save_and_resume_at_any_generation(small, generation, optimizer, tmp_path):
+    small["optimizer"] = optimizer
+    expected = fingerprint(make(small).fit(Lengths))
+    make(small, n_generations=generation).fit(Lengths).save(tmp_path / "part.ecp")
+    resumed = EvolvingConnectivityPolicy.load(tmp_path / "part.ecp")
+    assert resumed.n_generations_ == generation
+    resumed.set_params(n_generations=4, warm_start=True).fit(Lengths)
+    assert fingerprint(resumed) == expected
+
+
+def test_partial_fit_is_a_generation_of_fit(small):
+    policy = make(small)
+    for generation in range(1, 5):
+        assert policy.partial_fit(Lengths) is policy
+        assert policy.n_generations_ == generation
+    assert fingerprint(policy) == fingerprint(make(small).fit(Lengths))
+
+
+def test_without_random_state_fits_differ_but_can_be_resumed(small, tmp_path):
+    small["random_state"] = None
+    one, other = make(small).fit(Match), make(small).fit(Match)
+    assert one.seed_ != other.seed_
+    one.save(tmp_path / "one.ecp")
+    resumed = EvolvingConnectivityPolicy.load(tmp_path / "one.ecp").set_params(n_generations=6, warm_start=True)
+    one.set_params(n_generations=6, warm_start=True)
+    assert fingerprint(resumed.fit(Match)) == fingerprint(one.fit(Match))
+
+
+@pytest.mark.parametrize("state", [np.random.default_rng(3), np.random.RandomState(3)])
+def test_generators_are_accepted_as_random_state(small, state, tmp_path):
+    policy = make(small, random_state=state, n_generations=1).fit(Match)
+    policy.save(tmp_path / "p.ecp")
+    assert EvolvingConnectivityPolicy.load(tmp_path / "p.ecp").seed_ == policy.seed_
+
+
+# Stopping
+
+
+def test_step_budget(small):
+    policy = make(small, n_generations=50, max_env_steps=1000).fit(Match)
+    assert policy.stop_reason_ == "max_env_steps"
+    assert policy.n_env_steps_ == 1200  # generations are whole
+
+
+def test_registered_threshold_is_used_and_can_be_turned_off(small):
+    gym.register("Probe/Match-v0", entry_point=lambda: Match(), max_episode_steps=10, reward_threshold=0.5)
+    try:
+        policy = make(small).fit("Probe/Match-v0")
+        assert policy.stop_reason_ == "score_threshold"
+        assert policy.n_generations_ == 1
+        assert policy.fit(gym.spec("Probe/Match-v0")).n_generations_ == 1
+        off = make(small, score_threshold=None).fit("Probe/Match-v0")
+        assert off.n_generations_ == 4
+    finally:
+        gym.registry.pop("Probe/Match-v0")
+
+
+def test_a_threshold_reached_by_luck_is_not_confirmed(small):
+    """A deployed score near 5 ± 1.6 per episode passes 5 often; over 100 episodes it does not clear it by 1.645 errors."""
+    policy = make(small, n_neurons=1, score_threshold=5.2, eval_episodes=1).fit(Match)
+    assert any(record["deployed_return"] >= 5.2 for record in policy.history_)
+    assert policy.stop_reason_ == "n_generations"
+
+
+def test_warm_start_goes_on_and_cold_start_starts_anew(small):
+    policy = make(small, warm_start=True).fit(Match)
+    assert policy.fit(Match).n_generations_ == 4
+    assert policy.set_params(n_generations=6).fit(Match).n_generations_ == 6
+    assert len(policy.history_) == 6
+    assert policy.set_params(warm_start=False, n_generations=2).fit(Match).n_generations_ == 2
+
+
+def test_horizon_schedule(small):
+    policy = make(small, max_episode_steps=[(0, 4), (200, 7)], n_generations=3).fit(Match)
+    assert [record["episode_length"] for record in policy.history_] == [4, 4, 7]
+    assert policy.history_[0]["n_evaluation_steps"] == 6 * 7  # without a time limit, scores go to the last horizon
+
+
+def test_scores_are_over_full_episodes_where_there_is_a_time_limit(small):
+    gym.register("Probe/Limited-v0", entry_point=lambda: Match(), max_episode_steps=9)
+    try:
+        policy = make(small, max_episode_steps=4, n_generations=1).fit("Probe/Limited-v0")
+    finally:
+        gym.registry.pop("Probe/Limited-v0")
+    assert policy.history_[0]["episode_length"] == 4
+    assert policy.history_[0]["n_evaluation_steps"] == 6 * 9
+
+
+def test_callbacks_see_every_generation_and_may_stop(small, tmp_path):
+    seen = []
+
+    def stop_at_three(policy):
+        seen.append((policy.n_generations_, policy.score(Match, n_episodes=1)))
+        return policy.n_generations_ == 3
+
+    path = tmp_path / "checkpoint.ecp"
+    policy = make(small, n_generations=9).fit(Match, callbacks=[stop_at_three, Checkpoint(path, every=2)])
+    assert [generation for generation, _ in seen] == [1, 2, 3]
+    assert policy.stop_reason_ == "callback"
+    assert EvolvingConnectivityPolicy.load(path).n_generations_ == 2
+
+
+class PressesCtrlC(Match):
+    def step(self, action):
+        if self.t == 5 and type(self).step is not Match.step:
+            os.kill(os.getpid(), signal.SIGINT)
+            type(self).step = Match.step
+        return super().step(action)
+
+
+def test_ctrl_c_ends_fit_after_the_generation_with_a_usable_policy(small):
+    before = signal.getsignal(signal.SIGINT)
+    policy = make(small, n_generations=50)
+    with pytest.warns(UserWarning, match="Interrupted: fit ends after generation 1"):
+        policy.fit(PressesCtrlC)
+    assert policy.stop_reason_ == "interrupted"
+    assert policy.n_generations_ == 1
+    assert signal.getsignal(signal.SIGINT) is before
+    assert fingerprint(policy.set_params(warm_start=True, n_generations=4).fit(Match)) == fingerprint(
+        make(small).fit(Match)
+    )
+
+
+def test_ctrl_c_twice_interrupts_at_once(small):
+    def press_twice(policy):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    policy = make(small, n_generations=50)
+    with pytest.raises(KeyboardInterrupt):
+        policy.fit(Match, callbacks=[press_twice])
+    assert policy.score(Match) >= 0
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_raising_environment_leaves_what_was_learnt(small, n_jobs):
+    policy = make(small, n_generations=2, n_jobs=n_jobs).fit(Match)
+    learnt = fingerprint(policy)
+    with pytest.raises(EpisodeError, match="plant exploded"):
+        policy.set_params(warm_start=True, n_generations=9).fit(lambda: Broken("raises"))
+    assert fingerprint(policy) == learnt
+    assert policy.predict(np.ones(1, np.float32))[0] in (0, 1)
+
+
+def test_an_environment_that_breaks_later_leaves_the_generations_before(small):
+    policy = make(small, n_generations=50)
+    with pytest.raises(EpisodeError, match="plant exploded"):
+        policy.fit(Broken("raises", after=150))
+    assert 1 <= policy.n_generations_ < 4
+    assert policy.score(Match) >= 0
+
+
+# scikit-learn
+
+
+def test_get_set_clone_and_repr(small):
+    policy = make(small, learning_rate=0.3)
+    copy = clone(policy)
+    assert copy is not policy
+    assert copy.get_params() == policy.get_params()
+    assert "learning_rate=0.3" in repr(policy)
+    assert len(EvolvingConnectivityPolicy().get_params()) == 31
+    with pytest.raises(ValueError, match="Invalid parameter 'neurons'"):
+        policy.set_params(neurons=3)
+
+
+def test_clone_of_a_fitted_policy_is_unfitted(fitted):
+    with pytest.raises(NotFittedError):
+        clone(fitted).predict(np.ones(1))
+
+
+def test_grid_search_over_environments(small):
+    search = GridSearchCV(make(small, n_generations=2), {"learning_rate": [1e-6, 0.15]}, cv=3, n_jobs=2)
+    search.fit([Match, Match, Lengths])
+    assert search.cv_results_["split2_test_score"].shape == (2,)
+    assert search.best_estimator_.score([Match]) >= 0
+    assert search.predict(np.ones(1, np.float32))[0] in (0, 1)
+
+
+def test_grid_search_on_a_single_environment(small):
+    search = GridSearchCV(make(small, n_generations=1), {"n_neurons": [8, 16]}, cv=[([0], [0])])
+    assert search.fit([Match]).best_params_["n_neurons"] in (8, 16)
+
+
+def test_cross_validation_trains_and_scores_on_different_environments(small):
+    scores = cross_val_score(make(small, n_generations=1), [Match, Lengths], cv=2)
+    assert scores.shape == (2,)
+
+
+def test_tags(fitted):
+    tags = fitted.__sklearn_tags__()
+    assert not tags.target_tags.required
+    assert not tags.non_deterministic
+    assert EvolvingConnectivityPolicy().__sklearn_tags__().non_deterministic
+
+
+# predict
+
+
+def test_single_and_batched_predictions_agree(fitted):
+    observations = np.array([[-1], [1], [0.3]], np.float32)
+    states, state = [None] * 3, None
+    for _ in range(5):
+        actions, state = fitted.predict(observations, state)
+        assert actions.shape == (3,)
+        for i, observation in enumerate(observations):
+            action, states[i] = fitted.predict(observation, states[i])
+            assert action == actions[i]
+            assert Match.action_space.contains(action)
+            hash(action)
+
+
+def test_episode_start_resets_the_rows_it_names_and_is_not_changed(fitted):
+    observations = np.array([[1], [-1]], np.float32)
+    _, state = fitted.predict(observations)
+    _, state = fitted.predict(observations, state)
+    start = np.array([False, True])
+    kept = state.network.copy()
+    actions, after = fitted.predict(observations, state, episode_start=start)
+    np.testing.assert_array_equal(start, [False, True])
+    for part, before in zip(state.network, kept, strict=True):
+        np.testing.assert_array_equal(part, before)
+    fresh_actions, fresh = fitted.predict(observations)
+    old_actions, old = fitted.predict(observations, state)
+    assert (actions[0], actions[1]) == (old_actions[0], fresh_actions[1])
+    for part, continued, begun in zip(after.network, old.network, fresh.network, strict=True):
+        np.testing.assert_array_equal(part[0], continued[0])
+        np.testing.assert_array_equal(part[1], begun[1])
+    assert not np.array_equal(after.network.v[1], old.network.v[1])
+
+
+def test_stochastic_predictions_sample_a_network_at_each_episode_start(small):
+    def run(policy):
+        _, state = policy.predict(np.ones((3, 1)), deterministic=False)
+        first = state.connections["recurrent"]
+        assert len(np.unique(first.reshape(3, -1), axis=0)) == 3
+        _, state = policy.predict(np.ones((3, 1)), state, np.array([False, False, True]), deterministic=False)
+        second = state.connections["recurrent"]
+        np.testing.assert_array_equal(second[:2], first[:2])
+        assert not np.array_equal(second[2], first[2])
+        _, again = policy.predict(np.ones((3, 1)), deterministic=False)
+        assert not np.array_equal(again.connections["recurrent"][0], first[0])
+        actions, mixed = policy.predict(np.ones((3, 1)), state, deterministic=True)
+        assert mixed.connections is state.connections
+        return np.concatenate([second, again.connections["recurrent"]])
+
+    np.testing.assert_array_equal(*(run(make(small).fit(Match)) for _ in range(2)))
+
+
+def test_dict_observations_and_box_actions(small):
+    space = gym.spaces.Dict({"x": gym.spaces.Box(-1, 1, (2,)), "mode": gym.spaces.Discrete(3)})
+    action_space = gym.spaces.Box(np.float32([-2, 0]), np.float32([2, 1]))
+    policy = make(small, n_generations=1).fit(lambda: Spaces(space, action_space))
+    single = {"x": np.zeros(2, np.float32), "mode": np.int64(1)}
+    action, _ = policy.predict(single)
+    assert action_space.contains(action)
+    batch = {"x": np.zeros((4, 2), np.float32), "mode": np.ones(4, np.int64)}
+    actions, _ = policy.predict(batch)
+    assert actions.shape == (4, 2)
+    np.testing.assert_array_equal(actions[2], action)
+
+
+def test_score_follows_the_seeds_given(fitted):
+    returns = fitted.episode_returns([Match, Lengths], n_episodes=5, seed=40)
+    assert returns.shape == (5, 2)
+    for k in range(5):
+        environment, state, total, over = Match(), None, 0.0, False
+        observation, _ = environment.reset(seed=40 + k)
+        while not over:
+            action, state = fitted.predict(observation, state)
+            observation, reward, over, _, _ = environment.step(action)
+            total += reward
+        assert returns[k, 0] == total
+    assert fitted.score([Match, Lengths], n_episodes=5, seed=40) == returns.mean()
+    assert fitted.score(Match) == fitted.score(Match)
+
+
+# Progress
+
+
+def test_progress_lines(small):
+    stream = io.StringIO()
+    make(small).fit(Match, callbacks=[Progress(2, stream)])
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("generation    2/4 | return ")
+    for part in ("max", "deployed", "best", "steps", "/s", "at most", "left"):
+        assert part in lines[0]
+    assert lines[1].endswith("done")
+
+
+def test_verbose_prints_and_silence_is_the_default(small, capsys):
+    make(small).fit(Match)
+    assert capsys.readouterr().out == ""
+    make(small, verbose=1).fit(Match)
+    assert capsys.readouterr().out.count("generation") == 4
+
+
+def test_fit_raises_no_warning(small):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make(small, n_jobs=2).fit(Match)

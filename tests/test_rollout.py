@@ -1,0 +1,261 @@
+"""Rollouts against a plain loop with the reference network; independence from workers, batches and vectorisation."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from joblib import parallel_config
+
+from ecpolicy.distributions import Bernoulli
+from ecpolicy.kernels import reference
+from ecpolicy.kernels.layout import unpack
+from ecpolicy.networks import RSNN
+from ecpolicy.normalization import Moments, Standardizer
+from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, uniform
+from ecpolicy.rollout.outcome import EpisodeError
+from ecpolicy.rollout.parallel import MEMBERS_PER_TASK, Plan, Runner, deployed_task, population_task
+from ecpolicy.spaces import action_decoder, action_outputs, observation_size
+from probes import Broken, DiesOnce, Lengths, Match, Spaces
+
+NETWORK = RSNN(n_neurons=40)
+KEYS = fold_in(key_from_seed(11), np.arange(37))  # no multiple of the chunk size
+STANDARDIZER = Standardizer(np.array([0.1]), np.array([1.5]), 1.2)
+
+
+def plan_of(*environments, space=Match.observation_space, action=Match.action_space):
+    shapes = NETWORK.shapes(observation_size(space), action_outputs(action))
+    return Plan(environments, space, action, NETWORK, Bernoulli(shapes))
+
+
+def random_rho(plan, seed=0):
+    generator = np.random.default_rng(seed)
+    return {name: generator.random(p.shape).astype(np.float32) for name, p in plan.distribution.init().items()}
+
+
+def task_of(plan, *, keys=KEYS, n_episodes=1, horizon=np.inf):
+    return population_task(
+        random_rho(plan), keys, n_environments=len(plan.environments), n_episodes=n_episodes,
+        standardizer=STANDARDIZER, horizon=horizon,
+    )  # fmt: skip
+
+
+def run(plan, task, n_jobs=1):
+    with Runner(plan, n_jobs) as runner:
+        return runner.run(task)
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.returns, other.returns)
+    np.testing.assert_array_equal(one.lengths, other.lengths)
+    assert one.moments.n == other.moments.n
+    np.testing.assert_array_equal(one.moments.mean, other.moments.mean)
+    np.testing.assert_array_equal(one.moments.squares, other.moments.squares)
+
+
+def play_plainly(environment, theta, membrane_key, seed, decode):
+    """One episode with the reference network; the observations acted upon, and the return."""
+    state = reference.State(
+        uniform(membrane_key, NETWORK.n_neurons), *np.zeros((1, NETWORK.n_neurons), np.float32),
+        np.zeros(NETWORK.n_neurons, bool), np.zeros(NETWORK.n_neurons, np.float32),
+        np.zeros(theta["output"].shape[1], np.float32),
+    )  # fmt: skip
+    observation, _ = environment.reset(seed=int(seed))
+    observations, total, over = [], 0.0, False
+    while not over:
+        observations.append(observation)
+        mean, inverse_std, clip = STANDARDIZER
+        x = np.clip((np.asarray(observation, np.float64) - mean) * inverse_std, -clip, clip).astype(np.float32)
+        state, output, _ = reference.rsnn_step(
+            theta["input"], theta["recurrent"], theta["output"], state, x, n_excitatory=NETWORK.n_excitatory,
+            substeps=NETWORK.substeps, constants=NETWORK.constants(x.size),
+        )  # fmt: skip
+        observation, reward, terminated, truncated, _ = environment.step(decode(output[None])[0])
+        total += reward
+        over = terminated or truncated
+    return np.array(observations), total
+
+
+def test_population_equals_a_plain_loop():
+    plan = plan_of(Lengths)
+    rho, outcome = random_rho(plan), run(plan, task_of(plan))
+    everything = []
+    for member, key in enumerate(KEYS):
+        theta = {}
+        for index, (name, p) in enumerate(rho.items()):
+            drawing = fold_in(fold_in(key, Stream.CONNECTIONS), index)
+            theta[name] = reference.sample(drawing, p) if name != "output" else reference.sample(drawing, p.T).T
+        observations, total = play_plainly(
+            Lengths(), theta, fold_in(fold_in(key, Stream.MEMBRANE), 0),
+            environment_seed(fold_in(fold_in(key, Stream.ENVIRONMENT), 0)), action_decoder(Lengths.action_space),
+        )  # fmt: skip
+        assert outcome.returns[member, 0] == total
+        assert outcome.lengths[member, 0] == len(observations)
+        everything.append(observations)
+    everything = np.concatenate(everything)
+    assert outcome.moments.n == len(everything)
+    np.testing.assert_allclose(outcome.moments.mean, everything.mean(0))
+    np.testing.assert_allclose(outcome.moments.squares, everything.var(0) * len(everything))
+    assert len(set(outcome.returns[:, 0])) > 3
+
+
+def test_deployed_network_is_the_thresholded_one_and_every_environment_counts():
+    plan = plan_of(Lengths, Match)
+    rho = random_rho(plan)
+    seeds = np.array([[5, 6, 7], [8, 9, 10]])
+    membrane = key_from_seed(99)
+    task = deployed_task(rho, seeds, membrane_key=membrane, standardizer=STANDARDIZER, horizon=np.inf)
+    outcome = run(plan, task)
+    theta = {name: p > 0.5 for name, p in rho.items()}
+    for column, environment in enumerate([Lengths(), Match()]):
+        for row in range(3):
+            _, total = play_plainly(
+                environment, theta, membrane, seeds[column, row], action_decoder(Match.action_space)
+            )
+            assert outcome.returns[row, column] == total
+
+
+def test_only_live_members_are_stepped():
+    plan = plan_of(Lengths)
+    Lengths.steps_taken = 0
+    outcome = run(plan, task_of(plan))
+    assert Lengths.steps_taken == outcome.n_steps
+    assert outcome.lengths.min() < outcome.lengths.max()
+
+
+def test_horizon_cuts_episodes():
+    plan = plan_of(Lengths)
+    free, cut = run(plan, task_of(plan)), run(plan, task_of(plan, horizon=7))
+    np.testing.assert_array_equal(cut.lengths, np.minimum(free.lengths, 7))
+
+
+@pytest.mark.parametrize("n_jobs", [2, 3])
+def test_workers_do_not_change_results(n_jobs):
+    plan = plan_of(Lengths, Match)
+    task = task_of(plan, n_episodes=2)
+    assert task.seeds.shape == (37, 2, 2)
+    assert_same(run(plan, task, n_jobs=n_jobs), run(plan, task))
+
+
+@pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
+def test_joblib_backends_do_not_change_results(backend):
+    plan = plan_of(Lengths)
+    expected = run(plan, task_of(plan))
+    with parallel_config(backend=backend):
+        assert_same(run(plan, task_of(plan), n_jobs=2), expected)
+
+
+def test_an_instance_plays_like_a_factory():
+    assert_same(run(plan_of(Lengths()), task_of(plan_of(Lengths))), run(plan_of(Lengths), task_of(plan_of(Lengths))))
+
+
+def test_members_do_not_depend_on_the_population():
+    plan = plan_of(Lengths)
+    whole = run(plan, task_of(plan))
+    few = run(plan, task_of(plan, keys=KEYS[20:25]))
+    np.testing.assert_array_equal(few.returns, whole.returns[20:25])
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 64])
+def test_vector_environment_without_autoreset_equals_single_ones(lanes):
+    plan = plan_of(Lengths)
+    expected = run(plan, task_of(plan))
+    vectorized = SyncVectorEnv([Lengths] * lanes, autoreset_mode=AutoresetMode.DISABLED)
+    outcome = run(plan_of(vectorized), task_of(plan))
+    np.testing.assert_array_equal(outcome.returns, expected.returns)
+    np.testing.assert_array_equal(outcome.lengths, expected.lengths)
+    np.testing.assert_allclose(outcome.moments.mean, expected.moments.mean)
+
+
+class Unseeded(Match):
+    """Episode lengths that do not depend on seeds, so that vector environments of any mode agree with single ones."""
+
+    length = 6
+
+    def _observe(self):
+        self.sign = 1 if self.t % 3 else -1
+        return np.array([self.sign], np.float32)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize("lanes", [1, 4, 64])
+@pytest.mark.parametrize("horizon", [np.inf, 4])
+def test_vector_environment_modes(mode, lanes, horizon):
+    plan = plan_of(Unseeded)
+    task = task_of(plan, horizon=horizon)
+    outcome = run(plan_of(SyncVectorEnv([Unseeded] * lanes, autoreset_mode=mode)), task)
+    expected = run(plan, task)
+    np.testing.assert_array_equal(outcome.returns, expected.returns)
+    np.testing.assert_array_equal(outcome.lengths, expected.lengths)
+
+
+SPACES = [
+    (gym.spaces.Box(-1, 1, (2, 2), np.float32), gym.spaces.Box(0, 5, (2,), np.float32)),
+    (
+        gym.spaces.Dict({"a": gym.spaces.Discrete(3), "b": gym.spaces.Box(-1, 1, (2,))}),
+        gym.spaces.MultiDiscrete([2, 3]),
+    ),
+    (gym.spaces.Tuple([gym.spaces.MultiBinary(2), gym.spaces.Discrete(2)]), gym.spaces.MultiBinary(3)),
+]
+
+
+@pytest.mark.parametrize(("observation", "action"), SPACES)
+@pytest.mark.parametrize("vectorized", [False, True])
+def test_spaces_are_played(observation, action, vectorized):
+    def make():
+        return Spaces(observation, action)
+
+    environment = SyncVectorEnv([make] * 3) if vectorized else make
+    plan = plan_of(environment, space=observation, action=action)
+    size = observation_size(observation)
+    task = population_task(
+        random_rho(plan), KEYS[:5], n_environments=1, n_episodes=1, horizon=np.inf,
+        standardizer=Standardizer.of(Moments.empty(size), enabled=True, clip=10),
+    )  # fmt: skip
+    outcome = run(plan, task)
+    np.testing.assert_array_equal(outcome.returns, np.full((5, 1), 3.0))
+    assert outcome.moments.n == 15
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("raises", "ZeroDivisionError: the plant exploded at step 3 of the episode started with reset"),
+        ("nan observation", "observation is NaN or infinite"),
+        ("nan reward", "a reward was NaN or infinite"),
+        ("shape", "observation of shape \\(2, 2\\)"),
+    ],
+)
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_misbehaving_environments_are_named(how, message, n_jobs):
+    plan = plan_of(lambda: Broken(how))
+    with pytest.raises(EpisodeError, match=message):
+        run(plan, task_of(plan), n_jobs=n_jobs)
+
+
+def test_a_misbehaving_vector_environment_is_named():
+    plan = plan_of(SyncVectorEnv([lambda: Broken("raises")] * 2))
+    with pytest.raises(EpisodeError, match="plant exploded"):
+        run(plan, task_of(plan))
+
+
+def test_lost_workers_do_not_change_results(tmp_path):
+    path = str(tmp_path / "died")
+    plan = plan_of(lambda: DiesOnce(path))
+    task = task_of(plan)
+    outcome = run(plan, task, n_jobs=2)
+    assert (tmp_path / "died").exists()
+    assert_same(outcome, run(plan_of(Match), task))
+
+
+def test_task_size_divides_no_member_twice():
+    assert len(KEYS) % MEMBERS_PER_TASK
+    assert_same(run(plan_of(Match), task_of(plan_of(Match))), run(plan_of(Match), task_of(plan_of(Match))))
+
+
+def test_connections_stay_packed_and_here():
+    plan = plan_of(Match)
+    packed = plan.distribution.sample(random_rho(plan), KEYS)
+    assert {part.dtype for part in packed.values()} == {np.dtype(np.uint64)}
+    assert unpack(packed["recurrent"], 40).shape == (37, 40, 40)
+    outcome = run(plan, task_of(plan))
+    assert sum(part.nbytes for part in (outcome.returns, outcome.lengths, *outcome.moments[1:])) < 700
