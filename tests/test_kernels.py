@@ -127,8 +127,7 @@ def test_silent_network_stays_clear_of_denormals():
     smallest = []
     for _ in range(200):
         network.step(packed, state, np.zeros((1, 3), np.float32), output, owners=zero, rows=zero)
-        for part in (state.v, state.i_syn):
-            smallest.append(np.abs(part[part != 0]).min(initial=1))
+        smallest += [np.abs(part[part != 0]).min(initial=1) for part in (state.v, state.i_syn)]
     assert min(smallest) > np.finfo(np.float32).tiny
     assert np.abs(state.i_syn).max() == 0
 

@@ -161,7 +161,7 @@ def _run_in_worker(token: str, plan: Plan, number: int, task: Task) -> tuple[int
 
 
 def _joblib(n_jobs: int | None) -> Parallel:
-    """joblib's pool, one task at a time to whoever is free; results as they come, where the backend can."""
+    """A joblib pool: one task at a time to whoever is free; results as they come, where the backend can."""
     try:
         return Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
     except ValueError:  # multiprocessing returns lists only: then a lost worker costs what the others did as well

@@ -1,0 +1,62 @@
+"""Train on the tasks of docs/results.md, several seeds each, and print the deployed networks' scores.
+
+Scores are over 100 fresh episodes (Hopper-v5: over 20, and over 100), with seeds that training never saw. ``steps`` are
+those of the population; ``evaluation`` are those of the deployed network during the fit.
+
+    python benchmarks/learning.py [--tasks cartpole hopper ...] [--seeds 0 1 2] [--n-jobs 2] [--histories FOLDER]
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from ecpolicy import EvolvingConnectivityPolicy
+
+TASKS = {
+    "cartpole": ("CartPole-v1", {}),
+    "acrobot": ("Acrobot-v1", {}),
+    "inverted-pendulum": ("InvertedPendulum-v5", {}),
+    "pendulum": ("Pendulum-v1", {}),
+    "hopper": (
+        "Hopper-v5",
+        {"learning_rate": 0.05, "n_generations": 1000, "max_env_steps": 3_000_000, "score_threshold": 950},
+    ),
+}
+UNSEEN = 1_000_000  # first environment seed of the reported episodes
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--n-jobs", type=int, default=1)
+    parser.add_argument("--generations", type=int, help="generations instead of each task's own")
+    parser.add_argument("--histories", type=Path, help="folder for the histories, as JSON")
+    arguments = parser.parse_args()
+    for task in arguments.tasks:
+        environment, parameters = TASKS[task]
+        if arguments.generations:
+            parameters = {**parameters, "n_generations": arguments.generations}
+        for seed in arguments.seeds:
+            began = time.perf_counter()
+            policy = EvolvingConnectivityPolicy(random_state=seed, n_jobs=arguments.n_jobs, **parameters)
+            policy.fit(environment)
+            seconds = time.perf_counter() - began
+            returns = policy.episode_returns(environment, n_episodes=100, seed=UNSEEN)
+            record = policy.history_[-1]
+            print(
+                f"{environment} {parameters} seed {seed}: {returns[:20].mean():.1f} over 20, {returns.mean():.1f} ± "
+                f"{returns.std():.1f} over 100 episodes; {policy.n_generations_} generations, "
+                f"{policy.n_env_steps_:,} steps, {record['n_evaluation_steps']:,} evaluation, {seconds:.1f} s, "
+                f"{policy.stop_reason_}",
+                flush=True,
+            )
+            if arguments.histories:
+                arguments.histories.mkdir(parents=True, exist_ok=True)
+                path = arguments.histories / f"{task}-{seed}.json"
+                path.write_text(json.dumps(policy.history_))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The repository's own promises: lint, types, import order, lazy imports, commands and examples that work."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecpolicy import EvolvingConnectivityPolicy
+
+ROOT = Path(__file__).parent.parent
+OPTIONAL = ["jax", "torch", "stable_baselines3", "brax", "ray", "dask", "matplotlib", "mujoco"]
+
+
+def run(*command, cwd=ROOT):
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["lint-imports"],
+        ["codespell", "ecpolicy", "tests", "docs", "examples", "benchmarks", "README.md", "CHANGELOG.md"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_checks(command):
+    run(str(Path(sys.executable).parent / command[0]), *command[1:])
+
+
+def test_import_is_lazy():
+    code = f"import sys, ecpolicy; print([name for name in {OPTIONAL} if name in sys.modules])"
+    assert run(sys.executable, "-c", code).strip() == "[]"
+
+
+def test_a_fit_needs_no_optional_package(tmp_path):
+    """Training, saving, loading and predicting with every optional package missing."""
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({OPTIONAL[:-1]}))
+from ecpolicy import EvolvingConnectivityPolicy
+policy = EvolvingConnectivityPolicy(n_neurons=16, population_size=8, n_generations=1, random_state=0, n_jobs=2)
+policy.fit("CartPole-v1").save("p.ecp")
+print(EvolvingConnectivityPolicy.load("p.ecp").score("CartPole-v1", n_episodes=2) > 0)
+"""
+    assert run(sys.executable, "-c", code, cwd=tmp_path).strip() == "True"
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    command = (ROOT / ".ci" / "run").read_text().splitlines()[-1].replace("install -q", "install")
+    assert command in readme
+    assert "examples/cartpole.py" in readme
+
+
+def test_example_trains_scores_and_saves(tmp_path):
+    arguments = ["--generations", "1", "--population", "8", "--output", str(tmp_path / "p.ecp")]
+    output = run(sys.executable, str(ROOT / "examples" / "cartpole.py"), *arguments)
+    assert re.search(r"generation +1/1 \| return", output)
+    assert re.search(r"mean return \d+\.\d over 100 fresh episodes", output)
+    assert EvolvingConnectivityPolicy.load(tmp_path / "p.ecp").n_generations_ == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("network_step.py", ["--neurons", "16", "--rounds", "1"]),
+        ("throughput.py", ["--env", "CartPole-v1", "--generations", "2", "--rounds", "1"]),
+        ("learning.py", ["--tasks", "cartpole", "--seeds", "0", "--generations", "1"]),
+        ("import_time.py", ["--rounds", "1"]),
+    ],
+)
+def test_benchmarks_run(script, arguments):
+    assert run(sys.executable, str(ROOT / "benchmarks" / script), *arguments)
+
+
+def test_files_speak_of_the_project_alone():
+    """No path of a developer's machine, and no host of a package registry."""
+    tracked = run("git", "ls-files").split()
+    texts = {name: (ROOT / name).read_text(errors="ignore") for name in tracked if not name.endswith(".png")}
+    found = [name for name, text in texts.items() if re.search(r"/(root|home|work)/\w|/tmp/[a-z]", text)]
+    assert found == []
