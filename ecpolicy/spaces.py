@@ -144,7 +144,7 @@ def _box_decoder(space: spaces.Box) -> Decode:
     plain = raw.size == 0 and bool(np.all(middle == 0) and np.all(half == 1))
 
     def decode(output: NDArray[np.float32]) -> NDArray[Any]:
-        action = np.clip(output, np.float32(-1), np.float32(1))
+        action: NDArray[Any] = np.clip(output, np.float32(-1), np.float32(1))
         if not plain:
             action = middle + half * action.astype(np.float64)
             action[:, raw] = output[:, raw]
