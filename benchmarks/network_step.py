@@ -22,7 +22,7 @@ from ecpolicy.networks import RSNN
 from ecpolicy.random import fold_in, key_from_seed
 
 OBS_SIZE, OUTPUTS, WARM_UP = 11, 3, 100  # Hopper's sizes
-POPULATIONS = {64: [256, 4096], 256: [256, 4096], 1024: [256], 4096: [16]}
+POPULATIONS = {64: [256, 4096], 256: [256, 4096], 1024: [64], 4096: [8]}
 MEMORY = 12 << 30  # bytes that a rival's connections may take
 
 

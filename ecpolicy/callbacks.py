@@ -1,22 +1,21 @@
 """Callbacks for ``fit``: callables that get the policy after every generation and may stop training.
 
 A callback is called as ``callback(policy)``; ``policy.history_[-1]`` is the generation just finished. Returning True
-ends the fit.
+ends the fit. A callback that has a method ``finish`` gets it called with the policy when the fit ends, however it ends,
+unless no generation was finished.
 """
 
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TextIO
 
 Callback = Callable[[Any], bool | None]
 
 
-@dataclass
 class Checkpoint:
-    """Save the policy every few generations; the file can be loaded and fitted further with ``warm_start=True``.
+    """Save the policy every few generations and at the end; load the file and fit on with ``warm_start=True``.
 
     Parameters
     ----------
@@ -26,13 +25,19 @@ class Checkpoint:
         Generations between saves.
     """
 
-    path: str | os.PathLike[str]
-    every: int = 1
+    def __init__(self, path: str | os.PathLike[str], *, every: int = 1) -> None:
+        if every < 1:
+            raise ValueError(f"every must be a number of generations, at least 1; got {every}.")
+        self._path, self._every = path, every
 
     def __call__(self, policy: Any) -> None:
         """Save where it is due."""
-        if policy.history_[-1]["generation"] % self.every == 0:
-            policy.save(self.path)
+        if policy.history_[-1]["generation"] % self._every == 0:
+            policy.save(self._path)
+
+    def finish(self, policy: Any) -> None:
+        """Save what the fit ends with."""
+        policy.save(self._path)
 
 
 class Progress:
@@ -57,6 +62,7 @@ class Progress:
         record = policy.history_[-1]
         if self._first is None:
             self._first = policy.history_[-2] if len(policy.history_) > 1 else {"generation": 0, "n_env_steps": 0}
+            self._began = perf_counter() - record["seconds"]
         if record["generation"] % self._every and record["generation"] != policy.n_generations:
             return
         elapsed = perf_counter() - self._began
@@ -71,20 +77,24 @@ class Progress:
             flush=True,
         )
 
+    def finish(self, policy: Any) -> None:
+        """Forget this fit, so that the next one is timed anew."""
+        self._first = None
+
     def _fraction(self, policy: Any, record: dict[str, Any]) -> float:
         """Share of this fit that is over, by generations or by steps, whichever ends it first."""
         assert self._first is not None
-        shares: list[float] = [
-            (record["generation"] - self._first["generation"]) / (policy.n_generations - self._first["generation"])
-        ]
+        generations = record["generation"] - self._first["generation"]
+        share = generations / (policy.n_generations - self._first["generation"])
         if policy.max_env_steps is not None:
             done = record["n_env_steps"] - self._first["n_env_steps"]
-            shares.append(done / max(policy.max_env_steps - self._first["n_env_steps"], 1))
-        return min(max(shares), 1.0)
+            share = max(share, done / max(policy.max_env_steps - self._first["n_env_steps"], 1))
+        return min(float(share), 1.0)
 
     def _speed(self, record: dict[str, Any]) -> float:
         assert self._first is not None
-        return float(record["n_env_steps"] - self._first["n_env_steps"]) / (perf_counter() - self._began)
+        steps = int(record["n_env_steps"]) - int(self._first["n_env_steps"])
+        return steps / (perf_counter() - self._began)
 
 
 def _duration(seconds: float) -> str:

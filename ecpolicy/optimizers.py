@@ -13,8 +13,9 @@ Arrays = Mapping[str, NDArray[np.float32]]
 
 
 class OptimizerState(NamedTuple):
-    """Number of updates made, and the moment estimates by name (empty for plain ascent)."""
+    """The rule, the number of updates made, and the moment estimates by name (empty for plain ascent)."""
 
+    kind: str
     updates: int
     first: Arrays
     second: Arrays
@@ -31,7 +32,7 @@ def sgd(learning_rate: float) -> Optimizer:
     """Plain ascent, the paper's equation 14: ``step = learning_rate * gradient``."""
 
     def init(theta: Arrays) -> OptimizerState:
-        return OptimizerState(0, {}, {})
+        return OptimizerState("sgd", 0, {}, {})
 
     def update(gradient: Arrays, state: OptimizerState) -> tuple[Arrays, OptimizerState]:
         rate = np.float32(learning_rate)
@@ -45,7 +46,7 @@ def adam(learning_rate: float, *, beta1: float = 0.9, beta2: float = 0.999, epsi
 
     def init(theta: Arrays) -> OptimizerState:
         zeros = {name: np.zeros_like(value) for name, value in theta.items()}
-        return OptimizerState(0, zeros, zeros)
+        return OptimizerState("adam", 0, zeros, zeros)
 
     def update(gradient: Arrays, state: OptimizerState) -> tuple[Arrays, OptimizerState]:
         updates = state.updates + 1
@@ -58,7 +59,7 @@ def adam(learning_rate: float, *, beta1: float = 0.9, beta2: float = 0.999, epsi
         for name in gradient:
             deviation: NDArray[np.float32] = np.sqrt(second[name] * correction)
             step[name] = rate * first[name] / (deviation + np.float32(epsilon))
-        return step, OptimizerState(updates, first, second)
+        return step, OptimizerState("adam", updates, first, second)
 
     return Optimizer(init, update)
 

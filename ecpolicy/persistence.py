@@ -9,9 +9,10 @@ import json
 import os
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ FORMAT = "ecpolicy"
 VERSION = 1
 DOCUMENT = "policy.json"
 LIMIT = 64 << 20  # bytes of JSON
+LARGEST_BOX = 1 << 26  # numbers in an observation or action
 HEADER = 4096  # bytes that an .npy header may take
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every archive member: equal policies give equal files
 
@@ -63,28 +65,25 @@ def write(path: str | os.PathLike[str], document: Mapping[str, Any], arrays: Map
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
     """The document and the arrays of a model file.
 
-    Raises
-    ------
-    FileNotFoundError
-        Where there is no such file.
-    ModelFileError
-        Where the file is damaged, truncated, pickled or foreign.
+    To be called under :func:`damage_named`.
     """
-    path = Path(path)
-    with path.open("rb") as stream:
-        try:
-            with zipfile.ZipFile(stream) as archive:
-                return _read(archive)
-        except ModelFileError as error:
-            raise ModelFileError(f"{path} is not a usable ecpolicy model file: {error}") from None
-        except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, EOFError, OSError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ModelFileError(
-                f"{path} is not a usable ecpolicy model file ({reason}). It is damaged, truncated, or was not written "
-                "by save(); restore it from a copy or train again."
-            ) from None
-        except (RuntimeError, NotImplementedError, RecursionError, MemoryError) as error:
-            raise ModelFileError(f"{path} is not a usable ecpolicy model file: {error}") from None
+    with Path(path).open("rb") as stream, zipfile.ZipFile(stream) as archive:
+        return _read(archive)
+
+
+@contextmanager
+def damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever goes wrong with the content of a file into one ModelFileError that names it."""
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except Exception as error:  # a damaged file can fail anywhere, in zlib, JSON, NumPy, Gymnasium or here
+        reason = str(error) if isinstance(error, ModelFileError) else f"{type(error).__name__}: {error}"
+        raise ModelFileError(
+            f"{path} is not a usable ecpolicy model file: {reason.rstrip('.')}. It is damaged, truncated, or not what "
+            "was asked for; restore it from a copy, or train again."
+        ) from None
 
 
 def _read(archive: zipfile.ZipFile) -> tuple[dict[str, Any], Arrays]:
@@ -165,7 +164,7 @@ def space_to_json(space: gym.Space[Any]) -> dict[str, Any]:
                 "kind": "Text",
                 "min_length": space.min_length,
                 "max_length": space.max_length,
-                "charset": "".join(sorted(space.character_set)),
+                "charset": "".join(space.character_list),
             }
         case spaces.OneOf():
             return {"kind": "OneOf", "spaces": [space_to_json(part) for part in space.spaces]}
@@ -178,7 +177,7 @@ def space_from_json(description: Mapping[str, Any]) -> gym.Space[Any]:
     """The space of a description; raises ModelFileError where it makes no sense."""
     try:
         return _space_from_json(description)
-    except (KeyError, TypeError, ValueError, AssertionError, AttributeError, OverflowError) as error:
+    except Exception as error:
         raise ModelFileError(f"it describes an impossible space: {error!r}.") from None
 
 
@@ -186,6 +185,8 @@ def _space_from_json(d: Mapping[str, Any]) -> gym.Space[Any]:
     match d["kind"]:
         case "Box":
             dtype, shape = np.dtype(d["dtype"]), tuple(d["shape"])
+            if prod(shape) > LARGEST_BOX:
+                raise ValueError(f"a Box of shape {shape}")
             low, high = (_bound_from_json(d[side], shape, dtype) for side in ("low", "high"))
             return spaces.Box(low, high, shape, dtype.type)
         case "Discrete":

@@ -1,6 +1,7 @@
 """Gymnasium spaces as flat arrays: observations in, network outputs to actions out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -23,10 +24,10 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
         )
     if spaces.flatdim(observation_space) == 0:
         raise ValueError(f"The observation space {observation_space} holds no number to observe.")
-    if not isinstance(action_space, ACTION_SPACES):
+    if not isinstance(action_space, ACTION_SPACES) or action_outputs(action_space) == 0:
         raise ValueError(
-            f"The action space {action_space} is not supported; wanted Box, Discrete, MultiDiscrete or MultiBinary. "
-            "Wrap the environment to flatten its actions into one of these."
+            f"The action space {action_space} is not supported; wanted Box, Discrete, MultiDiscrete or MultiBinary, "
+            "not empty. Wrap the environment to turn its actions into one of these."
         )
 
 
@@ -36,40 +37,62 @@ def observation_size(space: gym.Space[Any]) -> int:
 
 
 def observation_encoder(space: gym.Space[Any]) -> Encode:
-    """A function that flattens one observation as ``gymnasium.spaces.flatten`` does, checking its shape."""
-    if not isinstance(space, spaces.Box):
-        return lambda observation: np.asarray(spaces.flatten(space, observation), dtype=np.float64)
-    shape = space.shape
-
-    def encode(observation: Any) -> NDArray[np.float64]:
-        array: NDArray[np.float64] = np.asarray(observation)
-        if array.shape != shape:
-            raise ValueError(f"Got an observation of shape {array.shape}; the observation space says {shape}.")
-        return array if len(shape) == 1 else array.reshape(-1)
-
-    return encode
+    """A function that flattens an observation like ``gymnasium.spaces.flatten``, checking the shape of every part."""
+    if isinstance(space, spaces.Box):
+        return partial(_encode_box, shape=space.shape)
+    return partial(_encode, space=space)
 
 
-def is_batch(space: gym.Space[Any], observation: Any) -> bool:
-    """Whether an observation has a leading batch axis, judged by the first array in it."""
+def _encode_box(observation: Any, *, shape: tuple[int, ...]) -> NDArray[Any]:
+    array = np.asarray(observation)
+    if array.shape != shape:
+        raise ValueError(f"Got an observation {_describe(observation)}; wanted shape {shape}.")
+    return array if len(shape) == 1 else array.reshape(-1)
+
+
+def _encode(observation: Any, *, space: gym.Space[Any]) -> NDArray[Any]:
+    _check_parts(space, observation)
+    return np.asarray(spaces.flatten(space, observation), dtype=np.float64)
+
+
+def _check_parts(space: gym.Space[Any], observation: Any) -> None:
+    """Raise unless every array has its shape and every choice its range; Box bounds are not enforced."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        for part, value in _parts(space, observation):
+            _check_parts(part, value)
+    elif isinstance(space, spaces.Box):
+        _encode_box(observation, shape=space.shape)
+    elif not space.contains(observation):
+        raise ValueError(f"Got an observation {_describe(observation)} that {space} does not contain: {observation!r}.")
+
+
+def _parts(space: gym.Space[Any], observation: Any) -> list[tuple[gym.Space[Any], Any]]:
+    """The parts of a composite space with those of an observation or batch."""
     if isinstance(space, spaces.Dict):
-        if not isinstance(observation, dict) or set(observation) != set(space.spaces):
-            raise ValueError(
-                f"Got an observation {_describe(observation)}; wanted a dict with keys {list(space.spaces)}."
-            )
-        first = next(iter(space.spaces))
-        return is_batch(space.spaces[first], observation[first])
-    if isinstance(space, spaces.Tuple):
-        if not isinstance(observation, tuple) or len(observation) != len(space.spaces):
-            raise ValueError(f"Got an observation {_describe(observation)}; wanted a tuple of {len(space.spaces)}.")
-        return is_batch(space.spaces[0], observation[0])
+        if not isinstance(observation, Mapping) or set(observation) != set(space.spaces):
+            given = f"with keys {list(observation)}" if isinstance(observation, Mapping) else _describe(observation)
+            raise ValueError(f"Got an observation {given}; wanted a dict with keys {list(space.spaces)}.")
+        return [(part, observation[name]) for name, part in space.spaces.items()]
+    assert isinstance(space, spaces.Tuple)
+    if not isinstance(observation, tuple) or len(observation) != len(space.spaces):
+        raise ValueError(f"Got an observation {_describe(observation)}; wanted a tuple of {len(space.spaces)}.")
+    return list(zip(space.spaces, observation, strict=True))
+
+
+def batch_length(space: gym.Space[Any], observation: Any) -> int | None:
+    """Length of the leading batch axis that all arrays of an observation share; None for a single observation."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        lengths = {batch_length(part, value) for part, value in _parts(space, observation)}
+        if len(lengths) != 1:
+            raise ValueError(f"The parts of an observation must share one batch length or have none; got {lengths}.")
+        return lengths.pop()
     if space.shape is None:
-        return False
+        return None
     shape = np.shape(observation)
     if shape == space.shape:
-        return False
-    if shape[1:] == space.shape and len(shape) == len(space.shape) + 1:
-        return True
+        return None
+    if shape[1:] == space.shape and len(shape) == len(space.shape) + 1 and shape[0] > 0:
+        return int(shape[0])
     raise ValueError(
         f"Got an observation {_describe(observation)}; wanted shape {space.shape}, or (n, *{space.shape}) for a batch."
     )
@@ -77,22 +100,13 @@ def is_batch(space: gym.Space[Any], observation: Any) -> bool:
 
 def encode_batch(space: gym.Space[Any], observations: Any) -> NDArray[np.float64]:
     """Flatten a batch of observations to (n, observation_size)."""
+    n = batch_length(space, observations)
+    assert n is not None
     if isinstance(space, spaces.Box):
-        array = np.asarray(observations, dtype=np.float64)
-        return array.reshape(array.shape[0], -1)
-    n = _batch_length(space, observations)
+        return np.asarray(observations, dtype=np.float64).reshape(n, -1)
     batched = gym.vector.utils.batch_space(space, n)
     encode = observation_encoder(space)
     return np.stack([encode(item) for item in gym.vector.utils.iterate(batched, observations)])
-
-
-def _batch_length(space: gym.Space[Any], observations: Any) -> int:
-    if isinstance(space, spaces.Dict):
-        first = next(iter(space.spaces))
-        return _batch_length(space.spaces[first], observations[first])
-    if isinstance(space, spaces.Tuple):
-        return _batch_length(space.spaces[0], observations[0])
-    return len(observations)
 
 
 def _describe(value: Any) -> str:
@@ -118,39 +132,65 @@ def action_decoder(space: gym.Space[Any]) -> Decode:
     if isinstance(space, spaces.Box):
         return _box_decoder(space)
     if isinstance(space, spaces.Discrete):
-        start = int(space.start)
-        return lambda output: np.argmax(output, axis=1) + start
+        return partial(_largest, start=int(space.start))
     if isinstance(space, spaces.MultiDiscrete):
         ends = np.cumsum(space.nvec.reshape(-1))[:-1]
-        shape, dtype, first = space.shape, space.dtype, space.start
+        return partial(_largest_of_each, ends=ends, start=space.start, dtype=np.dtype(space.dtype))
+    return partial(_positive, shape=space.shape or (), dtype=np.dtype(space.dtype))
 
-        def decode(output: NDArray[np.float32]) -> NDArray[Any]:
-            choices = [np.argmax(part, axis=1) for part in np.split(output, ends, axis=1)]
-            return (np.stack(choices, axis=1).reshape(-1, *shape) + first).astype(dtype)
 
-        return decode
-    binary_shape, binary = space.shape or (), np.dtype(space.dtype)
-    return lambda output: (output > 0).astype(binary).reshape(-1, *binary_shape)
+def _largest(output: NDArray[np.float32], *, start: int) -> NDArray[Any]:
+    return np.asarray(np.argmax(output, axis=1) + start)
+
+
+def _largest_of_each(
+    output: NDArray[np.float32], *, ends: NDArray[Any], start: NDArray[Any], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    choices = [np.argmax(part, axis=1) for part in np.split(output, ends, axis=1)]
+    return np.asarray(np.stack(choices, axis=1).reshape(-1, *start.shape) + start, dtype=dtype)
+
+
+def _positive(output: NDArray[np.float32], *, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.asarray(output > 0, dtype=dtype).reshape(-1, *shape)
 
 
 def _box_decoder(space: spaces.Box) -> Decode:
-    low, high = space.low.reshape(-1).astype(np.float64), space.high.reshape(-1).astype(np.float64)
-    bounded = np.isfinite(low) & np.isfinite(high)
-    raw = np.flatnonzero(~bounded)
+    dtype: np.dtype[Any] = np.dtype(space.dtype)
+    bounded = (space.bounded_below & space.bounded_above).reshape(-1)
+    low = np.where(space.bounded_below, space.low, -np.inf).reshape(-1).astype(np.float64)
+    high = np.where(space.bounded_above, space.high, np.inf).reshape(-1).astype(np.float64)
+    if np.issubdtype(dtype, np.integer):  # the largest float64 that the integer type still holds
+        signed = np.issubdtype(dtype, np.signedinteger)
+        bits = 8 * dtype.itemsize - signed
+        low = np.maximum(low, -(2.0**bits) if signed else 0.0)
+        high = np.minimum(high, np.nextafter(2.0**bits, 0) if bits > 53 else 2.0**bits - 1)
     finite_low, finite_high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
     middle, half = finite_low / 2 + finite_high / 2, finite_high / 2 - finite_low / 2
-    shape, dtype = space.shape, space.dtype
-    is_integer = np.issubdtype(dtype, np.integer)
-    plain = raw.size == 0 and bool(np.all(middle == 0) and np.all(half == 1))
+    if dtype == np.float32 and bounded.all() and np.all(middle == 0) and np.all(half == 1):
+        return partial(_clip, shape=space.shape)
+    return partial(
+        _clip_and_scale, low=low, high=high, middle=middle, half=half, raw=np.flatnonzero(~bounded),
+        shape=space.shape, dtype=dtype,
+    )  # fmt: skip
 
-    def decode(output: NDArray[np.float32]) -> NDArray[Any]:
-        action: NDArray[Any] = np.clip(output, np.float32(-1), np.float32(1))
-        if not plain:
-            action = middle + half * action.astype(np.float64)
-            action[:, raw] = output[:, raw]
-            action = np.clip(action, low, high)  # rounding, and sides that are bounded alone
-        if is_integer:
-            action = np.rint(action)
-        return action.astype(dtype, copy=False).reshape(-1, *shape)
 
-    return decode
+def _clip(output: NDArray[np.float32], *, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.clip(output, np.float32(-1), np.float32(1)).reshape(-1, *shape)
+
+
+def _clip_and_scale(
+    output: NDArray[np.float32],
+    *,
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    middle: NDArray[np.float64],
+    half: NDArray[np.float64],
+    raw: NDArray[np.intp],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> NDArray[Any]:
+    action = middle + half * np.clip(output, -1, 1).astype(np.float64)
+    action[:, raw] = output[:, raw]
+    if np.issubdtype(dtype, np.integer):
+        action = np.rint(action)
+    return np.clip(action, low, high).astype(dtype).reshape(-1, *shape)

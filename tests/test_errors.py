@@ -15,7 +15,7 @@ BAD_PARAMETERS = [
     ("excitatory_ratio", 1.2, ValueError, r"excitatory_ratio must be a number in \[0, 1\]; got 1.2"),
     ("excitatory_ratio", "half", TypeError, "got 'half'"),
     ("dt", 0, ValueError, r"dt must be a number in \(0, inf\)"),
-    ("dt", 100, ValueError, "dt must be at most step_ms"),
+    ("dt", 100, ValueError, "dt must give 1 to 100,000 substeps"),
     ("tau_m", -1, ValueError, "tau_m"),
     ("gain_in", float("nan"), ValueError, "gain_in"),
     ("density", 0, ValueError, "density"),
@@ -37,7 +37,15 @@ BAD_PARAMETERS = [
     ("confirm_episodes", 0, ValueError, "confirm_episodes"),
     ("random_state", -1, ValueError, "random_state"),
     ("random_state", "zero", TypeError, "random_state"),
+    ("random_state", 2**64, ValueError, "random_state"),
     ("verbose", -1, ValueError, "verbose"),
+    ("verbose", "yes", TypeError, "verbose must be an integer"),
+    ("keep_best", "no", TypeError, "keep_best must be True or False; got 'no'"),
+    ("warm_start", 1, TypeError, "warm_start must be True or False"),
+    ("n_jobs", 0, ValueError, "n_jobs must be None or a number of workers"),
+    ("n_jobs", "two", TypeError, "n_jobs must be an integer"),
+    ("tau_m", np.inf, ValueError, "tau_m"),
+    ("score_threshold", np.inf, ValueError, "score_threshold"),
 ]
 
 
@@ -103,6 +111,7 @@ def test_unfitted():
     [
         (np.ones(2), r"of shape \(2,\); wanted shape \(1,\), or \(n, "),
         (np.ones((2, 2)), r"of shape \(2, 2\)"),
+        (np.ones((0, 1)), r"of shape \(0, 1\)"),
         (np.array([np.nan]), "holds NaN"),
         (np.array([[0.0], [np.inf]]), "holds NaN or infinite"),
         ("left", "of type str"),

@@ -64,11 +64,37 @@ def test_other_spaces_survive(small, tmp_path):
 
 
 def test_parameters_that_are_schedules_or_numpy_numbers_survive(small, tmp_path):
-    small |= {"max_episode_steps": [(0, 4), (100, 6)], "learning_rate": np.float64(0.25), "n_neurons": np.int64(8)}
+    small |= {
+        "max_episode_steps": [(0, np.int64(4)), (100, 6)],
+        "learning_rate": np.float64(0.25),
+        "n_neurons": np.int64(8),
+    }
     EvolvingConnectivityPolicy(**small).fit(Match).save(tmp_path / "p.ecp")
     loaded = load(tmp_path / "p.ecp")
     assert loaded.learning_rate == 0.25
     assert loaded.set_params(warm_start=True, n_generations=5).fit(Match).n_generations_ == 5
+
+
+def test_a_policy_acts_as_trained_whatever_its_parameters_say_now(small, tmp_path):
+    policy = EvolvingConnectivityPolicy(**small).fit(Match)
+    expected = policy.episode_returns(Match)
+    policy.set_params(gain_in=2.0, n_neurons=16, normalize_observations=False, optimizer="sgd")
+    np.testing.assert_array_equal(policy.episode_returns(Match), expected)
+    policy.save(tmp_path / "p.ecp")
+    loaded = load(tmp_path / "p.ecp")
+    assert loaded.n_neurons == 16
+    np.testing.assert_array_equal(loaded.episode_returns(Match), expected)
+    with pytest.raises(ValueError, match="Training so far was of matrices"):
+        loaded.partial_fit(Match)
+
+
+def test_numpy_scalars_resume_bit_for_bit(small, tmp_path):
+    small |= {"learning_rate": np.float32(0.05), "eps": np.float32(0.01)}
+    whole = EvolvingConnectivityPolicy(**{**small, "n_generations": 8}).fit(Match)
+    EvolvingConnectivityPolicy(**small).fit(Match).save(tmp_path / "p.ecp")
+    resumed = load(tmp_path / "p.ecp").set_params(warm_start=True, n_generations=8).fit(Match)
+    for name, p in whole._training.search.rho.items():
+        np.testing.assert_array_equal(resumed._training.search.rho[name], p)
 
 
 def test_an_unfitted_policy_is_not_saved(tmp_path):
@@ -121,6 +147,13 @@ def test_pickles_are_refused_and_not_run(saved, tmp_path, monkeypatch):
     assert not (tmp_path / "exploded").exists()
 
 
+def nested_tuples(depth):
+    space = {"kind": "Discrete", "n": 2, "start": 0, "dtype": "<i8"}
+    for _ in range(depth):
+        space = {"kind": "Tuple", "spaces": [space]}
+    return space
+
+
 def no_change(document):
     document["generation"] = document["generation"]
 
@@ -133,7 +166,7 @@ def no_change(document):
         (lambda d: d.update({"class": "ESPolicy"}), "holds a ESPolicy"),
         (lambda d: d["parameters"].pop("eps"), "parameters differ .*eps"),
         (lambda d: d["parameters"].update(evil=1), "parameters differ .*evil"),
-        (lambda d: d["parameters"].update(n_neurons=33), "wanted <f4 \\(2, 33\\)"),
+        (lambda d: d["setting"].update(n_neurons=33), "wanted <f4 \\(2, 33\\)"),
         (lambda d: d["parameters"].update(n_neurons="many"), "n_neurons must be"),
         (lambda d: d["parameters"].update(optimizer="sgd_"), "optimizer must be one of"),
         (lambda d: d["arrays"].pop("search/observations/mean"), "'search/observations/mean' is missing"),
@@ -147,9 +180,21 @@ def no_change(document):
         (lambda d: d.update(seed=-1), "its seed is -1"),
         (lambda d: d.update(seed="0"), "its seed is '0'"),
         (lambda d: d.update(generation=None), "its generation is None"),
-        (lambda d: d["best"].update(score=float("nan")), "best score is nan"),
+        (lambda d: d["best"].update(score=float("nan")), "its score is nan"),
         (lambda d: d.update(history={}), "history"),
         (lambda d: d.pop("best"), "KeyError: 'best'"),
+        (lambda d: d.update(arrays=[]), "AttributeError"),
+        (lambda d: d["arrays"]["search/observations/mean"].update(shape=[float("inf")]), "OverflowError"),
+        (lambda d: d["observation_space"].update(shape=[10**13]), "impossible space"),
+        (lambda d: d.update(observation_space=nested_tuples(400)), "RecursionError|impossible space"),
+        (lambda d: d["setting"].update(dt=1e-9), "dt must give"),
+        (lambda d: d["setting"].pop("dt"), "setting is incomplete"),
+        (lambda d: d["parameters"].update(n_jobs={"a": 1}), "n_jobs must be"),
+        (lambda d: d["parameters"].update(random_state="q"), "random_state must be"),
+        (lambda d: d.update(stop_reason={"x": 1}), "stop_reason"),
+        (lambda d: d.update(history=[{}] * 3), "one record per generation"),
+        (lambda d: d["history"][1].update(return_mean="high"), "return_mean is 'high'"),
+        (lambda d: d.update(environments=3), "its environments are 3"),
         (lambda d: d.pop("arrays"), "KeyError: 'arrays'"),
     ],
 )

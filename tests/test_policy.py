@@ -1,17 +1,23 @@
 """The estimator as its users meet it: scikit-learn's rules, Stable-Baselines3's predict, files, determinism."""
 
+import copy
 import hashlib
 import io
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import warnings
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, cross_val_score
 
 from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint, Progress
@@ -204,10 +210,17 @@ def test_callbacks_see_every_generation_and_may_stop(small, tmp_path):
         return policy.n_generations_ == 3
 
     path = tmp_path / "checkpoint.ecp"
-    policy = make(small, n_generations=9).fit(Match, callbacks=[stop_at_three, Checkpoint(path, every=2)])
+    saved = []
+    watch = lambda policy: saved.append(EvolvingConnectivityPolicy.load(path).n_generations_ if path.exists() else None)  # noqa: E731
+    policy = make(small, n_generations=9).fit(Match, callbacks=[stop_at_three, Checkpoint(path, every=2), watch])
     assert [generation for generation, _ in seen] == [1, 2, 3]
     assert policy.stop_reason_ == "callback"
-    assert EvolvingConnectivityPolicy.load(path).n_generations_ == 2
+    assert saved == [None, 2, 2]
+    assert EvolvingConnectivityPolicy.load(path).n_generations_ == 3  # the end is saved as well
+    with pytest.raises(ValueError, match="every must be"):
+        Checkpoint(path, every=0)
+    with pytest.raises(TypeError, match="callbacks must be callables"):
+        policy.fit(Match, callbacks=["print"])
 
 
 class PressesCtrlC(Match):
@@ -221,14 +234,13 @@ class PressesCtrlC(Match):
 def test_ctrl_c_ends_fit_after_the_generation_with_a_usable_policy(small):
     before = signal.getsignal(signal.SIGINT)
     policy = make(small, n_generations=50)
-    with pytest.warns(UserWarning, match="Interrupted: fit ends after generation 1"):
+    with pytest.warns(UserWarning, match="Interrupted: fit ended after generation 1"):
         policy.fit(PressesCtrlC)
     assert policy.stop_reason_ == "interrupted"
     assert policy.n_generations_ == 1
     assert signal.getsignal(signal.SIGINT) is before
-    assert fingerprint(policy.set_params(warm_start=True, n_generations=4).fit(Match)) == fingerprint(
-        make(small).fit(Match)
-    )
+    resumed = policy.set_params(warm_start=True, n_generations=4).fit(PressesCtrlC)
+    assert fingerprint(resumed) == fingerprint(make(small).fit(Match))
 
 
 def test_ctrl_c_twice_interrupts_at_once(small):
@@ -260,7 +272,83 @@ def test_an_environment_that_breaks_later_leaves_the_generations_before(small):
     assert policy.score(Match) >= 0
 
 
+def test_a_failed_refit_loses_nothing(small):
+    policy = make(small).fit(Match)
+    learnt, state = fingerprint(policy), dict(policy.__dict__)
+    with pytest.raises(EpisodeError):
+        policy.fit(lambda: Broken("raises"))
+    with pytest.raises(ValueError, match="n_jobs"):
+        policy.set_params(n_jobs=0).fit(Match)
+    assert fingerprint(policy) == learnt
+    assert policy.stop_reason_ == state["stop_reason_"]
+    assert policy.seed_ == state["seed_"]
+
+
+def test_a_fit_that_reached_its_threshold_does_not_go_on(small):
+    policy = make(small, warm_start=True, score_threshold=1.0).fit(Match)
+    assert (policy.stop_reason_, policy.n_generations_) == ("score_threshold", 1)
+    assert policy.fit(Match).n_generations_ == 1
+    assert policy.set_params(score_threshold=9.9).fit(Match).n_generations_ > 1
+
+
+class Opposite(Match):
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, 1 - reward, *rest
+
+
+def test_the_best_network_of_another_task_does_not_count(small):
+    policy = make(small, warm_start=True).fit(Match)
+    policy.set_params(n_generations=5).fit(Opposite)
+    assert policy.deployed_generation_ == 5
+    gained = make(small, warm_start=True).fit(Match).set_params(gain_in=0.5, n_generations=5).fit(Match)
+    assert gained.deployed_generation_ == 5
+    assert gained.set_params(keep_best=False).fit(Match).deployed_generation_ == 5
+
+
 # scikit-learn
+
+
+@pytest.mark.parametrize("copy", [copy.deepcopy, lambda policy: pickle.loads(pickle.dumps(policy))])
+def test_fitted_policies_can_be_copied_and_pickled(fitted, copy):
+    again = copy(fitted)
+    assert fingerprint(again) == fingerprint(fitted)
+    np.testing.assert_array_equal(again.episode_returns(Match), fitted.episode_returns(Match))
+
+
+def test_nested_parallelism_does_not_change_scores(small):
+    expected = cross_val_score(make(small, n_generations=1), [Match(), Match()], cv=2)
+    nested = cross_val_score(make(small, n_generations=1, n_jobs=2), [Match(), Match()], cv=2, n_jobs=2)
+    np.testing.assert_array_equal(nested, expected)
+
+
+def test_halving_search_with_generations_as_the_resource(small):
+    search = HalvingRandomSearchCV(
+        make(small), {"learning_rate": [0.05, 0.1, 0.15, 0.3]}, resource="n_generations", max_resources=4,
+        min_resources=2, factor=2, n_candidates=2, cv=[([0], [0])], random_state=0,
+    )  # fmt: skip
+    assert search.fit([Match]).n_resources_ == [2, 4]
+
+
+def test_metadata_routing_of_score_parameters(small):
+    with config_context(enable_metadata_routing=True):
+        policy = make(small, n_generations=1).set_score_request(n_episodes=True)
+        assert policy.get_metadata_routing().score.requests["n_episodes"] is True
+
+
+def test_ids_registered_by_a_script_reach_the_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import gymnasium as gym\nfrom gymnasium.envs.classic_control import CartPoleEnv\n"
+        "from ecpolicy import EvolvingConnectivityPolicy\n"
+        "class Mine(CartPoleEnv): pass\n"
+        "if __name__ == '__main__':\n"
+        "    gym.register('Mine-v0', entry_point=Mine, max_episode_steps=20)\n"
+        "    policy = EvolvingConnectivityPolicy(n_neurons=16, population_size=34, n_generations=1, n_jobs=2)\n"
+        "    print(policy.fit('Mine-v0').n_generations_)\n"
+    )
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "1", result.stderr
 
 
 def test_get_set_clone_and_repr(small):

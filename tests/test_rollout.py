@@ -1,5 +1,9 @@
 """Rollouts against a plain loop with the reference network; independence from workers, batches and vectorisation."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ from ecpolicy.networks import RSNN
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, uniform
 from ecpolicy.rollout.outcome import EpisodeError
-from ecpolicy.rollout.parallel import MEMBERS_PER_TASK, Plan, Runner, deployed_task, population_task
+from ecpolicy.rollout.parallel import MEMBERS_PER_TASK, Plan, Runner, _run_in_worker, deployed_task, population_task
 from ecpolicy.spaces import action_decoder, action_outputs, observation_size
 from probes import Broken, DiesOnce, Lengths, Match, Spaces
 
@@ -24,7 +28,8 @@ STANDARDIZER = Standardizer(np.array([0.1]), np.array([1.5]), 1.2)
 
 def plan_of(*environments, space=Match.observation_space, action=Match.action_space):
     shapes = NETWORK.shapes(observation_size(space), action_outputs(action))
-    return Plan(environments, space, action, NETWORK, Bernoulli(shapes))
+    vectorized = any(isinstance(environment, gym.vector.VectorEnv) for environment in environments)
+    return Plan(environments, space, action, NETWORK, Bernoulli(shapes), vectorized)
 
 
 def random_rho(plan, seed=0):
@@ -166,6 +171,49 @@ def test_vector_environment_without_autoreset_equals_single_ones(lanes):
     np.testing.assert_allclose(outcome.moments.mean, expected.moments.mean)
 
 
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_an_instance_is_never_shared(backend):
+    plan = plan_of(Lengths)
+    with parallel_config(backend=backend):
+        assert_same(run(plan_of(Lengths()), task_of(plan), n_jobs=2), run(plan, task_of(plan)))
+
+
+def test_a_callable_must_make_new_environments():
+    environment = Lengths()
+    plan = plan_of(lambda: environment)
+    with pytest.raises(ValueError, match="returned the same environment twice"):
+        run(plan, task_of(plan))
+
+
+def test_workers_may_run_outside_the_main_thread_of_another_process():
+    """As Dask and nested joblib do."""
+    plan = plan_of(Lengths)
+    task = task_of(plan)
+
+    def work():
+        return _run_in_worker("token", -1, plan, 3, task)
+
+    with ThreadPoolExecutor(1) as pool:
+        number, outcome = pool.submit(work).result()
+    assert number == 3
+    np.testing.assert_array_equal(outcome.returns, run(plan, task).returns)
+
+
+class Endless(Match):
+    """Never ends by itself."""
+
+    def step(self, action):
+        observation, reward, _, _, info = super().step(action)
+        return observation, reward, False, False, info
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_vector_environment_that_never_ends_is_cut_by_the_horizon(mode):
+    plan = plan_of(SyncVectorEnv([Endless] * 3, autoreset_mode=mode))
+    outcome = run(plan, task_of(plan, horizon=5))
+    np.testing.assert_array_equal(outcome.lengths, np.full((37, 1), 5))
+
+
 class Unseeded(Match):
     """Episode lengths that do not depend on seeds, so that vector environments of any mode agree with single ones."""
 
@@ -247,15 +295,14 @@ def test_lost_workers_do_not_change_results(tmp_path):
     assert_same(outcome, run(plan_of(Match), task))
 
 
-def test_task_size_divides_no_member_twice():
-    assert len(KEYS) % MEMBERS_PER_TASK
-    assert_same(run(plan_of(Match), task_of(plan_of(Match))), run(plan_of(Match), task_of(plan_of(Match))))
-
-
 def test_connections_stay_packed_and_here():
     plan = plan_of(Match)
     packed = plan.distribution.sample(random_rho(plan), KEYS)
     assert {part.dtype for part in packed.values()} == {np.dtype(np.uint64)}
     assert unpack(packed["recurrent"], 40).shape == (37, 40, 40)
-    outcome = run(plan, task_of(plan))
-    assert sum(part.nbytes for part in (outcome.returns, outcome.lengths, *outcome.moments[1:])) < 700
+    task = task_of(plan)
+    sent = len(cloudpickle.dumps((plan, task.rows(slice(0, MEMBERS_PER_TASK)))))
+    probabilities = sum(p.nbytes for p in task.rho.values())
+    assert sent < probabilities + 5000
+    assert sent < sum(part.nbytes for part in packed.values())
+    assert len(pickle.dumps(run(plan, task))) < 1500

@@ -7,9 +7,9 @@ from ecpolicy.persistence import space_from_json, space_to_json
 from ecpolicy.spaces import (
     action_decoder,
     action_outputs,
+    batch_length,
     check_spaces,
     encode_batch,
-    is_batch,
     observation_encoder,
     observation_size,
 )
@@ -25,7 +25,7 @@ OBSERVATIONS = {
     "dict": spaces.Dict({"z": spaces.Box(-1, 1, (2,)), "a": spaces.Discrete(3)}),
     "tuple": spaces.Tuple([spaces.Discrete(2), spaces.Box(0, np.inf, (2, 2), np.float64)]),
     "nested": spaces.Dict({"x": spaces.Tuple([spaces.MultiBinary(2), spaces.Dict({"y": spaces.Discrete(4)})])}),
-    "text": spaces.Text(4, charset="abc"),
+    "text": spaces.Text(4, charset="cab"),
     "one of": spaces.OneOf([spaces.Discrete(2), spaces.Box(-1, 1, (2,))]),
 }
 BATCHABLE = [name for name in OBSERVATIONS if name not in ("text", "one of")]
@@ -51,8 +51,8 @@ def test_batches_are_recognised_and_flattened(name, n):
     batched.seed(0)
     batch = batched.sample()
     singles = list(gym.vector.utils.iterate(batched, batch))
-    assert is_batch(space, batch)
-    assert not is_batch(space, singles[0])
+    assert batch_length(space, batch) == n
+    assert batch_length(space, singles[0]) is None
     np.testing.assert_array_equal(encode_batch(space, batch), [spaces.flatten(space, one) for one in singles])
 
 
@@ -64,11 +64,26 @@ def test_batches_are_recognised_and_flattened(name, n):
         (OBSERVATIONS["dict"], {"z": np.zeros(2)}),
         (OBSERVATIONS["dict"], np.zeros(2)),
         (OBSERVATIONS["tuple"], (0,)),
+        (OBSERVATIONS["dict"], {"z": np.zeros(5000), "a": 0}),
+        (OBSERVATIONS["box"], np.zeros((0, 3))),
     ],
 )
 def test_wrong_shapes_are_named(space, observation):
     with pytest.raises(ValueError, match="Got an observation"):
-        is_batch(space, observation)
+        batch_length(space, observation)
+    with pytest.raises(ValueError, match="Got an observation"):
+        observation_encoder(space)(observation)
+
+
+def test_half_batches_and_impossible_choices_are_refused():
+    space = OBSERVATIONS["dict"]
+    with pytest.raises(ValueError, match="share one batch length"):
+        batch_length(space, {"z": np.zeros((3, 2)), "a": 1})
+    with pytest.raises(ValueError, match="share one batch length"):
+        batch_length(space, {"z": np.zeros((3, 2)), "a": np.zeros(4, int)})
+    for bad in ({"z": np.zeros(2), "a": -1}, {"z": np.zeros(2), "a": 3}):
+        with pytest.raises(ValueError, match="does not contain"):
+            observation_encoder(space)(bad)
 
 
 def test_boxes_clip_and_scale():
@@ -100,7 +115,9 @@ def test_actions(space, output, expected):
 @pytest.mark.parametrize(
     "space",
     [spaces.Discrete(4, start=1), spaces.MultiDiscrete([[2, 3], [4, 2]]), spaces.MultiBinary((2, 2)),
-     spaces.Box(-3, 1, (2, 2)), spaces.Box(-5, 5, (3,), np.int64), spaces.Box(-1e30, 1e30, (1,), np.float64)],
+     spaces.Box(-3, 1, (2, 2)), spaces.Box(-5, 5, (3,), np.int64), spaces.Box(-1e30, 1e30, (1,), np.float64),
+     spaces.Box(-np.inf, np.inf, (2,), np.int64), spaces.Box(0, np.iinfo(np.int64).max, (2,), np.int64),
+     spaces.Box(-np.inf, np.inf, (2,), np.int32), spaces.Box(-1e300, 1e300, (2,), np.float64)],
 )  # fmt: skip
 def test_any_output_gives_a_valid_action(space):
     outputs = np.random.default_rng(0).normal(0, 3, (200, action_outputs(space))).astype(np.float32)
@@ -114,6 +131,7 @@ def test_any_output_gives_a_valid_action(space):
         (spaces.Box(-1, 1, (0,)), spaces.Discrete(2), "no number to observe"),
         (spaces.Discrete(2), spaces.Tuple([spaces.Discrete(2)]), "action space .* is not supported"),
         (spaces.Discrete(2), spaces.Dict({"a": spaces.Discrete(2)}), "wanted Box, Discrete"),
+        (spaces.Discrete(2), spaces.Box(-1, 1, (0,)), "not empty"),
     ],
 )
 def test_unusable_spaces_are_refused(observation, action, message):
@@ -124,7 +142,12 @@ def test_unusable_spaces_are_refused(observation, action, message):
 @pytest.mark.parametrize("name", OBSERVATIONS)
 def test_spaces_survive_json(name):
     space = OBSERVATIONS[name]
-    assert space_from_json(space_to_json(space)) == space
+    again = space_from_json(space_to_json(space))
+    assert again == space
+    space.seed(0)
+    for _ in range(5):
+        observation = space.sample()
+        np.testing.assert_array_equal(spaces.flatten(again, observation), spaces.flatten(space, observation))
 
 
 def test_uneven_bounds_survive_json():

@@ -13,14 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 from ecpolicy import persistence
 from ecpolicy.distributions import Bernoulli, Packed, Probabilities
 from ecpolicy.estimators.environments import resolve
-from ecpolicy.estimators.parameters import check_number, seed_of
+from ecpolicy.estimators.parameters import check_number
 from ecpolicy.estimators.training import deployment_key
 from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import RSNN, RSNNState
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
 from ecpolicy.rollout.parallel import Plan, Runner, deployed_task
-from ecpolicy.spaces import Decode, action_outputs, encode_batch, is_batch, observation_encoder
+from ecpolicy.spaces import Decode, action_outputs, batch_length, encode_batch, observation_encoder
 
 
 class PolicyState(NamedTuple):
@@ -48,7 +48,9 @@ class BasePolicy(BaseEstimator):
     observation_space_: gym.Space[Any]
     action_space_: gym.Space[Any]
     n_jobs: int | None
+    stop_reason_: str | None
     _deployed: DeployedPolicy
+    _n_sampled: int = 0  # networks that predict(deterministic=False) has drawn since the last fit
 
     def predict(
         self,
@@ -80,7 +82,7 @@ class BasePolicy(BaseEstimator):
         NotFittedError, ValueError
         """
         check_is_fitted(self, "connectivity_")
-        batched = is_batch(self.observation_space_, observation)
+        batched = batch_length(self.observation_space_, observation) is not None
         if batched:
             raw = encode_batch(self.observation_space_, observation)
         else:
@@ -94,15 +96,11 @@ class BasePolicy(BaseEstimator):
         if bad >= 0:
             raise ValueError(f"The observation holds NaN or infinite values: {raw[bad]}.")
         output = np.empty_like(state.network.readout)
-        sampled = not deterministic and state.connections is not None
-        self._deployed.network.step(
-            state.connections if sampled and state.connections is not None else self._deployed.connections,
-            state.network,
-            x,
-            output,
-            owners=rows if sampled else np.zeros(n, dtype=np.int64),
-            rows=rows,
-        )
+        if deterministic or state.connections is None:
+            connections, owners = self._deployed.connections, np.zeros(n, dtype=np.int64)
+        else:
+            connections, owners = state.connections, rows
+        self._deployed.network.step(connections, state.network, x, output, owners=owners, rows=rows)
         actions = self._deployed.decode(output)
         return (actions if batched else actions[0]), state
 
@@ -142,8 +140,8 @@ class BasePolicy(BaseEstimator):
             starts = np.ones_like(starts)
         elif not starts.any():
             return connections
-        first = self.__dict__.get("_n_sampled", 0)
-        self.__dict__["_n_sampled"] = first + int(starts.sum())
+        first = self._n_sampled
+        self._n_sampled = first + int(starts.sum())
         key = fold_in(fold_in(key_from_seed(self._deployed.seed), np.uint32(2**32 - 1)), Stream.CONNECTIONS)
         numbers = np.arange(first, first + starts.sum())
         drawn = self._deployed.distribution.sample(self._deployed.rho, fold_in(key, numbers))
@@ -154,10 +152,16 @@ class BasePolicy(BaseEstimator):
             kept[name][starts] = words
         return kept
 
-    def score(self, environments: Any, y: None = None, *, n_episodes: int = 20, seed: int | None = None) -> float:
-        """Mean return of the deployed network.
-
-        Episodes run to the environment's own end. Results do not depend on ``n_jobs``.
+    def score(
+        self,
+        environments: Any,
+        y: None = None,
+        *,
+        n_episodes: int = 20,
+        seed: int | None = None,
+        max_episode_steps: int | None = None,
+    ) -> float:
+        """Mean return of the deployed network. Results do not depend on ``n_jobs``.
 
         Parameters
         ----------
@@ -170,19 +174,31 @@ class BasePolicy(BaseEstimator):
         seed : int or None
             Episode k starts from ``env.reset(seed=seed + k)``. None takes seeds from ``random_state``, apart from
             those of training.
+        max_episode_steps : int or None
+            Cut episodes after so many steps; None plays until the environment ends them.
 
         Returns
         -------
         float
         """
-        return float(self.episode_returns(environments, n_episodes=n_episodes, seed=seed).mean())
+        returns = self.episode_returns(
+            environments, n_episodes=n_episodes, seed=seed, max_episode_steps=max_episode_steps
+        )
+        return float(returns.mean())
 
     def episode_returns(
-        self, environments: Any, *, n_episodes: int = 20, seed: int | None = None
+        self,
+        environments: Any,
+        *,
+        n_episodes: int = 20,
+        seed: int | None = None,
+        max_episode_steps: int | None = None,
     ) -> NDArray[np.float64]:
         """Returns of the deployed network, (n_episodes, n_environments); the parameters are those of ``score``."""
         check_is_fitted(self, "connectivity_")
         check_number("n_episodes", n_episodes, low=1, integer=True)
+        if max_episode_steps is not None:
+            check_number("max_episode_steps", max_episode_steps, low=1, integer=True)
         resolved = resolve(environments)
         for name in ("observation_space", "action_space"):
             trained, given = getattr(self, f"{name}_"), getattr(resolved, name)
@@ -201,20 +217,18 @@ class BasePolicy(BaseEstimator):
             seeds,
             membrane_key=deployment_key(self._deployed.seed),
             standardizer=self._deployed.standardizer,
-            horizon=np.inf,
+            horizon=np.inf if max_episode_steps is None else max_episode_steps,
         )
-        with Runner(self._plan(resolved), self.n_jobs) as runner:
-            return runner.run(task).returns
-
-    def _plan(self, resolved: Any) -> Plan:
-        return Plan(
+        plan = Plan(
             resolved.environments,
             resolved.observation_space,
             resolved.action_space,
             self._deployed.network,
             self._deployed.distribution,
-            os.getpid(),
+            resolved.vectorized,
         )
+        with Runner(plan, self.n_jobs) as runner:
+            return runner.run(task).returns
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save everything that acting and further training need; atomic, and free of executable content.
@@ -238,18 +252,13 @@ class BasePolicy(BaseEstimator):
         ModelFileError
             Where the file is damaged, truncated, pickled, foreign, or holds another kind of policy.
         """
-        document, arrays = persistence.read(path)
-        try:
-            if document.get("class") != cls.__name__:
+        with persistence.damage_named(path):
+            document, arrays = persistence.read(path)
+            if document["class"] != cls.__name__:
                 raise persistence.ModelFileError(
-                    f"it holds a {document.get('class')}; load it with that class, not {cls.__name__}."
+                    f"it holds a {document['class']}, to be loaded with that class and not {cls.__name__}"
                 )
             return cls._from_file(document, arrays)
-        except persistence.ModelFileError as error:
-            raise persistence.ModelFileError(f"{path} is not a usable ecpolicy model file: {error}") from None
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise persistence.ModelFileError(f"{path} is not a usable ecpolicy model file ({reason}).") from None
 
     def _to_file(self) -> tuple[dict[str, Any], persistence.Arrays]:
         raise NotImplementedError
@@ -257,9 +266,6 @@ class BasePolicy(BaseEstimator):
     @classmethod
     def _from_file(cls, document: dict[str, Any], arrays: persistence.Arrays) -> Self:
         raise NotImplementedError
-
-    def _seed(self) -> int:
-        return seed_of(getattr(self, "random_state", None))
 
     def __sklearn_tags__(self) -> Tags:
         """Input is a list of environments, not a table; no labels."""

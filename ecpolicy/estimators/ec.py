@@ -5,21 +5,23 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+import gymnasium as gym
 import numpy as np
+from sklearn.base import clone
 
 from ecpolicy import persistence
 from ecpolicy.callbacks import Callback, Progress
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.estimators import files
 from ecpolicy.estimators.base import BasePolicy, DeployedPolicy
-from ecpolicy.estimators.environments import Environments, resolve
-from ecpolicy.estimators.parameters import check_choice, check_horizon, check_number
-from ecpolicy.estimators.training import Record, Trainer, Training
+from ecpolicy.estimators.environments import resolve
+from ecpolicy.estimators.parameters import check_ec, check_horizon, seed_of
+from ecpolicy.estimators.training import Record, Setting, Trainer, Training
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
 from ecpolicy.networks import RSNN
-from ecpolicy.normalization import Moments, Standardizer
+from ecpolicy.networks.rsnn import Shape
 from ecpolicy.optimizers import OPTIMIZERS
 from ecpolicy.rollout.parallel import Plan, Runner
 from ecpolicy.spaces import action_decoder, action_outputs, observation_size
@@ -99,7 +101,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
         Environment steps of the population; those of the deployed network are in ``history_``.
     n_generations_ : int
     stop_reason_ : str
-        "n_generations", "max_env_steps", "score_threshold", "callback", "interrupted" or "partial_fit".
+        "n_generations", "max_env_steps", "score_threshold", "callback", "interrupted", "error" or "partial_fit".
 
     Examples
     --------
@@ -203,25 +205,39 @@ class EvolvingConnectivityPolicy(BasePolicy):
         EpisodeError
             Where an environment raises, or returns NaN.
         """
-        resolved, network = resolve(environments), self._network()
-        warm = self.warm_start and hasattr(self, "_training")
-        called: list[Callback] = [*(callbacks or []), *([Progress(self.verbose)] if self.verbose else [])]
-        with self._trainer(resolved, network, warm=warm) as trainer, _interrupts() as interrupted:
-            training = self._training._replace(solved=False) if warm else trainer.start(self.n_features_in_)
-            while True:
-                reason = self._reason_to_stop(training)
-                if reason is None and interrupted():
-                    reason = "interrupted"
-                    warnings.warn(f"Interrupted: fit ends after generation {training.search.generation}.", stacklevel=2)
-                if reason is not None:
-                    break
-                training, record = trainer.advance(training)
-                self._publish(training, record, network)
-                stops = [callback(self) for callback in called]
-                if any(stops):
-                    reason = "callback"
-                    break
-        self.stop_reason_ = reason
+        called: list[Callback] = list(callbacks or [])
+        for callback in called:
+            if not callable(callback):
+                raise TypeError(f"callbacks must be callables that take the policy; got {callback!r}.")
+        warm = bool(self.warm_start) and hasattr(self, "_training")
+        began, reason = False, "error"
+        with self._trainer(environments, warm=warm) as (trainer, run), _interrupts() as interrupted:
+            if self.verbose:
+                called.append(Progress(int(self.verbose)))
+            training = trainer.resume(self._training) if warm else trainer.start(run.obs_size)
+            try:
+                while not (end := self._reason_to_stop(training, trainer.score_threshold, interrupted)):
+                    training, record = trainer.advance(training)
+                    self._publish(training, run, record)
+                    began = True
+                    stops = [callback(self) for callback in called]
+                    if any(stops):
+                        end = "callback"
+                        break
+                reason = end
+                if not began:  # nothing left to do: parameters that choose the deployed network may have changed
+                    self._deploy(training, run)
+            except KeyboardInterrupt:
+                reason = "interrupted"
+                raise
+            finally:
+                if began or warm:
+                    self.stop_reason_ = reason
+                if began:
+                    for callback in called:
+                        getattr(callback, "finish", lambda policy: None)(self)
+        if reason == "interrupted":
+            warnings.warn(f"Interrupted: fit ended after generation {self.n_generations_}.", stacklevel=2)
         return self
 
     def partial_fit(self, environments: Any, y: None = None) -> Self:
@@ -236,150 +252,110 @@ class EvolvingConnectivityPolicy(BasePolicy):
         -------
         self
         """
-        resolved, network = resolve(environments), self._network()
         warm = hasattr(self, "_training")
-        with self._trainer(resolved, network, warm=warm) as trainer:
-            training = self._training if warm else trainer.start(self.n_features_in_)
-            training, record = trainer.advance(training)
-            self._publish(training, record, network)
+        with self._trainer(environments, warm=warm) as (trainer, run):
+            training, record = trainer.advance(trainer.resume(self._training) if warm else trainer.start(run.obs_size))
+            self._publish(training, run, record)
         self.stop_reason_ = "partial_fit"
         return self
 
-    def _network(self) -> RSNN:
-        """Check the parameters; the network they describe."""
-        check_number("n_neurons", self.n_neurons, low=1, integer=True)
-        for name in ("excitatory_ratio", "initial_probability"):
-            check_number(name, getattr(self, name), low=0, high=1)
-        for name in ("step_ms", "dt", "tau_syn", "tau_m", "tau_out", "learning_rate", "observation_clip"):
-            check_number(name, getattr(self, name), low=0, open_low=True)
-        for name in ("gain_in", "gain_recurrent", "gain_out"):
-            check_number(name, getattr(self, name), low=0)
-        check_number("density", self.density, low=0, high=1, open_low=True)
-        check_number("eps", self.eps, low=0, high=0.5)
-        for name in ("n_generations", "episodes_per_member", "eval_episodes", "confirm_episodes"):
-            check_number(name, getattr(self, name), low=1, integer=True)
-        check_number("population_size", self.population_size, low=2, high=2**23, integer=True)
-        check_number("verbose", int(self.verbose), low=0, integer=True)
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_choice("fitness_shaping", self.fitness_shaping, FITNESS_SHAPINGS)
-        check_horizon("max_episode_steps", self.max_episode_steps)
-        if self.max_env_steps is not None:
-            check_number("max_env_steps", self.max_env_steps, low=1, integer=True)
-        if self.score_threshold not in ("auto", None):
-            if isinstance(self.score_threshold, str):
-                raise ValueError(f'score_threshold must be "auto", a number or None; got {self.score_threshold!r}.')
-            check_number("score_threshold", self.score_threshold, low=-np.inf)
-        network = RSNN(
-            n_neurons=int(self.n_neurons),
-            excitatory_ratio=float(self.excitatory_ratio),
-            step_ms=float(self.step_ms),
-            dt=float(self.dt),
-            tau_syn=float(self.tau_syn),
-            tau_m=float(self.tau_m),
-            tau_out=float(self.tau_out),
-            gain_in=float(self.gain_in),
-            gain_recurrent=float(self.gain_recurrent),
-            gain_out=float(self.gain_out),
-            density=float(self.density),
-        )
-        if network.substeps < 1:
-            raise ValueError(
-                f"dt must be at most step_ms ({self.step_ms}), so that a step has substeps; got {self.dt}."
-            )
-        return network
-
     @contextmanager
-    def _trainer(self, resolved: Environments, network: RSNN, *, warm: bool) -> Iterator[Trainer]:
-        """The trainer for these environments; its workers end with the context."""
-        obs_size, n_outputs = observation_size(resolved.observation_space), action_outputs(resolved.action_space)
-        distribution = self._distribution(network, obs_size, n_outputs)
+    def _trainer(self, environments: Any, *, warm: bool) -> Iterator[tuple[Trainer, "_Run"]]:
+        """Check everything; the trainer for these environments, whose workers end with the context."""
+        network = check_ec(self)
+        resolved = resolve(environments)
+        run = _Run(
+            seed=self.seed_ if warm else seed_of(self.random_state),
+            history=self.history_ if warm else [],
+            observation_space=resolved.observation_space,
+            action_space=resolved.action_space,
+        )
+        distribution = Bernoulli(run.shapes(network), float(self.initial_probability), float(self.eps))
         if warm:
-            self._check_continuable(resolved, distribution)
-        else:
-            for name in ("_training", "_deployed", "connectivity_"):
-                self.__dict__.pop(name, None)
-            self.seed_ = self._seed()
-            self.history_: list[Record] = []
-            self.observation_space_, self.action_space_ = resolved.observation_space, resolved.action_space
-            self.n_features_in_ = obs_size
+            self._check_continuable(run, distribution)
         horizons = check_horizon("max_episode_steps", self.max_episode_steps)
         threshold = resolved.reward_threshold if self.score_threshold == "auto" else self.score_threshold
-        plan = Plan(resolved.environments, resolved.observation_space, resolved.action_space, network, distribution)
+        plan = Plan(
+            resolved.environments, run.observation_space, run.action_space, network, distribution, resolved.vectorized
+        )
         with Runner(plan, self.n_jobs) as runner:
-            yield Trainer(
-                seed=self.seed_,
+            trainer = Trainer(
+                seed=run.seed,
                 runner=runner,
+                setting=Setting(
+                    network, bool(self.normalize_observations), float(self.observation_clip), resolved.names
+                ),
                 distribution=distribution,
-                optimizer=OPTIMIZERS[self.optimizer](self.learning_rate),
+                optimizer=OPTIMIZERS[self.optimizer](float(self.learning_rate)),
                 fitness_shaping=FITNESS_SHAPINGS[self.fitness_shaping],
                 population_size=int(self.population_size),
                 n_environments=len(resolved.environments),
                 episodes_per_member=int(self.episodes_per_member),
                 horizon=lambda steps: next(horizon for start, horizon in reversed(horizons) if start <= steps),
                 evaluation_horizon=np.inf if resolved.time_limited else horizons[-1][1],
-                standardize=self._standardizer,
                 score_threshold=None if threshold is None else float(threshold),
                 eval_episodes=int(self.eval_episodes),
                 confirm_episodes=int(self.confirm_episodes),
                 keep_best=bool(self.keep_best),
             )
+            yield trainer, run
 
-    def _distribution(self, network: RSNN, obs_size: int, n_outputs: int) -> Bernoulli:
-        return Bernoulli(network.shapes(obs_size, n_outputs), float(self.initial_probability), float(self.eps))
-
-    def _standardizer(self, moments: Moments) -> Standardizer:
-        return Standardizer.of(moments, enabled=self.normalize_observations, clip=float(self.observation_clip))
-
-    def _check_continuable(self, resolved: Environments, distribution: Bernoulli) -> None:
+    def _check_continuable(self, run: "_Run", distribution: Bernoulli) -> None:
         """Raise where the earlier training does not fit these environments or parameters."""
         for name in ("observation_space", "action_space"):
-            if getattr(self, f"{name}_") != getattr(resolved, name):
+            if getattr(self, f"{name}_") != getattr(run, name):
                 raise ValueError(
                     f"Training so far was for the {name} {getattr(self, f'{name}_')}, the environment has "
-                    f"{getattr(resolved, name)}. Fit without warm_start to start anew."
+                    f"{getattr(run, name)}. Fit without warm_start to start anew."
                 )
         trained = {name: p.shape for name, p in self._training.search.rho.items()}
         wanted = {name: (shape.pre, shape.post) for name, shape in distribution.shapes.items()}
         if trained != wanted:
             raise ValueError(f"Training so far was of matrices {trained}; the parameters now say {wanted}.")
-        kind = "adam" if self._training.search.optimizer.first else "sgd"
+        kind = self._training.search.optimizer.kind
         if self.optimizer != kind:
             raise ValueError(f"Training so far used optimizer {kind!r}; it cannot go on with {self.optimizer!r}.")
 
-    def _reason_to_stop(self, training: Training) -> str | None:
-        if training.solved:
+    def _reason_to_stop(self, training: Training, threshold: float | None, interrupted: Callable[[], bool]) -> str:
+        """Why there is no further generation, or an empty string."""
+        if threshold is not None and training.solved_at is not None and training.solved_at >= threshold:
             return "score_threshold"
         if training.search.generation >= self.n_generations:
             return "n_generations"
         if self.max_env_steps is not None and training.n_env_steps >= self.max_env_steps:
             return "max_env_steps"
-        return None
+        return "interrupted" if interrupted() and training.search.generation > 0 else ""
 
-    def _publish(self, training: Training, record: Record, network: RSNN) -> None:
-        """Make a finished generation the fitted state."""
-        self.history_.append(record)
-        self._deploy(training, network)
+    def _publish(self, training: Training, run: "_Run", record: Record) -> None:
+        """Make a finished generation the fitted state, all at once."""
+        run.history.append(record)
+        self.history_, self.seed_ = run.history, run.seed
+        self.observation_space_, self.action_space_ = run.observation_space, run.action_space
+        self.n_features_in_ = run.obs_size
+        if training.search.generation == 1:
+            self._n_sampled = 0
+        self._deploy(training, run)
 
-    def _deploy(self, training: Training, network: RSNN) -> None:
-        search = training.search
-        kept = training.best if self.keep_best and training.best is not None else None
-        rho, moments, generation = (
-            (kept.rho, kept.moments, kept.generation) if kept else (search.rho, search.moments, search.generation)
-        )
-        distribution = self._distribution(network, self.n_features_in_, action_outputs(self.action_space_))
+    def _deploy(self, training: Training, run: "_Run") -> None:
+        """Act with the best network, or with the last."""
+        search, setting = training.search, training.setting
+        rho, moments, generation = search.rho, search.moments, search.generation
+        if self.keep_best and training.best is not None:
+            rho, moments, _, generation = training.best
+        distribution = Bernoulli(run.shapes(setting.network))
         self._training = training
         self._deployed = DeployedPolicy(
-            network,
+            setting.network,
             distribution,
             rho,
-            self._standardizer(moments),
+            setting.standardizer(moments),
             distribution.mode(rho),
-            action_decoder(self.action_space_),
-            self.seed_,
+            action_decoder(run.action_space),
+            run.seed,
         )
         self.connection_probabilities_ = {name: p.copy() for name, p in rho.items()}
         self.connectivity_ = {name: p > 0.5 for name, p in rho.items()}
-        self.excitatory_ = np.arange(network.n_neurons) < network.n_excitatory
+        self.excitatory_ = np.arange(setting.network.n_neurons) < setting.network.n_excitatory
         self.deployed_generation_ = generation
         self.n_env_steps_ = training.n_env_steps
         self.n_generations_ = search.generation
@@ -390,10 +366,28 @@ class EvolvingConnectivityPolicy(BasePolicy):
     @classmethod
     def _from_file(cls, document: dict[str, Any], arrays: persistence.Arrays) -> Self:
         policy = cls(**files.parameters(document, cls._get_param_names()))
-        network = policy._network()
-        files.restore(policy, document, arrays, network)
-        policy._deploy(policy._training, network)
+        check_ec(policy)
+        acting = clone(policy).set_params(**files.setting_parameters(document))
+        files.restore(policy, document, arrays, check_ec(acting))
+        run = _Run(policy.seed_, policy.history_, policy.observation_space_, policy.action_space_)
+        policy._deploy(policy._training, run)
         return policy
+
+
+class _Run(NamedTuple):
+    """What a training has from its start to its end, however many fits it takes."""
+
+    seed: int
+    history: list[Record]
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+
+    @property
+    def obs_size(self) -> int:
+        return observation_size(self.observation_space)
+
+    def shapes(self, network: RSNN) -> dict[str, Shape]:
+        return network.shapes(self.obs_size, action_outputs(self.action_space))
 
 
 @contextmanager

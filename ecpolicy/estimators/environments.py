@@ -1,5 +1,6 @@
 """What a user may give as an environment, and what the rollouts get: strings become objects here."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,17 +17,19 @@ ACCEPTED = (
 )
 
 
-class Environments(NamedTuple):
+class Resolved(NamedTuple):
     """Checked environments that share their spaces."""
 
     environments: tuple[Environment, ...]
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
     reward_threshold: float | None  # mean of the registered thresholds, None unless all have one
-    time_limited: bool  # every environment ends its episodes by a registered limit
+    time_limited: bool  # every environment ends its episodes by a limit that it names
+    vectorized: bool  # some environment is a VectorEnv
+    names: tuple[str, ...]  # what tells one environment from another: class and id
 
 
-def resolve(given: Any) -> Environments:
+def resolve(given: Any) -> Resolved:
     """Check what ``fit`` or ``score`` was given and find out its spaces.
 
     Raises
@@ -44,13 +47,13 @@ def resolve(given: Any) -> Environments:
                 f"list of ids: [{''.join(items)!r}]."
             )
     elif hasattr(given, "__array__") and not isinstance(given, gym.Env | gym.vector.VectorEnv):
-        return resolve(list(given.tolist()))
+        return resolve(given.tolist())
     else:
         items = [given]
     return _common([_probe(item) for item in items], items)
 
 
-def _common(each: list[Environments], items: list[Any]) -> Environments:
+def _common(each: list[Resolved], items: list[Any]) -> Resolved:
     first = each[0]
     for other, item in zip(each[1:], items[1:], strict=True):
         for name in ("observation_space", "action_space"):
@@ -65,10 +68,12 @@ def _common(each: list[Environments], items: list[Any]) -> Environments:
         environments=tuple(e.environments[0] for e in each),
         reward_threshold=sum(known) / len(known) if len(known) == len(each) else None,
         time_limited=all(e.time_limited for e in each),
+        vectorized=any(e.vectorized for e in each),
+        names=tuple(e.names[0] for e in each),
     )
 
 
-def _probe(item: Any) -> Environments:
+def _probe(item: Any) -> Resolved:
     """Make an environment once to see its spaces; an instance is looked at and kept."""
     if isinstance(item, gym.Env | gym.vector.VectorEnv):
         return _describe(item, item)
@@ -79,8 +84,6 @@ def _probe(item: Any) -> Environments:
         raise ValueError(f"Gymnasium could not make {_name(item)}: {error}") from error
     if not isinstance(made, gym.Env | gym.vector.VectorEnv):
         raise TypeError(f"{_name(item)} made a {type(made).__name__}; wanted a gymnasium.Env or VectorEnv.")
-    if isinstance(made, gym.vector.VectorEnv):  # expensive, and alone: keep it
-        return _describe(made, made)
     try:
         return _describe(made, factory)
     finally:
@@ -88,6 +91,9 @@ def _probe(item: Any) -> Environments:
 
 
 def _factory(item: Any) -> Any:
+    if isinstance(item, str):
+        with contextlib.suppress(gym.error.Error):
+            item = gym.spec(item)  # it travels to workers that do not know the id
     if isinstance(item, str | EnvSpec):
         return functools.partial(gym.make, item, disable_env_checker=True)
     if callable(item):
@@ -95,17 +101,32 @@ def _factory(item: Any) -> Any:
     raise TypeError(f"Got an environment of type {type(item).__name__}; wanted {ACCEPTED}.")
 
 
-def _describe(made: AnyEnv, environment: Environment) -> Environments:
+def _describe(made: AnyEnv, environment: Environment) -> Resolved:
+    single: Any = made
     if isinstance(made, gym.vector.VectorEnv):
         observation_space, action_space = made.single_observation_space, made.single_action_space
+        single = next(iter(getattr(made, "envs", [])), made)
     else:
         observation_space, action_space = made.observation_space, made.action_space
     check_spaces(observation_space, action_space)
-    spec = getattr(made, "spec", None)
-    limit = getattr(spec, "max_episode_steps", None)
-    return Environments(
-        (environment,), observation_space, action_space, getattr(spec, "reward_threshold", None), limit is not None
+    spec, kind = getattr(single, "spec", None), type(single.unwrapped)
+    return Resolved(
+        (environment,),
+        observation_space,
+        action_space,
+        getattr(spec, "reward_threshold", None),
+        getattr(spec, "max_episode_steps", None) is not None or _has_time_limit(single),
+        single is not made or isinstance(made, gym.vector.VectorEnv),
+        (f"{kind.__module__}.{kind.__qualname__} {getattr(spec, 'id', '')}".strip(),),
     )
+
+
+def _has_time_limit(environment: Any) -> bool:
+    while isinstance(environment, gym.Wrapper):
+        if isinstance(environment, gym.wrappers.TimeLimit):
+            return True
+        environment = environment.env
+    return False
 
 
 def _name(item: Any) -> str:

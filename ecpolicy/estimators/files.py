@@ -1,14 +1,14 @@
 """What a policy's file holds, and how a policy is put together from it: every part checked."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from ecpolicy.distributions import Probabilities
-from ecpolicy.estimators.training import Deployed, Training
+from ecpolicy.estimators.training import Deployed, Setting, Training
 from ecpolicy.evolution import State
 from ecpolicy.networks import RSNN
 from ecpolicy.networks.rsnn import Shape
@@ -33,7 +33,13 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
         _add_network(arrays, "best", best.rho, best.moments)
     document = {
         "parameters": {name: _to_json(name, value) for name, value in policy.get_params(deep=False).items()},
-        "network": asdict(policy._deployed.network),
+        "setting": {
+            **asdict(training.setting.network),
+            "normalize_observations": training.setting.normalize_observations,
+            "observation_clip": training.setting.observation_clip,
+            "optimizer": search.optimizer.kind,
+        },
+        "environments": list(training.setting.environments),
         "observation_space": space_to_json(policy.observation_space_),
         "action_space": space_to_json(policy.action_space_),
         "seed": policy.seed_,
@@ -42,7 +48,7 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
         "updates": search.optimizer.updates,
         "n_env_steps": training.n_env_steps,
         "n_evaluation_steps": training.n_evaluation_steps,
-        "solved": training.solved,
+        "solved_at": training.solved_at,
         "stop_reason": getattr(policy, "stop_reason_", None),
         "best": None
         if best is None
@@ -61,6 +67,15 @@ def parameters(document: dict[str, Any], known: Iterable[str]) -> dict[str, Any]
     return given
 
 
+def setting_parameters(document: dict[str, Any]) -> dict[str, Any]:
+    """The parameters under which the networks were trained and measured; the policy's own may have changed since."""
+    given = document["setting"]
+    wanted = {field.name for field in fields(RSNN)} | {"normalize_observations", "observation_clip", "optimizer"}
+    if not isinstance(given, dict) or set(given) != wanted:
+        raise ModelFileError("its setting is incomplete")
+    return given
+
+
 def restore(policy: Any, document: dict[str, Any], arrays: Arrays, network: RSNN) -> None:
     """Set the fitted attributes that the file holds, apart from those that follow from them."""
     policy.observation_space_ = space_from_json(document["observation_space"])
@@ -71,34 +86,47 @@ def restore(policy: Any, document: dict[str, Any], arrays: Arrays, network: RSNN
     policy.seed_ = _count(document, "seed", 2**64 - 1)
 
     moments = {}
-    if policy.optimizer == "adam":
+    if document["setting"]["optimizer"] == "adam":
         for moment, low in (("first", -LARGE), ("second", 0.0)):
             moments[moment] = {
                 name: take(arrays, f"optimizer/{moment}/{name}", "<f4", (shape.pre, shape.post), low, LARGE)
                 for name, shape in shapes.items()
             }
-    optimizer = OptimizerState(_count(document, "updates"), moments.get("first", {}), moments.get("second", {}))
+    optimizer = OptimizerState(
+        document["setting"]["optimizer"],
+        _count(document, "updates"),
+        moments.get("first", {}),
+        moments.get("second", {}),
+    )
     rho, observed = _take_network(arrays, "search", shapes, _count(document, "n_observations"))
     search = State(_count(document, "generation", 2**32 - 2), rho, optimizer, observed)
     best = None
     if document["best"] is not None:
         rho, observed = _take_network(arrays, "best", shapes, _count(document["best"], "n_observations"))
-        score = document["best"]["score"]
-        if not isinstance(score, Real) or not np.isfinite(float(score)):
-            raise ModelFileError(f"its best score is {score!r}.")
-        best = Deployed(rho, observed, float(score), _count(document["best"], "generation", search.generation))
+        score = _number(document["best"], "score")
+        best = Deployed(rho, observed, score, _count(document["best"], "generation", search.generation))
+    setting, names = document["setting"], document["environments"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ModelFileError(f"its environments are {names!r}")
     policy._training = Training(
+        Setting(network, bool(setting["normalize_observations"]), float(setting["observation_clip"]), tuple(names)),
         search,
         best,
         _count(document, "n_env_steps"),
         _count(document, "n_evaluation_steps"),
-        bool(document["solved"]),
+        None if document["solved_at"] is None else _number(document, "solved_at"),
     )
-    history = document["history"]
-    if not isinstance(history, list) or not all(isinstance(record, dict) for record in history):
-        raise ModelFileError("its history is not a list of records.")
-    policy.history_ = history
+    policy.history_ = document["history"]
+    if not isinstance(policy.history_, list) or len(policy.history_) != search.generation:
+        raise ModelFileError("its history does not have one record per generation")
+    for record in policy.history_:
+        if set(record) != set(policy.history_[0]):
+            raise ModelFileError("the records of its history differ")
+        for name in record:
+            _number(record, name)
     policy.stop_reason_ = document["stop_reason"]
+    if not isinstance(policy.stop_reason_, str | None):
+        raise ModelFileError(f"its stop_reason is {policy.stop_reason_!r}")
 
 
 def _add_network(arrays: Arrays, prefix: str, rho: Probabilities, moments: Moments) -> None:
@@ -126,10 +154,23 @@ def _count(document: dict[str, Any], name: str, high: float = 2**63) -> int:
     return value
 
 
+def _number(document: dict[str, Any], name: str) -> float:
+    value = document[name]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not np.isfinite(value):
+        raise ModelFileError(f"its {name} is {value!r}")
+    return value
+
+
 def _to_json(name: str, value: Any) -> Any:
     """A parameter as JSON has it; a generator given as random_state is not kept, the seed drawn from it is."""
-    if name == "random_state" and not isinstance(value, Integral):
+    if value is None or isinstance(value, str | bool | np.bool_):
+        return value if not isinstance(value, np.bool_) else bool(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, Sequence):
+        return [_to_json(name, part) for part in value]
+    if name == "random_state":
         return None
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
+    raise TypeError(f"The parameter {name}={value!r} cannot be saved.")

@@ -1,24 +1,41 @@
 """Checks of constructor parameters: what was given, what is wanted."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
+from ecpolicy.networks import RSNN
+from ecpolicy.optimizers import OPTIMIZERS
+
+MOST_SUBSTEPS = 100_000
+
 
 def check_number(
     name: str, value: Any, *, low: float, high: float = np.inf, integer: bool = False, open_low: bool = False
 ) -> None:
-    """Raise unless ``value`` is a real (or whole) number in [low, high], or (low, high] where ``open_low``."""
+    """Raise unless ``value`` is a finite real (or whole) number in [low, high], or (low, high] where ``open_low``."""
     kind = Integral if integer else Real
-    inside = isinstance(value, kind) and not isinstance(value, bool) and low <= float(value) <= high
-    if not inside or (open_low and value == low):
-        what = "an integer" if integer else "a number"
-        left = "(" if open_low else "["
-        right = ")" if high == np.inf else "]"
-        error = ValueError if isinstance(value, kind) and not isinstance(value, bool) else TypeError
-        raise error(f"{name} must be {what} in {left}{low}, {high}{right}; got {value!r}.")
+    if isinstance(value, kind) and not isinstance(value, bool):
+        number: Any = int(value) if isinstance(value, Integral) else float(value)
+        if low <= number <= high and abs(number) != np.inf and not (open_low and number == low):
+            return
+        error: type[Exception] = ValueError
+    else:
+        error = TypeError
+    what = "an integer" if integer else "a number"
+    left = "(" if open_low or low == -np.inf else "["
+    right = ")" if high == np.inf else "]"
+    raise error(f"{name} must be {what} in {left}{low}, {high}{right}; got {value!r}.")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise unless ``value`` is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False; got {value!r}.")
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
@@ -55,6 +72,51 @@ def check_horizon(name: str, value: Any) -> list[tuple[int, float]]:
     return schedule
 
 
+def check_ec(policy: Any) -> RSNN:
+    """Check the parameters of an EvolvingConnectivityPolicy; the network that they describe."""
+
+    def number(*names: str, **bounds: Any) -> None:
+        for name in names:
+            check_number(name, getattr(policy, name), **bounds)
+
+    number(
+        "n_neurons", "n_generations", "episodes_per_member", "eval_episodes", "confirm_episodes", low=1, integer=True
+    )
+    number("population_size", low=2, high=2**23, integer=True)
+    number("excitatory_ratio", "initial_probability", low=0, high=1)
+    number("step_ms", "dt", "tau_syn", "tau_m", "tau_out", low=0, open_low=True)
+    number("learning_rate", "observation_clip", low=0, open_low=True)
+    number("gain_in", "gain_recurrent", "gain_out", low=0)
+    number("density", low=0, high=1, open_low=True)
+    number("eps", low=0, high=0.5)
+    for name in ("normalize_observations", "keep_best", "warm_start"):
+        check_flag(name, getattr(policy, name))
+    if not isinstance(policy.verbose, bool):
+        number("verbose", low=0, integer=True)
+    for name, low in (("max_env_steps", 1), ("n_jobs", -np.inf)):
+        if getattr(policy, name) is not None:
+            number(name, low=low, integer=True)
+    if policy.n_jobs == 0:
+        raise ValueError("n_jobs must be None or a number of workers as in joblib, not 0.")
+    check_choice("optimizer", policy.optimizer, OPTIMIZERS)
+    check_choice("fitness_shaping", policy.fitness_shaping, FITNESS_SHAPINGS)
+    check_horizon("max_episode_steps", policy.max_episode_steps)
+    if isinstance(policy.score_threshold, str) and policy.score_threshold != "auto":
+        raise ValueError(f'score_threshold must be "auto", a number or None; got {policy.score_threshold!r}.')
+    if not isinstance(policy.score_threshold, str | None):
+        number("score_threshold", low=-np.inf)
+    if not isinstance(policy.random_state, np.random.Generator | np.random.RandomState | None):
+        number("random_state", low=0, high=2**64 - 1, integer=True)
+    settings: dict[str, Any] = {field.name: getattr(policy, field.name) for field in fields(RSNN)}
+    network = RSNN(int(settings.pop("n_neurons")), **{name: float(value) for name, value in settings.items()})
+    if not 1 <= network.substeps <= MOST_SUBSTEPS:
+        raise ValueError(
+            f"dt must give 1 to {MOST_SUBSTEPS:,} substeps per step_ms of {policy.step_ms}, so be at most step_ms; got "
+            f"{policy.dt}."
+        )
+    return network
+
+
 def seed_of(random_state: Any) -> int:
     """A seed below 2**64 from an int, a NumPy generator or random state, or fresh entropy for None."""
     if random_state is None:
@@ -63,5 +125,4 @@ def seed_of(random_state: Any) -> int:
         return int(random_state.integers(2**64, dtype=np.uint64))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**63, dtype=np.int64))
-    check_number("random_state", random_state, low=0, high=2**64 - 1, integer=True)
     return int(random_state)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ecpolicy.distributions import Bernoulli, Probabilities
 from ecpolicy.evolution import State, generation
 from ecpolicy.fitness_shaping import FitnessShaping
+from ecpolicy.networks import RSNN
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import Optimizer
 from ecpolicy.random import Key, Stream, environment_seed, fold_in, key_from_seed
@@ -32,14 +33,28 @@ class Deployed(NamedTuple):
     generation: int
 
 
-class Training(NamedTuple):
-    """All that continues a fit bit for bit."""
+class Setting(NamedTuple):
+    """What a deployed network's score depends on, apart from its probabilities and observation moments."""
 
+    network: RSNN
+    normalize_observations: bool
+    observation_clip: float
+    environments: tuple[str, ...]  # names, as far as one can tell environments apart
+
+    def standardizer(self, moments: Moments) -> Standardizer:
+        """How observations enter the network."""
+        return Standardizer.of(moments, enabled=self.normalize_observations, clip=self.observation_clip)
+
+
+class Training(NamedTuple):
+    """All that continues a fit bit for bit, apart from the seed."""
+
+    setting: Setting
     search: State
-    best: Deployed | None
+    best: Deployed | None = None
     n_env_steps: int = 0  # of the population
     n_evaluation_steps: int = 0  # of the deployed network
-    solved: bool = False
+    solved_at: float | None = None  # the score threshold that this generation reached
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Trainer:
     episodes_per_member: int
     horizon: Callable[[int], float]
     evaluation_horizon: float
-    standardize: Callable[[Moments], Standardizer]
+    setting: Setting
     score_threshold: float | None
     eval_episodes: int
     confirm_episodes: int
@@ -65,7 +80,13 @@ class Trainer:
     def start(self, obs_size: int) -> Training:
         """The state before the first generation."""
         rho = self.distribution.project(self.distribution.init())
-        return Training(State(0, rho, self.optimizer.init(rho), Moments.empty(obs_size)), best=None)
+        return Training(self.setting, State(0, rho, self.optimizer.init(rho), Moments.empty(obs_size)))
+
+    def resume(self, training: Training) -> Training:
+        """Go on from a training; a best network that was measured in another setting does not count."""
+        if training.setting == self.setting:
+            return training
+        return training._replace(setting=self.setting, best=None)
 
     def advance(self, training: Training) -> tuple[Training, Record]:
         """One generation, then the score of the network that it leads to."""
@@ -104,7 +125,7 @@ class Trainer:
             keys,
             n_environments=self.n_environments,
             n_episodes=self.episodes_per_member,
-            standardizer=self.standardize(moments),
+            standardizer=self.setting.standardizer(moments),
             horizon=self.horizon(n_env_steps),
         )
         return self.runner.run(task)
@@ -112,9 +133,10 @@ class Trainer:
     def _assess(self, trained: Training) -> tuple[Training, float]:
         """Score the deployed network; keep it if it holds on fresh episodes; see whether the task is solved.
 
-        A few episodes every generation pick candidates. A candidate's own score comes from further episodes, so that
-        the choice does not flatter it. The threshold counts as reached when the mean over at least
-        ``SOLVED_EPISODES`` fresh episodes clears it by 1.645 standard errors.
+        A few episodes every generation pick candidates, and further episodes decide: a lucky first score keeps no
+        network. The best score is still the largest of several means and so a little optimistic; ``score`` measures
+        anew. The threshold counts as reached when the mean over at least ``SOLVED_EPISODES`` fresh episodes clears
+        it by 1.645 standard errors.
         """
         search, best = trained.search, trained.best
         steps = 0
@@ -141,8 +163,9 @@ class Trainer:
             score = float(returns.mean())
             if self.keep_best and (best is None or score > best.score or solved):
                 best = Deployed(search.rho, search.moments, score, search.generation)
-        trained = trained._replace(best=best, n_evaluation_steps=trained.n_evaluation_steps + steps, solved=solved)
-        return trained, screened
+        n_evaluation_steps = trained.n_evaluation_steps + steps
+        solved_at = bar if solved else None
+        return trained._replace(best=best, n_evaluation_steps=n_evaluation_steps, solved_at=solved_at), screened
 
     def _play_deployed(self, search: State, stream: Stream, first: int, count: int) -> Outcome:
         key = fold_in(fold_in(key_from_seed(self.seed), search.generation), np.uint32(2**32 - 1))
@@ -152,7 +175,7 @@ class Trainer:
             search.rho,
             environment_seed(keys),
             membrane_key=deployment_key(self.seed),
-            standardizer=self.standardize(search.moments),
+            standardizer=self.setting.standardizer(search.moments),
             horizon=self.evaluation_horizon,
         )
         return self.runner.run(task)

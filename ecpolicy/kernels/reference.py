@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.kernels.layout import WORD, Words, pack, words_per_row
+from ecpolicy.kernels.layout import WORD, words_per_row
 from ecpolicy.random import Key, threefry2x32
 
 
@@ -93,8 +93,3 @@ def rsnn_step(
         if raster is not None:
             raster.append(spike)
     return State(v, i_syn, spike, rate, readout), r_out * readout, r_out * (rate @ k_out.astype(np.float32))
-
-
-def pack_outputs(k_out: NDArray[np.bool_]) -> Words:
-    """Output connections (neurons, outputs) as the kernel stores them: one packed row per output."""
-    return pack(np.ascontiguousarray(k_out.T))

@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
 
 from ecpolicy.distributions import Bernoulli, Packed, Probabilities
@@ -20,7 +21,7 @@ from ecpolicy.networks import RSNN
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Key, Stream, environment_seed, fold_in
 from ecpolicy.rollout import host, vector
-from ecpolicy.rollout.outcome import Episodes, Outcome, below, beside
+from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, below, beside
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder
 
 MEMBERS_PER_TASK = 16  # part of the result: observation sums are added up within a task, then across tasks
@@ -39,7 +40,7 @@ class Plan(NamedTuple):
     action_space: gym.Space[Any]
     network: RSNN
     distribution: Bernoulli
-    parent: int = os.getpid()  # the process that asks
+    vectorized: bool  # some environment is a VectorEnv
 
 
 class Task(NamedTuple):
@@ -78,32 +79,42 @@ def deployed_task(
     return Task(rho, None, membrane_keys, per_episode, standardizer, horizon)
 
 
-class Environments:
+def is_instance(environment: Environment) -> bool:
+    """Whether this is an environment and not what makes one."""
+    return isinstance(environment, gym.Env | gym.vector.VectorEnv)
+
+
+class Instances:
     """The environment instances of one process, made when first needed and kept between tasks."""
 
     def __init__(self, environments: Sequence[Environment]) -> None:
         self._given = environments
-        self._made: list[list[AnyEnv]] = [[] if callable(e) else [e] for e in environments]
+        self._made: list[list[AnyEnv]] = [[] for _ in environments]
 
-    def instances(self, index: int, wanted: int) -> list[AnyEnv]:
-        """Up to ``wanted`` instances of an environment: exactly one where an instance was given."""
+    def of(self, index: int, wanted: int) -> list[AnyEnv]:
+        """Up to ``wanted`` instances of an environment; exactly one of a VectorEnv, or where an instance was given."""
         given, made = self._given[index], self._made[index]
-        while callable(given) and len(made) < wanted:
-            made.append(given())
-            if isinstance(made[-1], gym.vector.VectorEnv):
-                break
-        return made[: max(wanted, 1)]
+        if isinstance(given, gym.Env | gym.vector.VectorEnv):
+            return [given]
+        while len(made) < wanted and not (made and isinstance(made[0], gym.vector.VectorEnv)):
+            environment = given()
+            if any(environment is other for other in made):
+                raise ValueError(
+                    f"{given} returned the same environment twice. Make a new one in every call, or give the "
+                    "environment itself."
+                )
+            made.append(environment)
+        return made[:wanted]
 
     def close(self) -> None:
         """Close what was made here; instances that were given stay open."""
-        for given, made in zip(self._given, self._made, strict=True):
-            if callable(given):
-                for environment in made:
-                    environment.close()
-                made.clear()
+        for made in self._made:
+            for environment in made:
+                environment.close()
+            made.clear()
 
 
-def run_task(plan: Plan, task: Task, environments: Environments) -> Outcome:
+def run_task(plan: Plan, task: Task, instances: Instances) -> Outcome:
     """Draw the task's members and play all their episodes."""
     members, n_environments, n_episodes = task.seeds.shape
     if task.keys is None:
@@ -112,7 +123,7 @@ def run_task(plan: Plan, task: Task, environments: Environments) -> Outcome:
         connections, owners = plan.distribution.sample(task.rho, task.keys), np.arange(members)
     return beside(
         [
-            _play(plan, task, connections, environments, owners, index, episode)
+            _play(plan, task, connections, instances, owners, index, episode)
             for index in range(n_environments)
             for episode in range(n_episodes)
         ]
@@ -123,7 +134,7 @@ def _play(
     plan: Plan,
     task: Task,
     connections: Packed,
-    environments: Environments,
+    instances: Instances,
     owners: NDArray[np.int64],
     index: int,
     episode: int,
@@ -132,12 +143,12 @@ def _play(
     keys, seeds = np.ascontiguousarray(task.membrane_keys[:, index, episode]), task.seeds[:, index, episode]
     episodes = Episodes(owners, keys, seeds, task.horizon)
     batch = host.Batch(plan.network, connections, episodes, task.standardizer, action_outputs(plan.action_space))
-    instances = environments.instances(index, owners.size)
+    made = instances.of(index, owners.size)
     decode = action_decoder(plan.action_space)
-    first = instances[0]
+    first = made[0]
     if isinstance(first, gym.vector.VectorEnv):
         return vector.play(first, batch, episodes, observation_space=plan.observation_space, decode=decode)
-    single = [instance for instance in instances if isinstance(instance, gym.Env)]
+    single = [environment for environment in made if isinstance(environment, gym.Env)]
     return host.play(single, batch, episodes, encode=observation_encoder(plan.observation_space), decode=decode)
 
 
@@ -145,26 +156,32 @@ class _Kept(threading.local):
     """In a joblib worker: the environments of the fit that it last worked for, as making them is slow."""
 
     token = ""
-    environments = Environments(())
+    instances = Instances(())
 
 
 _kept = _Kept()
 
 
-def _run_in_worker(token: str, plan: Plan, number: int, task: Task) -> tuple[int, Outcome]:
+def _run_in_worker(token: str, parent: int, plan: Plan, number: int, task: Task) -> tuple[int, Outcome]:
     if _kept.token != token:
-        if os.getpid() != plan.parent:  # Ctrl-C is for the parent to handle
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _kept.environments.close()
-        _kept.token, _kept.environments = token, Environments(plan.environments)
-    return number, run_task(plan, task, _kept.environments)
+        if os.getpid() != parent and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+        _kept.instances.close()
+        _kept.token, _kept.instances = token, Instances(plan.environments)
+    return number, run_task(plan, task, _kept.instances)
+
+
+def _shares_memory() -> bool:
+    """Whether joblib's active backend runs workers in this process."""
+    backend, _ = get_active_backend()
+    return bool(getattr(backend, "supports_sharedmem", False))
 
 
 def _joblib(n_jobs: int | None) -> Parallel:
     """A joblib pool: one task at a time to whoever is free; results as they come, where the backend can."""
     try:
         return Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-    except ValueError:  # multiprocessing returns lists only: then a lost worker costs what the others did as well
+    except ValueError:  # multiprocessing returns lists only
         return Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="all")
 
 
@@ -175,16 +192,17 @@ class Runner:
     ----------
     plan : Plan
     n_jobs : int or None
-        As in joblib; ``joblib.parallel_config`` chooses the backend. A vector environment is always played here.
+        As in joblib; ``joblib.parallel_config`` chooses the backend. A vector environment is always played here, and so
+        is an instance where workers are threads, which cannot share it.
     """
 
     def __init__(self, plan: Plan, n_jobs: int | None) -> None:
         self._plan = plan
-        self._vectorized = any(isinstance(e, gym.vector.VectorEnv) for e in plan.environments)
-        self._here = Environments(plan.environments)
+        self._here = Instances(plan.environments)
         self._parallel: Parallel | None = None
-        if effective_n_jobs(n_jobs) > 1 and not self._vectorized:
-            self._parallel = _joblib(n_jobs)
+        if effective_n_jobs(n_jobs) > 1 and not plan.vectorized:
+            shared = any(is_instance(environment) for environment in plan.environments) and _shares_memory()
+            self._parallel = None if shared else _joblib(n_jobs)
         self._token = uuid.uuid4().hex
 
     def __enter__(self) -> Self:
@@ -203,7 +221,7 @@ class Runner:
         """Play a task in fixed chunks of members and put the outcomes together in member order."""
         size = EPISODES_PER_TASK if task.keys is None else MEMBERS_PER_TASK
         members = task.seeds.shape[0]
-        if self._vectorized:
+        if self._plan.vectorized:
             size = members
         chunks = [task.rows(slice(start, start + size)) for start in range(0, members, size)]
         if self._parallel is None:
@@ -217,11 +235,14 @@ class Runner:
         for attempt in range(1, ATTEMPTS + 1):
             missing = [i for i in range(len(chunks)) if i not in done]
             try:
-                jobs = (delayed(_run_in_worker)(self._token, self._plan, i, chunks[i]) for i in missing)
+                jobs = (delayed(_run_in_worker)(self._token, os.getpid(), self._plan, i, chunks[i]) for i in missing)
                 for number, outcome in self._parallel(jobs):
                     done[number] = outcome  # noqa: PERF403 -- kept when a worker is lost on the way
                 break
-            except (TerminatedWorkerError, BrokenProcessPool):
+            except (TerminatedWorkerError, BrokenProcessPool) as error:
                 if attempt == ATTEMPTS:
-                    raise
+                    raise EpisodeError(
+                        f"Workers died {ATTEMPTS} times over the same episodes: the environment kills its process, or "
+                        f"memory is short. {error}"
+                    ) from error
         return [done[i] for i in range(len(chunks))]

@@ -26,7 +26,7 @@ def play(
     With autoreset disabled, episodes start from their own seeds and results do not depend on the number of
     sub-environments. Otherwise seeding is the vector environment's own: it is reset with the first episode's seed and
     goes on from there, so results repeat for the same number of sub-environments only; and a sub-environment whose
-    episode was cut by the horizon is stepped on, unscored, until it ends by itself.
+    episode was cut by the horizon is stepped on, unscored and uncounted, until it ends or all others are cut as well.
     """
     n, lanes = episodes.owners.size, int(environments.num_envs)
     mode = environments.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
@@ -45,6 +45,9 @@ def play(
         else:
             observations, _ = environments.reset(seed=int(episodes.seeds[0]))
         while remaining:
+            if np.all((playing == DRAINING) | (playing == IDLE)):
+                playing = np.array(following(lanes))
+                observations, _ = environments.reset(seed=int(episodes.seeds[playing[0]]))
             live = np.flatnonzero(playing >= 0)
             rows = playing[live]
             actions = resting.copy()
