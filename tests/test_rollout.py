@@ -10,6 +10,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from joblib import parallel_config
 
+from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.kernels import reference
 from ecpolicy.kernels.layout import unpack
@@ -306,3 +307,16 @@ def test_connections_stay_packed_and_here():
     assert sent < probabilities + 5000
     assert sent < sum(part.nbytes for part in packed.values())
     assert len(pickle.dumps(run(plan, task))) < 1500
+
+
+@pytest.mark.filterwarnings("ignore:.*precision lowered:UserWarning", "ignore:EnvPool seeds are fixed:UserWarning")
+def test_envpool_is_a_vector_environment():
+    """Runs where EnvPool is installed: with its assets it weighs 700 MB, too much for the test extra."""
+    envpool = pytest.importorskip("envpool")
+    environments = envpool.make_gymnasium("CartPole-v1", num_envs=8, seed=0)
+    policy = EvolvingConnectivityPolicy(n_neurons=16, population_size=20, n_generations=2, random_state=0)
+    policy.fit(environments)
+    assert policy.n_generations_ == 2
+    assert policy.history_[0]["return_mean"] == policy.history_[0]["episode_length"]  # CartPole pays one per step
+    assert 5 < policy.score(environments, n_episodes=10) <= 500
+    environments.close()
