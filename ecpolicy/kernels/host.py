@@ -6,6 +6,7 @@ first use, cached on disk, release the GIL and use one thread.
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -139,6 +140,21 @@ def observe(
     return -1
 
 
+@njit(inline="always")
+def _add(partial: Any, a: Any, b: Any) -> Any:
+    """Carry-save adder: the carry and the sum of three bits, in every lane."""
+    return simd.carry_bit(partial, a, b), simd.sum_bit(partial, a, b)
+
+
+@njit(inline="always")
+def _add_two(ones: Any, i: int, at: Any) -> Any:
+    """Add the rows of the i-th and the next firing neuron to ``ones``; the carry, and the new ``ones``."""
+    rows, offsets, word, masks, keep, excite = at
+    a = simd.load_signed(rows, offsets[i] + word, masks, keep + i, excite + i, ones)
+    b = simd.load_signed(rows, offsets[i + 1] + word, masks, keep + i + 1, excite + i + 1, ones)
+    return _add(ones, a, b)
+
+
 @cache
 def rsnn_step(words: int) -> Callable[..., None]:
     """The compiled network step for rows of ``words`` words; see :func:`_make_rsnn_step`."""
@@ -229,35 +245,14 @@ def _make_rsnn_step(block: int) -> Callable[..., None]:
                             simd.add_counts(surplus, eights, np.int32(8))
                             eights = simd.no_counts(block)
                         for i in range(first, min(first + 8 * GROUPS, n), 8):
-                            a = simd.load_signed(recurrent, offsets[i] + w, ramp, keep + i, excite + i, ones)
-                            b = simd.load_signed(
-                                recurrent, offsets[i + 1] + w, ramp, keep + i + 1, excite + i + 1, ones
-                            )
-                            two_a, ones = simd.carry_bit(ones, a, b), simd.sum_bit(ones, a, b)
-                            a = simd.load_signed(
-                                recurrent, offsets[i + 2] + w, ramp, keep + i + 2, excite + i + 2, ones
-                            )
-                            b = simd.load_signed(
-                                recurrent, offsets[i + 3] + w, ramp, keep + i + 3, excite + i + 3, ones
-                            )
-                            two_b, ones = simd.carry_bit(ones, a, b), simd.sum_bit(ones, a, b)
-                            four_a, twos = simd.carry_bit(twos, two_a, two_b), simd.sum_bit(twos, two_a, two_b)
-                            a = simd.load_signed(
-                                recurrent, offsets[i + 4] + w, ramp, keep + i + 4, excite + i + 4, ones
-                            )
-                            b = simd.load_signed(
-                                recurrent, offsets[i + 5] + w, ramp, keep + i + 5, excite + i + 5, ones
-                            )
-                            two_a, ones = simd.carry_bit(ones, a, b), simd.sum_bit(ones, a, b)
-                            a = simd.load_signed(
-                                recurrent, offsets[i + 6] + w, ramp, keep + i + 6, excite + i + 6, ones
-                            )
-                            b = simd.load_signed(
-                                recurrent, offsets[i + 7] + w, ramp, keep + i + 7, excite + i + 7, ones
-                            )
-                            two_b, ones = simd.carry_bit(ones, a, b), simd.sum_bit(ones, a, b)
-                            four_b, twos = simd.carry_bit(twos, two_a, two_b), simd.sum_bit(twos, two_a, two_b)
-                            eight, fours = simd.carry_bit(fours, four_a, four_b), simd.sum_bit(fours, four_a, four_b)
+                            at = recurrent, offsets, w, ramp, keep, excite
+                            two_a, ones = _add_two(ones, i, at)
+                            two_b, ones = _add_two(ones, i + 2, at)
+                            four_a, twos = _add(twos, two_a, two_b)
+                            two_a, ones = _add_two(ones, i + 4, at)
+                            two_b, ones = _add_two(ones, i + 6, at)
+                            four_b, twos = _add(twos, two_a, two_b)
+                            eight, fours = _add(fours, four_a, four_b)
                             eights = simd.tally(eights, eight)
                     rest = simd.double(simd.tally(simd.no_counts(block), fours))
                     rest = simd.tally(simd.double(simd.tally(rest, twos)), ones)
