@@ -17,7 +17,7 @@ TASKS = {
     "cartpole": ("CartPole-v1", {}),
     "acrobot": ("Acrobot-v1", {}),
     "inverted-pendulum": ("InvertedPendulum-v5", {}),
-    "pendulum": ("Pendulum-v1", {"gain_in": 0.3, "max_env_steps": 2_000_000}),
+    "pendulum": ("Pendulum-v1", {"gain_in": 0.3}),
     "hopper": (
         "Hopper-v5",
         {"learning_rate": 0.05, "n_generations": 1000, "max_env_steps": 3_000_000, "score_threshold": 950},

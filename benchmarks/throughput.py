@@ -1,12 +1,12 @@
 """Environment steps per second of ``fit`` beside the physics alone, with one and two workers.
 
-Every round runs, for n_jobs 1 and 2: a fit of a few generations; and the physics alone, that is the same environments
-stepped through the same episodes (seeds, actions and lengths recorded from the same generations) by a bare loop, with
-the episodes dealt out to as many joblib workers. Steps of the deployed network's evaluation count as steps of the fit,
-and are part of what is replayed. Rounds alternate, so that a slow spell of the machine hits both sides; the median
-ratio is reported.
+The physics alone is the same environments stepped through the same episodes (seeds, actions and lengths recorded from
+the same generations) by a bare loop, the episodes dealt out to joblib workers. A fit with each ``n_jobs`` is run, and
+after each of its generations the same generation is replayed with one and with two workers, so that both sides of every
+ratio are measured within seconds of each other. Steps of the deployed network count on both sides. The first
+generation, which starts the workers, is left out. Medians over generations and rounds are reported, with their range.
 
-    python benchmarks/throughput.py [--env Hopper-v5] [--generations 6] [--rounds 3]
+    python benchmarks/throughput.py [--env Hopper-v5] [--generations 6] [--rounds 1]
 """
 
 import argparse
@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 
 from ecpolicy import EvolvingConnectivityPolicy
 
-CHUNK = 16  # episodes per task of the bare loop
+CHUNK = 16  # episodes per task of the bare loop, as in a fit
 
 
 class Recorder(gym.Wrapper):
@@ -41,24 +41,29 @@ def make(env_id):
     return gym.make(env_id, disable_env_checker=True)
 
 
-def policy(arguments, n_jobs):
-    return EvolvingConnectivityPolicy(
+def fit(arguments, environment, n_jobs, callback):
+    EvolvingConnectivityPolicy(
         learning_rate=0.05, n_generations=arguments.generations, random_state=0, n_jobs=n_jobs
-    )
+    ).fit(environment, callbacks=[callback])
 
 
 def record(arguments):
-    """The episodes of the fit, population and deployed network alike."""
-    Recorder.episodes = []
-    policy(arguments, 1).fit(lambda: Recorder(make(arguments.env)))
-    return [(seed, np.array(actions)) for seed, actions in Recorder.episodes if len(actions)]
+    """The episodes of every generation of the fit, those of the population and of the deployed network."""
+    generations = []
+
+    def cut(policy):
+        generations.append([(seed, np.array(actions)) for seed, actions in Recorder.episodes if len(actions)])
+        Recorder.episodes.clear()
+
+    fit(arguments, lambda: Recorder(make(arguments.env)), 1, cut)
+    return generations
 
 
 _environment = None
 
 
 def replay(env_id, episodes):
-    """Step one environment through recorded episodes; returns seconds of this worker."""
+    """Step one environment through recorded episodes."""
     global _environment
     if _environment is None:
         _environment = make(env_id)
@@ -68,48 +73,56 @@ def replay(env_id, episodes):
             _environment.step(action)
 
 
-def time_physics(arguments, episodes, n_jobs):
+def seconds_of_physics(env_id, episodes, parallel):
     chunks = [episodes[i : i + CHUNK] for i in range(0, len(episodes), CHUNK)]
-    with Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="all") as parallel:
-        parallel(delayed(replay)(arguments.env, episodes[:1]) for _ in range(2 * n_jobs))  # start the workers
-        began = time.perf_counter()
-        parallel(delayed(replay)(arguments.env, chunk) for chunk in chunks)
-        return time.perf_counter() - began
+    parallel(delayed(replay)(env_id, episodes[:1]) for _ in range(8))  # workers have their environment
+    began = time.perf_counter()
+    parallel(delayed(replay)(env_id, chunk) for chunk in chunks)
+    return time.perf_counter() - began
 
 
-def time_fit(arguments, n_jobs):
-    """Seconds of the generations after the first, which starts workers and makes environments; and their steps."""
-    fitted = policy(arguments, n_jobs).fit(arguments.env)
-    first, last = fitted.history_[0], fitted.history_[-1]
-    steps = sum(last[name] - first[name] for name in ("n_env_steps", "n_evaluation_steps"))
-    return sum(record["seconds"] for record in fitted.history_[1:]), steps
+def measure(arguments, generations, n_jobs):
+    """Steps/s of every generation but the first: of the fit, and of the physics on one and on two workers."""
+    speeds = []
+    pools = {workers: Parallel(n_jobs=workers, batch_size=1, pre_dispatch="all") for workers in (1, 2)}
+
+    def compare(policy):
+        latest = policy.history_[-1]
+        episodes = generations[latest["generation"] - 1]
+        steps = sum(len(actions) for _, actions in episodes)
+        physics = {w: steps / seconds_of_physics(arguments.env, episodes, pool) for w, pool in pools.items()}
+        if latest["generation"] > 1:
+            speeds.append((steps / latest["seconds"], physics[1], physics[2]))
+
+    fit(arguments, arguments.env, n_jobs, compare)
+    return np.array(speeds)
+
+
+def report(name, ratios):
+    print(f"{name}: {np.median(ratios):.2f} (range {ratios.min():.2f} to {ratios.max():.2f}, n = {ratios.size})")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", default="Hopper-v5")
     parser.add_argument("--generations", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()
-    episodes = record(arguments)
-    steps = sum(len(actions) for _, actions in episodes)
-    print(f"{arguments.env}: {len(episodes)} episodes, {steps:,} steps recorded")
-    speeds = {"fit": {1: [], 2: []}, "physics": {1: [], 2: []}}
-    for number in range(arguments.rounds):
-        for n_jobs in (1, 2):
-            seconds, fit_steps = time_fit(arguments, n_jobs)
-            speeds["fit"][n_jobs].append(fit_steps / seconds)
-            speeds["physics"][n_jobs].append(steps / time_physics(arguments, episodes, n_jobs))
-            fit, physics = speeds["fit"][n_jobs][-1], speeds["physics"][n_jobs][-1]
-            print(f"round {number}, n_jobs {n_jobs}: fit {fit:,.0f}/s, physics {physics:,.0f}/s, {fit / physics:.2f}")
-    for n_jobs in (1, 2):
-        ratio = np.array(speeds["fit"][n_jobs]) / speeds["physics"][n_jobs]
-        print(
-            f"n_jobs {n_jobs}: fit over physics {np.median(ratio):.2f} (range {ratio.min():.2f} to {ratio.max():.2f})"
-        )
-    for name, by_jobs in speeds.items():
-        scaling = np.array(by_jobs[2]) / by_jobs[1]
-        print(f"{name}: n_jobs 2 over 1: {np.median(scaling):.2f} (range {scaling.min():.2f} to {scaling.max():.2f})")
+    generations = record(arguments)
+    steps = [sum(len(actions) for _, actions in episodes) for episodes in generations]
+    print(f"{arguments.env}: steps per generation {steps}")
+    speeds = {
+        n_jobs: np.concatenate([measure(arguments, generations, n_jobs) for _ in range(arguments.rounds)])
+        for n_jobs in (1, 2)
+    }
+    for n_jobs, (fit_speed, one, two) in {n: speed.T for n, speed in speeds.items()}.items():
+        medians = [f"{np.median(speed):,.0f}" for speed in (fit_speed, one, two)]
+        print("n_jobs {}, steps/s: fit {}, physics {} on one worker, {} on two".format(n_jobs, *medians))
+        report(f"n_jobs {n_jobs}: fit over physics with as many workers", fit_speed / (one, two)[n_jobs - 1])
+    every = np.concatenate(list(speeds.values()))
+    report("physics, two workers over one", every[:, 2] / every[:, 1])
+    report("fit, n_jobs 2 over 1, each against physics on one worker beside it",
+           speeds[2][:, 0] / speeds[2][:, 1] / np.median(speeds[1][:, 0] / speeds[1][:, 1]))  # fmt: skip
 
 
 if __name__ == "__main__":
