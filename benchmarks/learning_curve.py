@@ -23,10 +23,10 @@ def draw(axes, task, histories):
         axes.plot(steps, [record["return_mean"] for record in history], color=color, linewidth=1, alpha=0.5)
         axes.plot(
             steps, [record["deployed_return"] for record in history], color=color, linewidth=2, marker="o",
-            markersize=3, label=f"random_state {seed}",
+            markersize=3, label=f"seed {seed}",
         )  # fmt: skip
     axes.axhline(threshold, color="0.4", linestyle="--", linewidth=1)
-    axes.annotate(f"goal {threshold}", (0, threshold), xytext=(3, 3), textcoords="offset points", color="0.4")
+    axes.text(0.25, threshold, f"goal {threshold}", color="0.4", va="bottom", transform=axes.get_yaxis_transform())
     axes.set(title=title, xlabel="environment steps, millions", xlim=(0, None), ylim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -37,13 +37,16 @@ def main():
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     mpl.rcParams.update({"font.size": 10})
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(9.5, 3.9), layout="constrained")
     for axes, task in zip(figure.subplots(1, 2), TITLES, strict=True):
         files = sorted(arguments.histories.glob(f"{task}-*.json"))
         draw(axes, task, {path.stem.split("-")[-1]: json.loads(path.read_text()) for path in files})
-    left = figure.axes[0]
-    left.set_ylabel("return per episode")
-    left.legend(frameon=False, loc="lower right", title="deployed network (thin: population mean)", title_fontsize=9)
+    figure.axes[0].set_ylabel("return per episode")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=3, frameon=False,
+        title="thick: deployed network, thin: population mean", title_fontsize=9, fontsize=9,
+    )  # fmt: skip
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.output, dpi=150)
 
