@@ -1,9 +1,18 @@
 """Shared fixtures: small policies that are fast to train."""
 
+import hashlib
+import os
+from pathlib import Path
+
 import pytest
 
-from ecpolicy import EvolvingConnectivityPolicy
-from probes import Match
+# Numba's cache notices a change of the file that a kernel is in, not of the intrinsics that it uses from simd.py.
+ROOT = Path(__file__).parent.parent
+SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "ecpolicy" / "kernels").glob("*.py"))))
+os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache" / SOURCES.hexdigest()[:16])
+
+from ecpolicy import EvolvingConnectivityPolicy  # noqa: E402
+from probes import Match  # noqa: E402
 
 SMALL = {
     "n_neurons": 32,
