@@ -43,7 +43,13 @@ def test_a_fit_needs_no_optional_package(tmp_path):
     """Training, saving, loading and predicting with every optional package missing."""
     code = f"""
 import sys
-sys.modules.update(dict.fromkeys({OPTIONAL[:-1]}))
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {OPTIONAL[:-1]}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
 from ecpolicy import EvolvingConnectivityPolicy
 policy = EvolvingConnectivityPolicy(n_neurons=16, population_size=8, n_generations=1, random_state=0, n_jobs=2)
 policy.fit("CartPole-v1").save("p.ecp")
