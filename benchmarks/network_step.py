@@ -78,7 +78,7 @@ def measure(neurons, members, rounds, threads):
         if weights * members * np.dtype(dtype).itemsize <= MEMORY:
             sides[name] = Dense(network, dense, v, dtype)
     observations = generator.standard_normal((WARM_UP + rounds, members, OBS_SIZE)).astype(np.float32)
-    warm_up = WARM_UP if weights * members < 1e9 else 20  # the dense sides take seconds a step there
+    warm_up = WARM_UP if weights * members < 1e8 else 20  # the dense sides take seconds a step there
     times = {name: [] for name in sides}
     for x in observations[:warm_up]:
         outputs = {name: side.step(x) for name, side in sides.items()}
