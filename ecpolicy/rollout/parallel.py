@@ -25,7 +25,7 @@ from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, below, bes
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder
 
 MEMBERS_PER_TASK = 16  # part of the result: observation sums are added up within a task, then across tasks
-EPISODES_PER_TASK = 4  # the same for the deployed network, which plays fewer episodes
+EPISODES_PER_TASK = 2  # of the deployed network, which plays few: every worker should get some
 ATTEMPTS = 3  # times a task is sent out before a lost worker is taken for the environment's fault
 
 AnyEnv = gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]
