@@ -1,6 +1,6 @@
 """Search distributions: how a population is drawn from theta, and how theta climbs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ecpolicy.fitness_shaping import Utility
 from ecpolicy.kernels import host
+from ecpolicy.kernels.host import PLANES
 from ecpolicy.kernels.layout import WORD, Words, pack, words_per_row
 from ecpolicy.networks.rsnn import Shape
 from ecpolicy.random import Key, Stream, fold_in
@@ -16,7 +17,9 @@ from ecpolicy.random import Key, Stream, fold_in
 Probabilities = Mapping[str, NDArray[np.float32]]
 Packed = dict[str, Words]
 
-MEMBERS_AT_A_TIME = 64  # members whose connections exist at once while the gradient is summed
+WeightedSum = Callable[[Key, Words, Words, NDArray[np.int32]], NDArray[np.int64]]
+
+LARGEST_WEIGHT = 2**25  # 64 weights below it add up in 32 bits
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,15 @@ class Bernoulli:
         rho at the start, everywhere.
     eps : float
         rho is kept in [eps, 1 - eps], so that every connection goes on being explored.
+    weighted_sum : callable (keys, planes, flips, weights) -> sums
+        What adds up a population: the kernel of the host, or that of :mod:`ecpolicy.kernels.device`, which gives the
+        same integers.
     """
 
     shapes: Mapping[str, Shape]
     initial_probability: float = 0.5
     eps: float = 1e-3
+    weighted_sum: WeightedSum = host.weighted_sum
 
     def init(self) -> dict[str, NDArray[np.float32]]:
         """The connection probabilities rho (pre, post) at the start, by name."""
@@ -50,9 +57,10 @@ class Bernoulli:
     def sample(self, rho: Probabilities, keys: Key) -> Packed:
         """The connections of the members with these keys (members, 2), packed: (members, rows, words) by name."""
         drawn = {}
-        for name, slices, out in self._slices(rho, keys.shape[0]):
-            host.sample(self._stream(keys, name), *slices, out.reshape(keys.shape[0], -1))
-            drawn[name] = out
+        for name, (planes, flips) in self.slices(rho).items():
+            drawn[name] = np.empty((keys.shape[0], *flips.shape), dtype=np.uint64)
+            out = drawn[name].reshape(keys.shape[0], -1)
+            host.sample(self.stream(keys, name), planes.reshape(PLANES, -1), flips.reshape(-1), out)
         return drawn
 
     def mode(self, rho: Probabilities) -> Packed:
@@ -71,26 +79,35 @@ class Bernoulli:
         utility : integer weights (members,) and their scale
         """
         members = keys.shape[0]
-        if np.abs(utility.weights).max(initial=0) > 2**31 // MEMBERS_AT_A_TIME - 1:
+        if np.abs(utility.weights).max(initial=0) >= LARGEST_WEIGHT:
             raise OverflowError(f"Utility weights must stay below 2**25 in magnitude, got {utility.weights}.")
         surplus = float(utility.weights.sum(dtype=np.int64))
         gradient = {}
-        for name, slices, out in self._slices(rho, min(members, MEMBERS_AT_A_TIME)):
-            stream = self._stream(keys, name)
-            total = np.zeros(out[0].size * WORD, dtype=np.int64)
-            flat = out.reshape(out.shape[0], -1)
-            for start in range(0, members, MEMBERS_AT_A_TIME):
-                chunk = slice(start, min(start + MEMBERS_AT_A_TIME, members))
-                bits = flat[: chunk.stop - start]
-                host.sample(stream[chunk], *slices, bits)
-                host.add_weighted(bits, utility.weights[chunk], total)
-            sums = self._matrix(total.reshape(out.shape[1], -1), name)
+        for name, (planes, flips) in self.slices(rho).items():
+            total = self.weighted_sum(
+                self.stream(keys, name), planes.reshape(PLANES, -1), flips.reshape(-1), utility.weights
+            )
+            sums = self._matrix(total.reshape(flips.shape[0], -1), name)
             gradient[name] = ((sums - surplus * rho[name]) / (members * utility.scale)).astype(np.float32)
         return gradient
 
-    def _stream(self, keys: Key, name: str) -> Key:
+    def stream(self, keys: Key, name: str) -> Key:
         """The keys that draw the matrix ``name``: one per member, another for every matrix."""
         return fold_in(fold_in(keys, Stream.CONNECTIONS), list(self.shapes).index(name))
+
+    def slices(self, rho: Probabilities) -> dict[str, tuple[Words, Words]]:
+        """Bit-sliced thresholds by name, for the kernels: planes (24, rows, words) and flips (rows, words)."""
+        sliced = {}
+        for name in self.shapes:
+            rows = self._rows(rho[name], name)
+            words = words_per_row(rows.shape[1])
+            padded = np.zeros((rows.shape[0], words * WORD), dtype=np.float32)
+            padded[:, : rows.shape[1]] = rows
+            planes = np.empty((PLANES, rows.shape[0] * words), np.uint64)
+            flips = np.empty(rows.shape[0] * words, np.uint64)
+            host.threshold_planes(padded.reshape(-1), planes, flips)
+            sliced[name] = planes.reshape(PLANES, -1, words), flips.reshape(-1, words)
+        return sliced
 
     def _rows(self, matrix: NDArray[Any], name: str) -> NDArray[Any]:
         """A (pre, post) matrix as the rows that are packed."""
@@ -100,15 +117,3 @@ class Bernoulli:
         """The (pre, post) matrix of padded rows: the inverse of ``_rows``."""
         shape = self.shapes[name]
         return rows[:, : shape.post] if shape.packed_axis == 1 else rows[:, : shape.pre].T
-
-    def _slices(self, rho: Probabilities, members: int) -> Iterator[tuple[str, tuple[Words, Words], Words]]:
-        """Per matrix: its name, its bit-sliced thresholds and an uninitialised buffer (members, rows, words)."""
-        for name in self.shapes:
-            rows = self._rows(rho[name], name)
-            words = words_per_row(rows.shape[1])
-            padded = np.zeros((rows.shape[0], words * WORD), dtype=np.float32)
-            padded[:, : rows.shape[1]] = rows
-            n_words = rows.shape[0] * words
-            planes, flips = np.empty((host.PLANES, n_words), np.uint64), np.empty(n_words, np.uint64)
-            host.threshold_planes(padded.reshape(-1), planes, flips)
-            yield name, (planes, flips), np.empty((members, rows.shape[0], words), dtype=np.uint64)

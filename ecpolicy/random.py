@@ -8,6 +8,7 @@ A key is used either to draw or to derive further keys with :func:`fold_in`; the
 """
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,19 +45,23 @@ def threefry2x32(key: Key, counter: tuple[ArrayLike, ArrayLike]) -> tuple[NDArra
     pair of ndarray of uint32
         64 random bits per element, as two words.
     """
-    keys = [key[..., 0], key[..., 1]]
-    keys.append(keys[0] ^ keys[1] ^ np.uint32(PARITY))
     with np.errstate(over="ignore"):  # arithmetic modulo 2**32 is meant
-        x0, x1 = np.broadcast_arrays(
-            np.asarray(counter[0], np.uint32) + keys[0], np.asarray(counter[1], np.uint32) + keys[1]
+        return threefry_rounds(
+            key[..., 0], key[..., 1], np.asarray(counter[0], np.uint32), np.asarray(counter[1], np.uint32)
         )
-        for block in range(5):
-            for rotation in ROTATIONS[block % 2]:
-                x0 = x0 + x1
-                x1 = (x1 << np.uint32(rotation)) | (x1 >> np.uint32(32 - rotation))
-                x1 = x1 ^ x0
-            x0 = x0 + keys[(block + 1) % 3]
-            x1 = x1 + keys[(block + 2) % 3] + np.uint32(block + 1)
+
+
+def threefry_rounds(key0: Any, key1: Any, counter0: Any, counter1: Any) -> tuple[Any, Any]:
+    """The 20 rounds on uint32 arrays of any library whose operators broadcast and wrap around: NumPy's and JAX's."""
+    keys = [key0, key1, key0 ^ key1 ^ np.uint32(PARITY)]
+    x0, x1 = counter0 + keys[0], counter1 + keys[1]
+    for block in range(5):
+        for rotation in ROTATIONS[block % 2]:
+            x0 = x0 + x1
+            x1 = (x1 << np.uint32(rotation)) | (x1 >> np.uint32(32 - rotation))
+            x1 = x1 ^ x0
+        x0 = x0 + keys[(block + 1) % 3]
+        x1 = x1 + keys[(block + 2) % 3] + np.uint32(block + 1)
     return x0, x1
 
 

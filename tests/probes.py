@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -101,3 +101,63 @@ class DiesOnce(Match):
             self.path.touch()
             os._exit(1)
         return super().step(action)
+
+
+class DeviceState(NamedTuple):
+    """State of an environment in JAX, as Brax and MuJoCo Playground have it."""
+
+    obs: Any
+    reward: Any
+    done: Any
+    info: Any
+
+
+class DeviceMatch:
+    """Match in JAX: reward 1 for an action of the sign that the observation shows.
+
+    Parameters
+    ----------
+    length : int
+        Steps of an episode.
+    random_length : bool
+        Episodes last 3 to 3 + ``length`` steps, so that members finish at different times.
+    spoilt : str
+        "observation" or "reward" turns NaN at the second step of every episode.
+    privileged : bool
+        Observations are a dict, as in Playground.
+    """
+
+    observation_size = 2
+    action_size = 1
+
+    def __init__(self, length=10, *, random_length=False, spoilt="", privileged=False):
+        self.length, self.random_length, self.spoilt, self.privileged = length, random_length, spoilt, privileged
+
+    def reset(self, rng):
+        import jax
+        import jax.numpy as jnp
+
+        key, length_key = jax.random.split(rng)
+        last = jax.random.randint(length_key, (), 3, 4 + self.length) if self.random_length else self.length
+        return self._observe(key, jnp.asarray(last), jnp.int32(0), 0.0, 0.0)
+
+    def step(self, state, action):
+        import jax.numpy as jnp
+
+        key, last, t, sign = state.info
+        t = t + 1
+        reward = jnp.where(sign * action[0] > 0, 1.0, 0.0)
+        if self.spoilt == "reward":
+            reward = jnp.where(t == 2, jnp.nan, reward)
+        return self._observe(key, last, t, reward, t >= last)
+
+    def _observe(self, key, last, t, reward, done):
+        import jax
+        import jax.numpy as jnp
+
+        sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, t)), 1.0, -1.0)
+        obs = jnp.stack([sign, 0.1 * t])
+        if self.spoilt == "observation":
+            obs = jnp.where(t == 1, jnp.nan, obs)
+        obs = {"state": obs, "privileged_state": jnp.zeros(7)} if self.privileged else obs
+        return DeviceState(obs, jnp.asarray(reward, jnp.float32), jnp.asarray(done, jnp.float32), (key, last, t, sign))

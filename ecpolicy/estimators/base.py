@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy import persistence
 from ecpolicy.distributions import Bernoulli, Packed, Probabilities
+from ecpolicy.estimators.backends import choose, runner
 from ecpolicy.estimators.environments import resolve
 from ecpolicy.estimators.parameters import check_number
 from ecpolicy.estimators.training import deployment_key
@@ -19,8 +20,10 @@ from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import RSNN, RSNNState
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
-from ecpolicy.rollout.parallel import Plan, Runner, deployed_task
+from ecpolicy.rollout.parallel import deployed_task
 from ecpolicy.spaces import Decode, action_outputs, batch_length, encode_batch, observation_encoder
+
+ENDLESS_EPISODE = 1000  # steps that are scored of an environment without an end, as in the paper
 
 
 class PolicyState(NamedTuple):
@@ -47,6 +50,8 @@ class BasePolicy(BaseEstimator):
 
     observation_space_: gym.Space[Any]
     action_space_: gym.Space[Any]
+    backend: str
+    chunk_size: int | None
     n_jobs: int | None
     stop_reason_: str | None
     _deployed: DeployedPolicy
@@ -175,7 +180,8 @@ class BasePolicy(BaseEstimator):
             Episode k starts from ``env.reset(seed=seed + k)``. None takes seeds from ``random_state``, apart from
             those of training.
         max_episode_steps : int or None
-            Cut episodes after so many steps; None plays until the environment ends them.
+            Cut episodes after so many steps. None plays until the environment ends them; those of Brax and MuJoCo
+            Playground, which have no time limit, for 1000 steps.
 
         Returns
         -------
@@ -212,6 +218,8 @@ class BasePolicy(BaseEstimator):
         else:
             check_number("seed", seed, low=0, high=2**31 - 1 - n_episodes, integer=True)
             seeds = np.broadcast_to(int(seed) + np.arange(n_episodes), (n_environments, n_episodes))
+        if max_episode_steps is None and resolved.on_device and not resolved.time_limited:
+            max_episode_steps = ENDLESS_EPISODE
         task = deployed_task(
             self._deployed.rho,
             seeds,
@@ -219,16 +227,12 @@ class BasePolicy(BaseEstimator):
             standardizer=self._deployed.standardizer,
             horizon=np.inf if max_episode_steps is None else max_episode_steps,
         )
-        plan = Plan(
-            resolved.environments,
-            resolved.observation_space,
-            resolved.action_space,
-            self._deployed.network,
-            self._deployed.distribution,
-            resolved.vectorized,
-        )
-        with Runner(plan, self.n_jobs) as runner:
-            return runner.run(task).returns
+        backend = choose(self.backend, resolved)
+        deployed = self._deployed
+        with runner(
+            backend, resolved, deployed.network, deployed.distribution, n_jobs=self.n_jobs, chunk_size=self.chunk_size
+        ) as episodes:
+            return episodes.run(task).returns
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save everything that acting and further training need; atomic, and free of executable content.

@@ -15,6 +15,7 @@ from ecpolicy import persistence
 from ecpolicy.callbacks import Callback, Progress
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.estimators import files
+from ecpolicy.estimators.backends import choose, runner, weighted_sum
 from ecpolicy.estimators.base import BasePolicy, DeployedPolicy
 from ecpolicy.estimators.environments import resolve
 from ecpolicy.estimators.parameters import check_ec, check_horizon, seed_of
@@ -23,7 +24,6 @@ from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
 from ecpolicy.networks import RSNN
 from ecpolicy.networks.rsnn import Shape
 from ecpolicy.optimizers import OPTIMIZERS
-from ecpolicy.rollout.parallel import Plan, Runner
 from ecpolicy.spaces import action_decoder, action_outputs, observation_size
 
 
@@ -72,8 +72,14 @@ class EvolvingConnectivityPolicy(BasePolicy):
         Further episodes on which a new best deployed network must hold.
     keep_best : bool, default True
         Deploy the best network found so far, as measured on ``confirm_episodes``; False deploys the last one.
+    backend : {"auto", "numpy", "jax"}, default "auto"
+        "numpy" runs Numba kernels on the CPU; "jax" runs XLA's on whatever device JAX has, and is what environments of
+        Brax and MuJoCo Playground need. "auto" takes what the environment suits. Policies are the same.
+    chunk_size : int or None, default None
+        Members that a device plays at once, on environments of Brax and MuJoCo Playground; None for all, up to 2048.
+        Smaller chunks take less memory and can be spread over more devices; results change by rounding alone.
     n_jobs : int or None, default None
-        joblib workers for the episodes. Results do not depend on it.
+        joblib workers for the episodes on Gymnasium environments. Results do not depend on it.
     warm_start : bool, default False
         Continue the last fit instead of starting anew.
     random_state : int, numpy Generator or RandomState, or None
@@ -142,6 +148,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
         eval_episodes: int = 4,
         confirm_episodes: int = 20,
         keep_best: bool = True,
+        backend: str = "auto",
+        chunk_size: int | None = None,
         n_jobs: int | None = None,
         warm_start: bool = False,
         random_state: int | np.random.Generator | np.random.RandomState | None = None,
@@ -174,6 +182,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
         self.eval_episodes = eval_episodes
         self.confirm_episodes = confirm_episodes
         self.keep_best = keep_best
+        self.backend = backend
+        self.chunk_size = chunk_size
         self.n_jobs = n_jobs
         self.warm_start = warm_start
         self.random_state = random_state
@@ -189,6 +199,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
         ----------
         environments : environment, or list of environments
             An id, a ``gymnasium.Env``, a ``VectorEnv``, an ``EnvSpec``, a callable that makes one, or a list of these.
+            "brax/hopper" and the like, and environment objects of Brax and MuJoCo Playground, are played in JAX.
         y : None
             Ignored; scikit-learn's place for labels.
         callbacks : sequence of callables, optional
@@ -270,18 +281,23 @@ class EvolvingConnectivityPolicy(BasePolicy):
             observation_space=resolved.observation_space,
             action_space=resolved.action_space,
         )
-        distribution = Bernoulli(run.shapes(network), float(self.initial_probability), float(self.eps))
+        backend = choose(self.backend, resolved)
+        distribution = Bernoulli(
+            run.shapes(network), float(self.initial_probability), float(self.eps), weighted_sum(backend)
+        )
         if warm:
             self._check_continuable(run, distribution)
         horizons = check_horizon("max_episode_steps", self.max_episode_steps)
         threshold = resolved.reward_threshold if self.score_threshold == "auto" else self.score_threshold
-        plan = Plan(
-            resolved.environments, run.observation_space, run.action_space, network, distribution, resolved.vectorized
-        )
-        with Runner(plan, self.n_jobs) as runner:
+        evaluation_horizon = np.inf if resolved.time_limited else horizons[-1][1]
+        if resolved.on_device and not resolved.time_limited and np.isinf(max(horizon for _, horizon in horizons)):
+            raise ValueError("The environment has no time limit of its own: max_episode_steps must be a number.")
+        with runner(
+            backend, resolved, network, distribution, n_jobs=self.n_jobs, chunk_size=self.chunk_size
+        ) as episodes:
             trainer = Trainer(
                 seed=run.seed,
-                runner=runner,
+                runner=episodes,
                 setting=Setting(
                     network, bool(self.normalize_observations), float(self.observation_clip), resolved.names
                 ),
@@ -292,7 +308,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
                 n_environments=len(resolved.environments),
                 episodes_per_member=int(self.episodes_per_member),
                 horizon=lambda steps: next(horizon for start, horizon in reversed(horizons) if start <= steps),
-                evaluation_horizon=np.inf if resolved.time_limited else horizons[-1][1],
+                evaluation_horizon=evaluation_horizon,
                 score_threshold=None if threshold is None else float(threshold),
                 eval_episodes=int(self.eval_episodes),
                 confirm_episodes=int(self.confirm_episodes),

@@ -2,19 +2,24 @@
 
 import contextlib
 import functools
+import inspect
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from ecpolicy.estimators.parameters import require
 from ecpolicy.rollout.parallel import AnyEnv, Environment
 from ecpolicy.spaces import check_spaces
 
 ACCEPTED = (
-    "an environment id, a gymnasium.Env, a gymnasium.vector.VectorEnv, a gymnasium EnvSpec, a callable that makes one, "
-    "or a list of these"
+    "an environment id, a gymnasium.Env, a gymnasium.vector.VectorEnv, a gymnasium EnvSpec, an environment of Brax or "
+    "MuJoCo Playground, a callable that makes one, or a list of these"
 )
+BRAX = "brax/"  # how ids of Brax environments begin
 
 
 class Resolved(NamedTuple):
@@ -26,6 +31,7 @@ class Resolved(NamedTuple):
     reward_threshold: float | None  # mean of the registered thresholds, None unless all have one
     time_limited: bool  # every environment ends its episodes by a limit that it names
     vectorized: bool  # some environment is a VectorEnv
+    on_device: bool  # the environments are JAX programs, as those of Brax and MuJoCo Playground are
     names: tuple[str, ...]  # what tells one environment from another: class and id
 
 
@@ -62,6 +68,8 @@ def _common(each: list[Resolved], items: list[Any]) -> Resolved:
                     f"A list of environments must share its spaces, but the {name} of {_name(items[0])} is "
                     f"{getattr(first, name)} and that of {_name(item)} is {getattr(other, name)}."
                 )
+    if len({e.on_device for e in each}) > 1:
+        raise ValueError("A list cannot mix Gymnasium environments with those of Brax or MuJoCo Playground.")
     thresholds = [e.reward_threshold for e in each]
     known = [t for t in thresholds if t is not None]
     return first._replace(
@@ -75,6 +83,10 @@ def _common(each: list[Resolved], items: list[Any]) -> Resolved:
 
 def _probe(item: Any) -> Resolved:
     """Make an environment once to see its spaces; an instance is looked at and kept."""
+    if isinstance(item, str) and item.startswith(BRAX):
+        item = _brax(item.removeprefix(BRAX))
+    if is_device_environment(item):
+        return _describe_device(item)
     if isinstance(item, gym.Env | gym.vector.VectorEnv):
         return _describe(item, item)
     factory = _factory(item)
@@ -82,6 +94,8 @@ def _probe(item: Any) -> Resolved:
         made = factory()
     except gym.error.Error as error:
         raise ValueError(f"Gymnasium could not make {_name(item)}: {error}") from error
+    if is_device_environment(made):
+        return _describe_device(made)
     if not isinstance(made, gym.Env | gym.vector.VectorEnv):
         raise TypeError(f"{_name(item)} made a {type(made).__name__}; wanted a gymnasium.Env or VectorEnv.")
     try:
@@ -117,8 +131,50 @@ def _describe(made: AnyEnv, environment: Environment) -> Resolved:
         getattr(spec, "reward_threshold", None),
         getattr(spec, "max_episode_steps", None) is not None or _has_time_limit(single),
         single is not made or isinstance(made, gym.vector.VectorEnv),
+        False,
         (f"{kind.__module__}.{kind.__qualname__} {getattr(spec, 'id', '')}".strip(),),
     )
+
+
+def is_device_environment(item: Any) -> bool:
+    """Whether this looks like an environment of Brax or MuJoCo Playground."""
+    if isinstance(item, gym.Env | gym.vector.VectorEnv | type):
+        return False
+    wanted = ("reset", "step", "observation_size", "action_size")
+    return all(inspect.getattr_static(item, name, None) is not None for name in wanted)
+
+
+def _describe_device(environment: Any) -> Resolved:
+    require("jax", "A Brax or MuJoCo Playground environment")
+    from ecpolicy.rollout import device
+
+    obs_size, action_size = device.sizes(environment)
+    limit, kind = getattr(environment, "episode_length", None), type(getattr(environment, "unwrapped", environment))
+    physics = getattr(environment, "backend", "")
+    return Resolved(
+        (environment,),
+        gym.spaces.Box(-np.inf, np.inf, (obs_size,), np.float32),
+        gym.spaces.Box(-1.0, 1.0, (action_size,), np.float32),
+        reward_threshold=None,
+        time_limited=limit is not None,
+        vectorized=False,
+        on_device=True,
+        names=(f"{kind.__module__}.{kind.__qualname__} {physics}".strip(),),
+    )
+
+
+@functools.lru_cache(maxsize=16)  # the same object each time: programs are compiled for an object
+def _brax(name: str) -> Any:
+    """The Brax environment of this name, without wrappers."""
+    require("brax", f"The environment {BRAX + name!r}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that Brax's environments are no longer maintained: docs/backends.md says so
+        from brax import envs
+
+        known = sorted(envs._envs)
+        if name not in known:
+            raise ValueError(f"Brax has no environment {name!r}; it has {', '.join(known)}.")
+        return envs.get_environment(name)
 
 
 def _has_time_limit(environment: Any) -> bool:

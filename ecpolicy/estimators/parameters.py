@@ -1,5 +1,6 @@
 """Checks of constructor parameters: what was given, what is wanted."""
 
+import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from numbers import Integral, Real
@@ -11,6 +12,7 @@ from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
 from ecpolicy.networks import RSNN
 from ecpolicy.optimizers import OPTIMIZERS
 
+BACKENDS = ("auto", "numpy", "jax")
 MOST_SUBSTEPS = 100_000
 
 
@@ -43,6 +45,17 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     choices = sorted(choices)
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {choices}; got {value!r}.")
+
+
+def require(package: str, what: str) -> None:
+    """Raise ImportError unless an optional package can be imported; ``what`` needs it."""
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(
+            f"{what} needs {package}, which cannot be imported ({error}). Install it: "
+            f'pip install "ecpolicy[{package}]".'
+        ) from error
 
 
 def check_horizon(name: str, value: Any) -> list[tuple[int, float]]:
@@ -93,11 +106,12 @@ def check_ec(policy: Any) -> RSNN:
         check_flag(name, getattr(policy, name))
     if not isinstance(policy.verbose, bool):
         number("verbose", low=0, integer=True)
-    for name, low in (("max_env_steps", 1), ("n_jobs", -np.inf)):
+    for name, low in (("max_env_steps", 1), ("chunk_size", 1), ("n_jobs", -np.inf)):
         if getattr(policy, name) is not None:
             number(name, low=low, integer=True)
     if policy.n_jobs == 0:
         raise ValueError("n_jobs must be None or a number of workers as in joblib, not 0.")
+    check_choice("backend", policy.backend, BACKENDS)
     check_choice("optimizer", policy.optimizer, OPTIMIZERS)
     check_choice("fitness_shaping", policy.fitness_shaping, FITNESS_SHAPINGS)
     check_horizon("max_episode_steps", policy.max_episode_steps)

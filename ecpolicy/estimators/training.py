@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.distributions import Bernoulli, Probabilities
+from ecpolicy.estimators.backends import Plays
 from ecpolicy.evolution import State, generation
 from ecpolicy.fitness_shaping import FitnessShaping
 from ecpolicy.networks import RSNN
@@ -16,7 +17,7 @@ from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import Optimizer
 from ecpolicy.random import Key, Stream, environment_seed, fold_in, key_from_seed
 from ecpolicy.rollout.outcome import Outcome
-from ecpolicy.rollout.parallel import Runner, deployed_task, population_task
+from ecpolicy.rollout.parallel import deployed_task, population_task
 
 SOLVED_EPISODES = 100  # fresh episodes that confirm a score threshold
 ONE_SIDED_95 = 1.645  # standard errors by which they must clear it
@@ -62,7 +63,7 @@ class Trainer:
     """The parts of a fit that do not change from one generation to the next."""
 
     seed: int
-    runner: Runner
+    runner: Plays
     distribution: Bernoulli
     optimizer: Optimizer
     fitness_shaping: FitnessShaping

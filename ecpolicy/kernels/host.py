@@ -17,7 +17,8 @@ from ecpolicy.kernels.layout import WORD, Words, block_words
 
 PLANES = 24  # bits of a connection probability: float32 resolves 2**-24 next to one
 SAMPLE_WORDS = 8  # words sampled at a time
-FLUSH = np.float32(1e-12)  # smaller currents and potentials are zero: denormal arithmetic is ten times slower
+FLUSH = np.float32(1e-12)  # smaller state variables are zero: denormal arithmetic is slow, and differs between devices
+MEMBERS_AT_A_TIME = 64  # members whose connections exist at once while they are summed
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 NONE = np.uint64(0)
 ONE = np.uint64(1)
@@ -110,6 +111,23 @@ def add_weighted(bits: Words, weights: NDArray[np.int32], total: NDArray[np.int6
             simd.add_where(partial, 0, simd.load(flat, member * n_words + word, 1), weights[member])
         for lane in range(WORD):
             total[word * WORD + lane] += partial[lane]
+
+
+def weighted_sum(
+    keys: NDArray[np.uint32], planes: Words, flips: Words, weights: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """``sum_m weights[m] theta_m`` (n_words * 64,) over the members with these keys, drawn again a few at a time.
+
+    ``keys`` (members, 2), ``planes`` (24, n_words), ``flips`` (n_words,), ``weights`` (members,) within +-2**25.
+    """
+    total = np.zeros(flips.size * WORD, dtype=np.int64)
+    bits = np.empty((min(keys.shape[0], MEMBERS_AT_A_TIME), flips.size), dtype=np.uint64)
+    for start in range(0, keys.shape[0], MEMBERS_AT_A_TIME):
+        members = slice(start, min(start + MEMBERS_AT_A_TIME, keys.shape[0]))
+        drawn = bits[: members.stop - start]
+        sample(keys[members], planes, flips, drawn)
+        add_weighted(drawn, weights[members], total)
+    return total
 
 
 @_compiled
@@ -221,6 +239,9 @@ def _make_rsnn_step(block: int) -> Callable[..., None]:
                 i_in[lane] *= r_in
                 row_syn[lane] = np.float32(0) if abs(row_syn[lane]) < FLUSH else row_syn[lane]
                 row_v[lane] = np.float32(0) if abs(row_v[lane]) < FLUSH else row_v[lane]
+
+            for a in range(readout.shape[1]):
+                readout[row, a] = np.float32(0) if abs(readout[row, a]) < FLUSH else readout[row, a]
 
             for _ in range(substeps):
                 # Row offsets of the firing neurons, excitatory first; eight are written at a time to spare branches.

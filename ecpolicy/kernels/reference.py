@@ -71,6 +71,7 @@ def rsnn_step(
     flush = np.float32(1e-12)
     v = np.where(np.abs(v) < flush, np.float32(0), v)
     i_syn = np.where(np.abs(i_syn) < flush, np.float32(0), i_syn)
+    readout = np.where(np.abs(readout) < flush, np.float32(0), readout)
 
     i_in = np.zeros_like(v)
     for d in range(x.size):

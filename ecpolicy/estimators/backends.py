@@ -1,0 +1,68 @@
+"""Which code plays the episodes and adds up the population: strings become objects here."""
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from ecpolicy.distributions import WeightedSum
+from ecpolicy.estimators.environments import Resolved
+from ecpolicy.estimators.parameters import require
+from ecpolicy.kernels import host
+from ecpolicy.rollout.outcome import Outcome
+from ecpolicy.rollout.parallel import Plan, Runner, Task
+
+
+class Plays(Protocol):
+    """What plays a task: members or episodes of the deployed network."""
+
+    def run(self, task: Task) -> Outcome:
+        """The outcome of the task's episodes."""
+
+
+def choose(backend: str, resolved: Resolved) -> str:
+    """Choose "numpy" or "jax": "auto" is what the environments suit.
+
+    Raises
+    ------
+    ImportError, ValueError
+        Where JAX is wanted and missing, or the environments run in JAX alone.
+    """
+    if resolved.on_device and backend == "numpy":
+        raise ValueError(
+            'Environments of Brax and MuJoCo Playground are JAX programs: give backend="jax" or "auto", not "numpy".'
+        )
+    if resolved.on_device or backend == "jax":
+        require("jax", 'backend="jax"')
+        return "jax"
+    return "numpy"
+
+
+def weighted_sum(backend: str) -> WeightedSum:
+    """What adds up a population's connections."""
+    if backend == "numpy":
+        return host.weighted_sum
+    from ecpolicy.kernels import device
+
+    return device.weighted_sum
+
+
+def runner(
+    backend: str, resolved: Resolved, network: Any, distribution: Any, *, n_jobs: int | None, chunk_size: int | None
+) -> AbstractContextManager[Plays]:
+    """What plays episodes of this network on these environments; a context manager."""
+    if backend == "jax" and not resolved.on_device:
+        from ecpolicy.networks.on_device import OnDevice
+
+        network = OnDevice(network)
+    plan = Plan(
+        resolved.environments,
+        resolved.observation_space,
+        resolved.action_space,
+        network,
+        distribution,
+        resolved.vectorized,
+    )
+    if resolved.on_device:
+        from ecpolicy.rollout.device import DeviceRunner
+
+        return DeviceRunner(plan, chunk_size)
+    return Runner(plan, n_jobs)

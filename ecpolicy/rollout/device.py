@@ -1,0 +1,294 @@
+"""Whole episodes on the device: drawing the members, their networks, physics, bookkeeping and returns in one program.
+
+The environments are those of Brax and MuJoCo Playground: anything with pure functions ``reset(key)`` and ``step(state,
+action)`` over one environment, whose state has ``obs``, ``reward`` and ``done``.
+
+Members are played in chunks of a fixed size, each on one device. Devices take chunks in turn, so that the program, and
+with it every rounding, is the same whatever their number; chunks tell each other returns and observation sums only.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.sharding import Mesh, PartitionSpec
+from numpy.typing import NDArray
+
+from ecpolicy.kernels import device as kernels
+from ecpolicy.networks import RSNN
+from ecpolicy.normalization import Moments
+from ecpolicy.rollout.outcome import EpisodeError, Outcome, beside
+from ecpolicy.rollout.parallel import Plan, Task
+
+MEMBERS_PER_CHUNK = 2048  # at most, unless the user says otherwise; part of the result
+EPISODES_PER_CHUNK = 20  # of the deployed network
+FOREVER = 2**31 - 1  # steps
+
+
+class Played(NamedTuple):
+    """What a chunk tells of its episodes (members, ...)."""
+
+    returns: Array
+    lengths: Array
+    sums: Array  # (members, obs_size) of obs - mean
+    squares: Array  # (members, obs_size) of its square
+    spoilt: Array  # an observation was NaN or infinite
+
+
+class _Live(NamedTuple):
+    """The loop over environment steps."""
+
+    t: Array
+    live: Array  # (members,)
+    environment: Any
+    network: kernels.State
+    played: Played
+
+
+class Same:
+    """An environment as a key: equal to itself alone."""
+
+    def __init__(self, environment: Any) -> None:
+        self.environment = environment
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.environment is other.environment
+
+    def __hash__(self) -> int:
+        return id(self.environment)
+
+
+class Program(NamedTuple):
+    """What a compiled program depends on, apart from the sizes of its inputs."""
+
+    environment: Same
+    network: RSNN
+    n_outputs: int
+    devices: tuple[jax.Device, ...]
+
+
+def observation(state: Any) -> Array:
+    """The observation that a policy sees: Playground also has privileged ones."""
+    seen: Array = state.obs["state"] if isinstance(state.obs, Mapping) else state.obs
+    return seen
+
+
+def sizes(environment: Any) -> tuple[int, int]:
+    """Sizes of an observation and of an action; nothing is computed.
+
+    Raises
+    ------
+    ValueError
+        Where the environment is not one environment, or its observation not a flat array.
+    """
+    state = jax.eval_shape(environment.reset, jax.random.PRNGKey(0))
+    if isinstance(state.obs, Mapping) and "state" not in state.obs:
+        raise ValueError(f'The environment observes {sorted(state.obs)}; wanted an array, or a "state" among them.')
+    shape = observation(state).shape
+    if len(shape) != 1 or shape[0] == 0 or state.done.shape != ():
+        raise ValueError(
+            f"The environment's observation has shape {shape} and its done shape {state.done.shape}; wanted (n,) and "
+            "(). Give the environment itself, without a wrapper that makes a batch of it."
+        )
+    return shape[0], int(environment.action_size)
+
+
+@lru_cache(maxsize=16)
+def compiled(program: Program) -> Any:
+    """The jitted program that plays one chunk on every device; one compilation for each chunk size.
+
+    Takes matrices by name as (planes, flips); then, per chunk (chunks, members, ...), keys by matrix, keys of initial
+    potentials, environment seeds and which members are meant; then what is the same for all: mean, inverse_std, clip,
+    horizon and the zero of :func:`ecpolicy.kernels.device.rounded`. Gives what was :class:`Played`, (chunks, members,
+    ...), to every process.
+    """
+    environment, network, n_outputs, devices = program.environment.environment, *program[1:]
+
+    def play(slices: Any, chunk: Any, shared: Any) -> Any:
+        chunk = jax.tree.map(lambda part: part[0], chunk)
+        played = play_chunk(environment, network, n_outputs, slices, *chunk, *shared)
+        return jax.tree.map(lambda part: lax.all_gather(part, "chunks"), played)
+
+    mesh, same = Mesh(np.array(devices), ("chunks",)), PartitionSpec()
+    specs = (same, PartitionSpec("chunks"), same)
+    return jax.jit(jax.shard_map(play, mesh=mesh, in_specs=specs, out_specs=same, check_vma=False))
+
+
+def play_chunk(
+    environment: Any,
+    network: RSNN,
+    n_outputs: int,
+    slices: Mapping[str, tuple[Array, Array]],
+    keys: Mapping[str, Array],
+    membrane_keys: Array,
+    seeds: Array,
+    meant: Array,
+    mean: Array,
+    inverse_std: Array,
+    clip: Array,
+    horizon: Array,
+    zero: Array,
+) -> Played:
+    """Draw the members of a chunk and play an episode with each, until all are done; see :func:`compiled`."""
+    members, obs_size = seeds.shape[0], mean.shape[0]
+    drawn = {name: kernels.sample(keys[name], *slices[name]) for name in slices}
+    recurrent = kernels.transpose_bits(drawn["recurrent"], network.n_neurons)
+    connections = drawn["input"], recurrent, drawn["output"]
+    constants, n_excitatory = network.constants(obs_size), network.n_excitatory
+    step = jax.vmap(environment.step)
+
+    def advance(now: _Live) -> _Live:
+        seen, (returns, lengths, sums, squares, spoilt) = observation(now.environment), now.played
+        live = now.live[:, None]
+        deviation = seen - mean
+        x = jnp.clip(deviation * inverse_std, -clip, clip)
+        state, output = kernels.rsnn_step(
+            connections, now.network, x, zero, n_excitatory=n_excitatory, substeps=network.substeps, constants=constants
+        )
+        after = step(now.environment, jnp.clip(output, -1, 1))
+        after = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, now.environment)
+        played = Played(
+            returns + jnp.where(now.live, after.reward, 0),
+            lengths + now.live,
+            sums + jnp.where(live, deviation, 0),
+            squares + jnp.where(live, deviation * deviation, 0),
+            spoilt | (now.live & ~jnp.isfinite(seen).all(axis=1)),
+        )
+        t = now.t + 1
+        return _Live(t, now.live & (after.done == 0) & (t < horizon), after, state, played)
+
+    def none(*shape: int, dtype: Any = jnp.float32) -> Array:
+        return jnp.zeros((members, *shape), dtype)
+
+    lanes = kernels.BITS * drawn["input"].shape[2]
+    start = _Live(
+        jnp.int32(0),
+        meant,
+        jax.vmap(environment.reset)(jnp.stack([jnp.zeros_like(seeds), seeds], axis=1)),
+        kernels.State(
+            kernels.uniform(membrane_keys, network.n_neurons),
+            none(network.n_neurons),
+            none(lanes // kernels.BITS, dtype=jnp.uint32),
+            none(n_outputs),
+        ),
+        Played(none(), none(dtype=jnp.int32), none(obs_size), none(obs_size), none(dtype=jnp.bool_)),
+    )
+    return lax.while_loop(lambda now: jnp.any(now.live), advance, start).played
+
+
+class DeviceRunner:
+    """Plays tasks on all devices of all processes; the counterpart of :class:`ecpolicy.rollout.parallel.Runner`.
+
+    Parameters
+    ----------
+    plan : Plan
+    chunk_size : int or None
+        Members that a device plays at once; None for all of them, up to 2048.
+    """
+
+    def __init__(self, plan: Plan, chunk_size: int | None) -> None:
+        self._plan = plan
+        self._chunk_size = chunk_size or MEMBERS_PER_CHUNK
+        self._devices = tuple(jax.devices())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        return None
+
+    def run(self, task: Task) -> Outcome:
+        """Play a task; the outcome is the same for any number of devices and processes."""
+        members, n_environments, n_episodes = task.seeds.shape
+        distribution = self._plan.distribution
+        if task.keys is None:  # probabilities of 0 and 1 draw the deployed network, whatever the key
+            task = task._replace(
+                rho={name: (p > 0.5).astype(np.float32) for name, p in task.rho.items()},
+                keys=np.zeros((members, 2), np.uint32),
+            )
+            size = EPISODES_PER_CHUNK
+        else:
+            size = min(self._chunk_size, members)
+        slices = {
+            name: tuple(kernels.halves(part) for part in parts) for name, parts in distribution.slices(task.rho).items()
+        }
+        return beside(
+            [
+                self._play(task, slices, size, index, episode)
+                for index in range(n_environments)
+                for episode in range(n_episodes)
+            ]
+        )
+
+    def _play(self, task: Task, slices: Any, size: int, index: int, episode: int) -> Outcome:
+        """One episode of every member on one of the environments."""
+        plan, members = self._plan, task.seeds.shape[0]
+        assert task.keys is not None
+        seeds = task.seeds[:, index, episode]
+        each = (
+            {name: plan.distribution.stream(task.keys, name) for name in slices},
+            task.membrane_keys[:, index, episode],
+            seeds.astype(np.uint32),
+            np.ones(members, np.bool_),
+        )
+        mean = task.standardizer.mean.astype(np.float32)
+        inverse_std = task.standardizer.inverse_std.astype(np.float32)
+        horizon = np.int32(min(task.horizon, FOREVER))
+        shared = mean, inverse_std, np.float32(task.standardizer.clip), horizon, np.uint32(0)
+        n_outputs = int(np.prod(plan.action_space.shape or ()))
+        run = compiled(Program(Same(plan.environments[index]), plan.network, n_outputs, self._devices))
+        at_once = size * len(self._devices)
+        parts = []
+        for start in range(0, members, at_once):
+            chunks = jax.tree.map(lambda part, start=start: self._deal(part[start : start + at_once], size), each)
+            try:
+                parts.append(jax.tree.map(np.asarray, run(slices, chunks, shared)))
+            except jax.errors.JaxRuntimeError as error:
+                raise self._explain(error, size) from error
+        chunks = [jax.tree.map(lambda field: field.reshape(-1, *field.shape[2:]), part) for part in parts]
+        played = jax.tree.map(lambda *fields: np.concatenate(fields)[:members], *chunks)
+        return _outcome(played, seeds, mean)
+
+    def _deal(self, part: NDArray[Any], size: int) -> NDArray[Any]:
+        """Members (n, ...) as chunks (devices, size, ...); those that are missing are zero."""
+        missing = size * len(self._devices) - part.shape[0]
+        padded = np.pad(part, ((0, missing), *((0, 0),) * (part.ndim - 1)))
+        return padded.reshape(len(self._devices), size, *part.shape[1:])
+
+    def _explain(self, error: Exception, size: int) -> Exception:
+        """An error of the device in the user's terms."""
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            return EpisodeError(f"The device failed while it played {size} members at once: {error}")
+        smaller = max(size // 2, 1)
+        return MemoryError(
+            f"The device ran out of memory with {size} members at once. Try chunk_size={smaller}, or a smaller "
+            f"network. XLA says: {str(error).splitlines()[0]}"
+        )
+
+
+def _outcome(played: Any, seeds: NDArray[np.int64], mean: NDArray[np.float32]) -> Outcome:
+    """Check the episodes; their outcome, one column. Observations are summed up over members in float64."""
+    for member in np.flatnonzero(played.spoilt):
+        raise EpisodeError(
+            f"An observation is NaN or infinite in the episode started with reset(PRNGKey({seeds[member]})), after "
+            f"at most {played.lengths[member]} steps. Mend the environment, or wrap it to end such episodes."
+        )
+    for member in np.flatnonzero(~np.isfinite(played.returns)):
+        raise EpisodeError(
+            f"The return is {played.returns[member]} in the episode started with reset(PRNGKey({seeds[member]})): a "
+            "reward was NaN or infinite. Mend the environment."
+        )
+    moments = Moments.from_sums(
+        int(played.lengths.sum()),
+        mean.astype(np.float64),
+        played.sums.astype(np.float64).sum(axis=0),
+        played.squares.astype(np.float64).sum(axis=0),
+    )
+    return Outcome(played.returns.astype(np.float64)[:, None], played.lengths.astype(np.int64)[:, None], moments)
