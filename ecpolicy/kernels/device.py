@@ -156,7 +156,7 @@ def rsnn_step(
     k_in, k_h, k_out = connections
     decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = (jnp.float32(c) for c in constants)
     neurons, words = state.v.shape[1], state.spikes.shape[1]
-    excitatory = jnp.asarray(excitatory_words(neurons, n_excitatory)[:words])
+    excitatory = jnp.asarray(excitatory_words(words, n_excitatory))
     i_in = rounded(input_current(k_in, x, neurons) * r_in, zero)
     v, i_syn, readout = (jnp.where(jnp.abs(part) < FLUSH, 0, part) for part in (state.v, state.i_syn, state.readout))
 
@@ -177,9 +177,8 @@ def rsnn_step(
     return state, r_out * state.readout
 
 
-def excitatory_words(neurons: int, n_excitatory: int) -> NDArray[np.uint32]:
-    """The excitatory neurons, which come first, as a packed row of uint32."""
-    words = -(-neurons // WORD) * 2
+def excitatory_words(words: int, n_excitatory: int) -> NDArray[np.uint32]:
+    """The excitatory neurons, which come first, as a packed row."""
     bits = np.arange(words * BITS) < n_excitatory
     return np.packbits(bits, bitorder="little").view("<u4").astype(np.uint32)
 
