@@ -1,22 +1,28 @@
-"""Time one environment step of a population: packed bits in Numba against dense int8 and float32 in JAX.
+"""Time one environment step of a population: packed bits, in Numba and in XLA, against dense int8 and float32.
 
-All sides run in this process on all cores (Numba: one thread per core over slices of the population), on the same
-connections and the same observations, after 100 environment steps of real activity, so that denormals and firing rates
-are those of a rollout. Rounds alternate between the sides; the median and the best round are reported.
+All sides run in this process (Numba: one thread per core over slices of the population; XLA: on its device, all cores
+or a GPU), on the same connections and the same observations, after 100 environment steps of real activity, so that
+denormals and firing rates are those of a rollout. Rounds alternate between the sides; the median and the best round
+are reported. Bytes are those of a member's connections, and GB/s the rate at which they would be read if every substep
+read them once. Where the device tells its peak memory, that is printed as well. On a GPU, a candidate that fuses all
+substeps (fused.py) runs beside them.
 
-    python benchmarks/network_step.py [--neurons 64 256 1024 4096] [--rounds 7]
+    python benchmarks/network_step.py [--neurons 64 256 1024 4096] [--population 256] [--rounds 7] [--no-numba]
 """
 
 import argparse
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
+import fused
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import rivals
+from ecpolicy.kernels import device
 from ecpolicy.kernels.layout import pack
 from ecpolicy.networks import RSNN
 from ecpolicy.random import fold_in, key_from_seed
@@ -48,8 +54,34 @@ class Packed:
         list(self.pool.map(one, self.slices))
         return self.output
 
-    def rate(self, neurons):
-        return np.bitwise_count(self.state.spikes).sum() / self.state.v.shape[0] / neurons
+
+class XLA:
+    """The library's kernel in XLA, or the candidate that fuses all substeps."""
+
+    def __init__(self, network, dense, v, rsnn_step=device.rsnn_step):
+        members, neurons = v.shape
+        k_out = np.ascontiguousarray(dense[2].swapaxes(1, 2))
+        k_in, k_h, k_out = (jnp.asarray(device.halves(pack(part))) for part in (dense[0], dense[1], k_out))
+        self.connections = k_in, jax.jit(device.transpose_bits, static_argnums=1)(k_h, neurons), k_out
+        self.state = device.State(
+            jnp.asarray(v),
+            jnp.zeros((members, neurons)),
+            jnp.zeros((members, k_in.shape[2]), jnp.uint32),
+            jnp.zeros((members, OUTPUTS)),
+        )
+        self.run = jax.jit(
+            partial(
+                rsnn_step,
+                n_excitatory=network.n_excitatory,
+                substeps=network.substeps,
+                constants=network.constants(OBS_SIZE),
+            )
+        )
+        self.bytes_per_member = sum(part.nbytes for part in self.connections) // members
+
+    def step(self, x):
+        self.state, output = self.run(self.connections, self.state, x, np.uint32(0))
+        return jax.block_until_ready(output)
 
 
 class Dense:
@@ -66,49 +98,64 @@ class Dense:
         return jax.block_until_ready(output)
 
 
-def measure(neurons, members, rounds, threads):
+def measure(neurons, members, rounds, threads, numba):
     network = RSNN(n_neurons=neurons)
     generator = np.random.default_rng(0)
     shapes = network.shapes(OBS_SIZE, OUTPUTS).values()
     dense = [generator.random((members, s.pre, s.post), dtype=np.float32) < 0.5 for s in shapes]
     v = generator.random((members, neurons), dtype=np.float32)
     weights = sum(s.pre * s.post for s in shapes)
-    sides = {"packed": Packed(network, dense, v, threads)}
+    sides = {"Numba": Packed(network, dense, v, threads)} if numba else {}
+    sides["XLA"] = XLA(network, dense, v)
+    if jax.default_backend() == "gpu" and neurons & (neurons - 1) == 0:
+        sides["fused"] = XLA(network, dense, v, fused.rsnn_step)
     for name, dtype in {"int8": jnp.int8, "float32": jnp.float32}.items():
         if weights * members * np.dtype(dtype).itemsize <= MEMORY:
             sides[name] = Dense(network, dense, v, dtype)
-    observations = generator.standard_normal((WARM_UP + rounds, members, OBS_SIZE)).astype(np.float32)
-    warm_up = WARM_UP if weights * members < 1e8 else 20  # the dense sides take seconds a step there
+    warm_up = WARM_UP if weights * members < 1e8 or not numba else 20  # the dense sides take seconds a step there
+    observations = generator.standard_normal((warm_up + rounds, members, OBS_SIZE)).astype(np.float32)
     times = {name: [] for name in sides}
     for x in observations[:warm_up]:
-        outputs = {name: side.step(x) for name, side in sides.items()}
-    for x in observations[WARM_UP:]:
+        outputs = {name: np.array(side.step(x)) for name, side in sides.items()}
+    for x in observations[warm_up:]:
         for name, side in sides.items():
             began = time.perf_counter()
             side.step(x)
             times[name].append((time.perf_counter() - began) / members * 1e6)
-    first = np.abs(np.asarray(outputs["packed"])).mean()
-    rate = sides["packed"].rate(neurons)
-    print(f"\n{neurons} neurons, population {members}, {threads} threads, after {warm_up} steps; {rate:.1%} spike")
-    print(f"{'layout':>8} {'µs/member median':>17} {'best':>9} {'× median':>9} {'× best':>8} {'bytes/member':>13}")
+    assert np.abs(outputs["XLA"]).mean() > 0
+    for name in {"Numba", "fused"} & set(sides):
+        assert np.array_equal(outputs["XLA"], outputs[name])  # bit for bit, after all the warm-up steps
+    rate = np.bitwise_count(np.asarray(sides["XLA"].state.spikes)).sum() / members / neurons
+    kind = jax.devices()[0].device_kind
+    print(
+        f"\n{neurons} neurons, population {members}, {threads} threads, {kind}, after {warm_up} steps; {rate:.1%} spike"
+    )
+    print(
+        f"{'layout':>8} {'µs/member median':>17} {'best':>9} {'× Numba':>9} {'× XLA':>9} {'bytes/member':>13} "
+        f"{'GB/s':>7}"
+    )
+    base = {name: np.median(times[name]) for name in ("Numba", "XLA") if name in times}
     for name, side in sides.items():
         median, best = np.median(times[name]), np.min(times[name])
-        print(
-            f"{name:>8} {median:17.2f} {best:9.2f} {median / np.median(times['packed']):9.1f} "
-            f"{best / np.min(times['packed']):8.1f} {side.bytes_per_member:13,}"
-        )
-    assert first > 0
+        ratios = [f"{median / base[other]:9.2f}" if other in base else f"{'':>9}" for other in ("Numba", "XLA")]
+        bandwidth = side.bytes_per_member * network.substeps / median / 1e3
+        print(f"{name:>8} {median:17.3f} {best:9.3f} {' '.join(ratios)} {side.bytes_per_member:13,} {bandwidth:7.1f}")
+    memory = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in memory:
+        print(f"peak device memory of all layouts together: {memory['peak_bytes_in_use'] / 2**30:.2f} GiB")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--neurons", type=int, nargs="+", default=list(POPULATIONS))
+    parser.add_argument("--population", type=int, nargs="+", help="default: what suits each size")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--no-numba", action="store_true", help="on an accelerator: leave the host's kernel out")
     arguments = parser.parse_args()
     for neurons in arguments.neurons:
-        for members in POPULATIONS.get(neurons, [256]):
-            measure(neurons, members, arguments.rounds, arguments.threads)
+        for members in arguments.population or POPULATIONS.get(neurons, [256]):
+            measure(neurons, members, arguments.rounds, arguments.threads, not arguments.no_numba)
 
 
 if __name__ == "__main__":

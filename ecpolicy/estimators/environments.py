@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import io
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -167,8 +168,9 @@ def _describe_device(environment: Any) -> Resolved:
 def _brax(name: str) -> Any:
     """The Brax environment of this name, without wrappers."""
     require("brax", f"The environment {BRAX + name!r}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that Brax's environments are no longer maintained: docs/backends.md says so
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        # Brax warns that its environments are no longer maintained, and prints which other engines are missing.
+        warnings.simplefilter("ignore")
         from brax import envs
 
         known = sorted(envs._envs)
