@@ -20,7 +20,7 @@ from jax import lax
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.estimators.environments import resolve
 from ecpolicy.kernels import device
-from ecpolicy.rollout.device import MEMBERS_PER_CHUNK
+from ecpolicy.rollout.device import default_chunk_size
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -130,7 +130,7 @@ def main():
                 f"on average, {rates[-1]:,.0f} environment steps/s"
             )
         print(f"compilations after the first generation: {len(compilations)}")
-        members = min(arguments.chunk_size or MEMBERS_PER_CHUNK, arguments.population)
+        members = min(arguments.chunk_size or default_chunk_size(), arguments.population)
         (environment,), deployed = resolved.environments, policy._deployed
         compiling, alone = physics(environment, members, arguments.steps)
         print(f"physics alone, {members} members: {alone:,.0f} member-steps/s; compiled in {compiling:.1f} s")

@@ -76,8 +76,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
         "numpy" runs Numba kernels on the CPU; "jax" runs XLA's on whatever device JAX has, and is what environments of
         Brax and MuJoCo Playground need. "auto" takes what the environment suits. Policies are the same.
     chunk_size : int or None, default None
-        Members that a device plays at once, on environments of Brax and MuJoCo Playground; None for all, up to 2048.
-        Smaller chunks take less memory and can be spread over more devices; results change by rounding alone.
+        Members that a device plays at once, on environments of Brax and MuJoCo Playground; None for all, up to 2048 (on
+        a CPU, 256). Smaller chunks take less memory and can be spread over more devices; results change by rounding.
     n_jobs : int or None, default None
         joblib workers for the episodes on Gymnasium environments. Results do not depend on it.
     warm_start : bool, default False

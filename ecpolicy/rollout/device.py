@@ -22,22 +22,21 @@ from numpy.typing import NDArray
 from ecpolicy.kernels import device as kernels
 from ecpolicy.networks import RSNN
 from ecpolicy.normalization import Moments
-from ecpolicy.rollout.outcome import EpisodeError, Outcome, beside
+from ecpolicy.rollout.outcome import EpisodeError, Outcome, below, beside
 from ecpolicy.rollout.parallel import Plan, Task
 
-MEMBERS_PER_CHUNK = 2048  # at most, unless the user says otherwise; part of the result
 EPISODES_PER_CHUNK = 20  # of the deployed network
 FOREVER = 2**31 - 1  # steps
 
 
 class Played(NamedTuple):
-    """What a chunk tells of its episodes (members, ...)."""
+    """What a chunk tells of its episodes."""
 
-    returns: Array
-    lengths: Array
-    sums: Array  # (members, obs_size) of obs - mean
-    squares: Array  # (members, obs_size) of its square
-    spoilt: Array  # an observation was NaN or infinite
+    returns: Array  # (members,)
+    lengths: Array  # (members,)
+    spoilt: Array  # (members,) an observation was NaN or infinite
+    sums: Array  # of obs - mean over all steps: (members, obs_size) while they are played, in the end (obs_size,)
+    squares: Array  # of its square
 
 
 class _Live(NamedTuple):
@@ -104,7 +103,7 @@ def compiled(program: Program) -> Any:
 
     Takes matrices by name as (planes, flips); then, per chunk (chunks, members, ...), keys by matrix, keys of initial
     potentials, environment seeds and which members are meant; then what is the same for all: mean, inverse_std, clip,
-    horizon and the zero of :func:`ecpolicy.kernels.device.rounded`. Gives what was :class:`Played`, (chunks, members,
+    horizon and the zero of :func:`ecpolicy.kernels.device.rounded`. Gives what each chunk :class:`Played`, (chunks,
     ...), to every process.
     """
     environment, network, n_outputs, devices = program.environment.environment, *program[1:]
@@ -143,7 +142,7 @@ def play_chunk(
     step = jax.vmap(environment.step)
 
     def advance(now: _Live) -> _Live:
-        seen, (returns, lengths, sums, squares, spoilt) = observation(now.environment), now.played
+        seen, (returns, lengths, spoilt, sums, squares) = observation(now.environment), now.played
         live = now.live[:, None]
         deviation = seen - mean
         x = jnp.clip(deviation * inverse_std, -clip, clip)
@@ -155,9 +154,9 @@ def play_chunk(
         played = Played(
             returns + jnp.where(now.live, after.reward, 0),
             lengths + now.live,
+            spoilt | (now.live & ~jnp.isfinite(seen).all(axis=1)),
             sums + jnp.where(live, deviation, 0),
             squares + jnp.where(live, deviation * deviation, 0),
-            spoilt | (now.live & ~jnp.isfinite(seen).all(axis=1)),
         )
         t = now.t + 1
         return _Live(t, now.live & (after.done == 0) & (t < horizon), after, state, played)
@@ -176,9 +175,23 @@ def play_chunk(
             none(lanes // kernels.BITS, dtype=jnp.uint32),
             none(n_outputs),
         ),
-        Played(none(), none(dtype=jnp.int32), none(obs_size), none(obs_size), none(dtype=jnp.bool_)),
+        Played(none(), none(dtype=jnp.int32), none(dtype=jnp.bool_), none(obs_size), none(obs_size)),
     )
-    return lax.while_loop(lambda now: jnp.any(now.live), advance, start).played
+    played: Played = lax.while_loop(lambda now: jnp.any(now.live), advance, start).played
+    return played._replace(sums=pairwise_sum(played.sums), squares=pairwise_sum(played.squares))
+
+
+def pairwise_sum(terms: Array) -> Array:
+    """The sum over the leading axis in an order of our own: the same on every device, and accurate in float32."""
+    while terms.shape[0] > 1:
+        half = -(-terms.shape[0] // 2)
+        terms = terms[:half] + jnp.pad(terms[half:], ((0, 2 * half - terms.shape[0]), (0, 0)))
+    return terms[0]
+
+
+def default_chunk_size() -> int:
+    """Members that a device plays at once, at most: part of the result. On a CPU they should stay in its caches."""
+    return 256 if jax.default_backend() == "cpu" else 2048
 
 
 class DeviceRunner:
@@ -188,13 +201,13 @@ class DeviceRunner:
     ----------
     plan : Plan
     chunk_size : int or None
-        Members that a device plays at once; None for all of them, up to 2048.
+        Members that a device plays at once; None for all of them, up to 2048, or 256 on a CPU.
     """
 
     def __init__(self, plan: Plan, chunk_size: int | None) -> None:
         self._plan = plan
-        self._chunk_size = chunk_size or MEMBERS_PER_CHUNK
         self._devices = tuple(jax.devices())
+        self._chunk_size = chunk_size or default_chunk_size()
 
     def __enter__(self) -> Self:
         return self
@@ -245,16 +258,17 @@ class DeviceRunner:
         n_outputs = int(np.prod(plan.action_space.shape or ()))
         run = compiled(Program(Same(plan.environments[index]), plan.network, n_outputs, self._devices))
         at_once = size * len(self._devices)
-        parts = []
+        outcomes = []
         for start in range(0, members, at_once):
             chunks = jax.tree.map(lambda part, start=start: self._deal(part[start : start + at_once], size), each)
             try:
-                parts.append(jax.tree.map(np.asarray, run(slices, chunks, shared)))
+                played = jax.tree.map(np.asarray, run(slices, chunks, shared))
             except jax.errors.JaxRuntimeError as error:
                 raise self._explain(error, size) from error
-        chunks = [jax.tree.map(lambda field: field.reshape(-1, *field.shape[2:]), part) for part in parts]
-        played = jax.tree.map(lambda *fields: np.concatenate(fields)[:members], *chunks)
-        return _outcome(played, seeds, mean)
+            for number, first in enumerate(range(start, min(start + at_once, members), size)):
+                chunk = jax.tree.map(lambda part, number=number: part[number], played)
+                outcomes.append(_outcome(chunk, seeds[first : first + size], mean))
+        return below(outcomes)
 
     def _deal(self, part: NDArray[Any], size: int) -> NDArray[Any]:
         """Members (n, ...) as chunks (devices, size, ...); those that are missing are zero."""
@@ -274,21 +288,18 @@ class DeviceRunner:
 
 
 def _outcome(played: Any, seeds: NDArray[np.int64], mean: NDArray[np.float32]) -> Outcome:
-    """Check the episodes; their outcome, one column. Observations are summed up over members in float64."""
+    """Check the episodes of a chunk that were meant; their outcome, one column."""
+    returns, lengths = (part[: seeds.size].astype(np.float64) for part in (played.returns, played.lengths))
     for member in np.flatnonzero(played.spoilt):
         raise EpisodeError(
             f"An observation is NaN or infinite in the episode started with reset(PRNGKey({seeds[member]})), after "
-            f"at most {played.lengths[member]} steps. Mend the environment, or wrap it to end such episodes."
+            f"at most {lengths[member]:.0f} steps. Mend the environment, or wrap it to end such episodes."
         )
-    for member in np.flatnonzero(~np.isfinite(played.returns)):
+    for member in np.flatnonzero(~np.isfinite(returns)):
         raise EpisodeError(
-            f"The return is {played.returns[member]} in the episode started with reset(PRNGKey({seeds[member]})): a "
-            "reward was NaN or infinite. Mend the environment."
+            f"The return is {returns[member]} in the episode started with reset(PRNGKey({seeds[member]})): a reward "
+            "was NaN or infinite. Mend the environment."
         )
-    moments = Moments.from_sums(
-        int(played.lengths.sum()),
-        mean.astype(np.float64),
-        played.sums.astype(np.float64).sum(axis=0),
-        played.squares.astype(np.float64).sum(axis=0),
-    )
-    return Outcome(played.returns.astype(np.float64)[:, None], played.lengths.astype(np.int64)[:, None], moments)
+    sums = (part.astype(np.float64) for part in (mean, played.sums, played.squares))
+    moments = Moments.from_sums(int(lengths.sum()), *sums)
+    return Outcome(returns[:, None], lengths.astype(np.int64)[:, None], moments)
