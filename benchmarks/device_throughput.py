@@ -3,7 +3,8 @@
 All run in this process on the same device, one after the other. The physics alone is the environments' own ``step``
 over as many members in one jitted loop, with constant actions; the network alone is the spiking network in the same
 loop, fed with noise. Both count every member in every step; the fit counts the steps of live members and of the
-deployed network alone: members that are done wait for the last one of their chunk.
+deployed network alone: members that are done wait for the last one of their chunk. With ``--endless`` no episode ends
+before the horizon, as late in training, and both sides do the same work.
 
     python benchmarks/device_throughput.py [--env brax/hopper] [--population 10240] [--chunk-size N] [--generations 4]
 """
@@ -23,6 +24,20 @@ from ecpolicy.kernels import device
 from ecpolicy.rollout.device import default_chunk_size
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+class Endless:
+    """An environment whose episodes go on whatever happens."""
+
+    def __init__(self, environment):
+        self.environment = environment
+        self.reset, self.action_size = environment.reset, environment.action_size
+        self.observation_size = environment.observation_size
+
+    def step(self, state, action):
+        after = self.environment.step(state, action)
+        finite = {"obs": jnp.nan_to_num(after.obs), "reward": jnp.nan_to_num(after.reward)}  # of bodies that lie about
+        return after.replace(done=jnp.zeros_like(after.done), **finite)
 
 
 def compile_and_time(function, *arguments):
@@ -90,6 +105,7 @@ def main():
     parser.add_argument("--chunk-size", type=int)
     parser.add_argument("--generations", type=int, default=4)
     parser.add_argument("--horizon", type=int, default=1000, help="steps of an episode, at most")
+    parser.add_argument("--endless", action="store_true", help="no episode ends before the horizon")
     parser.add_argument("--steps", type=int, default=100, help="steps over which the parts are timed")
     arguments = parser.parse_args()
     compilations = []
@@ -99,6 +115,8 @@ def main():
     for name in arguments.env:
         began = time.perf_counter()
         resolved = resolve(name)
+        if arguments.endless:
+            resolved = resolve(Endless(resolved.environments[0]))
         making, devices = time.perf_counter() - began, jax.devices()
         print(f"\n{name} on {len(devices)} x {devices[0].device_kind}, made in {making:.0f} s")
         policy = EvolvingConnectivityPolicy(
@@ -113,14 +131,15 @@ def main():
             warm_start=True,
         )
         compilations.clear()
-        policy.fit(name)
+        (environment,) = resolved.environments
+        policy.fit(environment)
         print(
             f"first generation: {policy.history_[0]['seconds']:.1f} s, of which XLA compiled {sum(compilations):.1f} s"
         )
         compilations.clear()
         rates = []
         for generation in range(2, arguments.generations + 1):
-            policy.set_params(n_generations=generation).fit(name)
+            policy.set_params(n_generations=generation).fit(environment)
             before, record = policy.history_[-2:]
             steps = record["n_env_steps"] - before["n_env_steps"]
             evaluation = record["n_evaluation_steps"] - before["n_evaluation_steps"]
@@ -131,7 +150,7 @@ def main():
             )
         print(f"compilations after the first generation: {len(compilations)}")
         members = min(arguments.chunk_size or default_chunk_size(), arguments.population)
-        (environment,), deployed = resolved.environments, policy._deployed
+        deployed = policy._deployed
         compiling, alone = physics(environment, members, arguments.steps)
         print(f"physics alone, {members} members: {alone:,.0f} member-steps/s; compiled in {compiling:.1f} s")
         n_outputs = resolved.action_space.shape[0]

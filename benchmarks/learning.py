@@ -1,7 +1,8 @@
-"""Train on the tasks of docs/results.md, several seeds each, and print the deployed networks' scores.
+"""Train on the tasks of docs/results.md and docs/backends.md, several seeds each; print the deployed networks' scores.
 
 Scores are over 100 fresh episodes (Hopper-v5: over 20, and over 100), with seeds that training never saw. ``steps`` are
-those of the population; ``evaluation`` are those of the deployed network during the fit.
+those of the population; ``evaluation`` are those of the deployed network during the fit. The Brax tasks run only where
+they are named.
 
     python benchmarks/learning.py [--tasks cartpole hopper ...] [--seeds 0 1 2] [--n-jobs 2] [--histories FOLDER]
 """
@@ -22,13 +23,17 @@ TASKS = {
         "Hopper-v5",
         {"learning_rate": 0.05, "n_generations": 1000, "max_env_steps": 3_000_000, "score_threshold": 950},
     ),
+    "brax-inverted-pendulum": ("brax/inverted_pendulum", {"score_threshold": 900}),
+    "brax-hopper": ("brax/hopper", {"population_size": 128, "max_episode_steps": 200, "n_generations": 15}),
+    "brax-humanoid": ("brax/humanoid", {"population_size": 128, "max_episode_steps": 200, "n_generations": 15}),
 }
+ON_DEVICE = [name for name in TASKS if name.startswith("brax-")]  # docs/backends.md; only where they are asked for
 UNSEEN = 1_000_000  # first environment seed of the reported episodes
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--tasks", nargs="+", default=sorted(set(TASKS) - set(ON_DEVICE)), choices=TASKS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument("--generations", type=int, help="generations instead of each task's own")
@@ -47,7 +52,9 @@ def main():
             record = policy.history_[-1]
             print(
                 f"{environment} {parameters} seed {seed}: {returns[:20].mean():.1f} over 20, {returns.mean():.1f} ± "
-                f"{returns.std():.1f} over 100 episodes; {policy.n_generations_} generations, "
+                f"{returns.std():.1f} over 100 episodes; population "
+                f"{policy.history_[0]['return_mean']:.1f} at first, {record['return_mean']:.1f} at last; "
+                f"{policy.n_generations_} generations, "
                 f"{policy.n_env_steps_:,} steps, {record['n_evaluation_steps']:,} evaluation, {seconds:.1f} s, "
                 f"{policy.stop_reason_}",
                 flush=True,

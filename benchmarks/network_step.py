@@ -16,11 +16,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import fused
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import fused
 import rivals
 from ecpolicy.kernels import device
 from ecpolicy.kernels.layout import pack

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
+import fused
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.kernels import device, host, reference
 from ecpolicy.kernels.layout import WORD, pack, unpack, words_per_row
@@ -258,6 +259,7 @@ if {processes} > 1:
     jax.distributed.initialize("localhost:{port}", {processes}, int(sys.argv[1]))
 from test_device import fingerprint
 from probes import DeviceMatch
+import fused
 from ecpolicy import EvolvingConnectivityPolicy
 policy = EvolvingConnectivityPolicy(n_neurons=32, population_size=50, n_generations=3, chunk_size=10, eval_episodes=2,
                                     confirm_episodes=30, random_state=0).fit(DeviceMatch(random_length=True))
@@ -376,6 +378,7 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 import numpy as np
+import fused
 from ecpolicy import EvolvingConnectivityPolicy
 """
 
@@ -414,3 +417,34 @@ print(float(action[0]).hex())
     for t in range(5):
         action, state = policy.predict(jnp.array([1.0, np.float32(0.1 * t)]), state)
     assert result.stdout.strip() == float(action[0]).hex()
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.5])
+def test_the_fused_candidate_equals_the_kernel(ratio):
+    """benchmarks/fused.py, run by Pallas' interpreter here; it is lowered for NVIDIA GPUs as well."""
+    members, neurons, network = 3, 64, RSNN(n_neurons=64, excitatory_ratio=ratio, gain_in=0.3)
+    generator = np.random.default_rng(0)
+    connections = tuple(
+        generator.integers(0, 2**32, (members, *shape), np.uint32) for shape in ((10, 2), (2, neurons), (3, 2))
+    )
+    state = device.State(
+        generator.random((members, neurons), np.float32),
+        np.zeros((members, neurons), np.float32),
+        np.zeros((members, 2), np.uint32),
+        np.zeros((members, 3), np.float32),
+    )
+    settings = {"n_excitatory": network.n_excitatory, "substeps": 33, "constants": network.constants(5)}
+    step = jax.jit(partial(device.rsnn_step, **settings))
+    candidate = jax.jit(partial(fused.rsnn_step, interpret=True, **settings))
+    other, spikes = state, 0
+    for _ in range(10):
+        x = generator.standard_normal((members, 5), np.float32)
+        state, output = step(connections, state, x, np.uint32(0))
+        other, same_output = candidate(connections, other, x, np.uint32(0))
+        np.testing.assert_array_equal(same_output, output)
+        for ours, theirs in zip(other, state, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        spikes += np.bitwise_count(np.asarray(state.spikes)).sum()
+    assert spikes > 0
+    traced = jax.jit(partial(fused.rsnn_step, **settings)).trace(connections, state, x, np.uint32(0))
+    assert "triton" in traced.lower(lowering_platforms=("cuda",)).as_text()

@@ -10,6 +10,7 @@ import pytest
 from ecpolicy import EvolvingConnectivityPolicy
 
 ROOT = Path(__file__).parent.parent
+TINY = ["--env", "brax/inverted_pendulum", "--population", "4", "--neurons", "16"]
 OPTIONAL = ["jax", "torch", "stable_baselines3", "brax", "ray", "dask", "matplotlib", "mujoco"]
 
 
@@ -80,10 +81,13 @@ def test_example_trains_scores_and_saves(tmp_path):
         ("throughput.py", ["--env", "CartPole-v1", "--generations", "2", "--rounds", "1"]),
         ("learning.py", ["--tasks", "cartpole", "--seeds", "0", "--generations", "1"]),
         ("import_time.py", ["--rounds", "1"]),
+        ("contraction.py", ["--neurons", "16", "--population", "4", "--steps", "2"]),
+        ("device_throughput.py", [*TINY, "--generations", "2", "--horizon", "3", "--steps", "2"]),
+        ("brax_run.py", [*TINY, "--generations", "1", "--horizon", "3", "--checkpoint", "{tmp}/run.ecp"]),
     ],
 )
-def test_benchmarks_run(script, arguments):
-    assert run(sys.executable, str(ROOT / "benchmarks" / script), *arguments)
+def test_benchmarks_run(script, arguments, tmp_path):
+    assert run(sys.executable, str(ROOT / "benchmarks" / script), *(part.format(tmp=tmp_path) for part in arguments))
 
 
 def test_files_speak_of_the_project_alone():
