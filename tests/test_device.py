@@ -253,7 +253,7 @@ def test_lists_callables_and_time_limits(small):
 
 PROGRAM = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {paths}
 import jax
 if {processes} > 1:
     jax.distributed.initialize("localhost:{port}", {processes}, int(sys.argv[1]))
@@ -263,6 +263,12 @@ import fused
 from ecpolicy import EvolvingConnectivityPolicy
 policy = EvolvingConnectivityPolicy(n_neurons=32, population_size=50, n_generations=3, chunk_size=10, eval_episodes=2,
                                     confirm_episodes=30, random_state=0).fit(DeviceMatch(random_length=True))
+try:
+    EvolvingConnectivityPolicy(n_generations=1, population_size=4).fit(DeviceMatch())
+except ValueError as error:
+    assert "{processes} JAX processes train together: random_state must be an integer" in str(error)
+else:
+    assert {processes} == 1
 print(len(jax.devices()), policy.n_env_steps_, policy.score(DeviceMatch()), fingerprint(policy))
 """
 
@@ -272,7 +278,7 @@ def run_on(devices, processes=1):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    code = PROGRAM.format(tests=str(ROOT / "tests"), processes=processes, port=port)
+    code = PROGRAM.format(paths=[str(ROOT / "tests"), str(ROOT / "benchmarks")], processes=processes, port=port)
     environ = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
     started = [
         subprocess.Popen(

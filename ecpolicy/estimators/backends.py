@@ -1,6 +1,7 @@
 """Which code plays the episodes and adds up the population: strings become objects here."""
 
 from contextlib import AbstractContextManager
+from numbers import Integral
 from typing import Any, Protocol
 
 from ecpolicy.distributions import WeightedSum
@@ -34,6 +35,18 @@ def choose(backend: str, resolved: Resolved) -> str:
         require("jax", 'backend="jax"')
         return "jax"
     return "numpy"
+
+
+def check_seed(backend: str, random_state: Any) -> None:
+    """Raise where several JAX processes would each draw a seed of their own."""
+    if backend == "jax" and not isinstance(random_state, Integral):
+        import jax
+
+        if jax.process_count() > 1:
+            raise ValueError(
+                f"{jax.process_count()} JAX processes train together: random_state must be an integer, the same in "
+                f"all of them; got {random_state!r}."
+            )
 
 
 def weighted_sum(backend: str) -> WeightedSum:

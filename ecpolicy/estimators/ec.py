@@ -15,7 +15,7 @@ from ecpolicy import persistence
 from ecpolicy.callbacks import Callback, Progress
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.estimators import files
-from ecpolicy.estimators.backends import choose, runner, weighted_sum
+from ecpolicy.estimators.backends import check_seed, choose, runner, weighted_sum
 from ecpolicy.estimators.base import BasePolicy, DeployedPolicy
 from ecpolicy.estimators.environments import resolve
 from ecpolicy.estimators.parameters import check_ec, check_horizon, seed_of
@@ -275,13 +275,15 @@ class EvolvingConnectivityPolicy(BasePolicy):
         """Check everything; the trainer for these environments, whose workers end with the context."""
         network = check_ec(self)
         resolved = resolve(environments)
+        backend = choose(self.backend, resolved)
+        if not warm:
+            check_seed(backend, self.random_state)
         run = _Run(
             seed=self.seed_ if warm else seed_of(self.random_state),
             history=self.history_ if warm else [],
             observation_space=resolved.observation_space,
             action_space=resolved.action_space,
         )
-        backend = choose(self.backend, resolved)
         distribution = Bernoulli(
             run.shapes(network), float(self.initial_probability), float(self.eps), weighted_sum(backend)
         )
