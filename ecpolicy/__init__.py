@@ -1,9 +1,10 @@
 """Policies with 1-bit recurrent spiking networks, trained without gradients by Evolving Connectivity."""
 
 from ecpolicy.estimators.ec import EvolvingConnectivityPolicy
+from ecpolicy.estimators.es import ESPolicy
 from ecpolicy.persistence import ModelFileError
 from ecpolicy.rollout.outcome import EpisodeError
 
 __version__ = "0.1.0"
 
-__all__ = ["EpisodeError", "EvolvingConnectivityPolicy", "ModelFileError", "__version__"]
+__all__ = ["ESPolicy", "EpisodeError", "EvolvingConnectivityPolicy", "ModelFileError", "__version__"]

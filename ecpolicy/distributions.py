@@ -2,24 +2,59 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.fitness_shaping import Utility
 from ecpolicy.kernels import host
+from ecpolicy.kernels import weights as kernels
 from ecpolicy.kernels.host import PLANES
 from ecpolicy.kernels.layout import WORD, Words, pack, words_per_row
-from ecpolicy.networks.rsnn import Shape
-from ecpolicy.random import Key, Stream, fold_in
+from ecpolicy.networks import Shape
+from ecpolicy.random import NORMAL_UNIT, Key, Stream, fold_in, normal_table
 
-Probabilities = Mapping[str, NDArray[np.float32]]
-Packed = dict[str, Words]
+Parameters = Mapping[str, NDArray[np.float32]]
+Connections = Mapping[str, NDArray[Any]]
 
+WeightedNoise = Callable[[Key, NDArray[np.int32], int], NDArray[np.int64]]
 WeightedSum = Callable[[Key, Words, Words, NDArray[np.int32]], NDArray[np.int64]]
 
 LARGEST_WEIGHT = 2**25  # 64 weights below it add up in 32 bits
+
+
+def host_noise(keys: Key, weights: NDArray[np.int32], size: int) -> NDArray[np.int64]:
+    """``sum_m weights[m] z_m`` (size,) over the members with these keys, in units of the table of normal quantiles."""
+    total = np.zeros(size, np.int64)
+    kernels.weighted_noise(keys, normal_table(), weights, total)
+    return total
+
+
+class Distribution(Protocol):
+    """A search distribution over the matrices of a network, by name."""
+
+    @property
+    def shapes(self) -> Mapping[str, Shape]:
+        """The matrices."""
+
+    def init(self, key: Key) -> dict[str, NDArray[np.float32]]:
+        """The parameters at the start (pre, post), by name."""
+
+    def project(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
+        """The nearest parameters that are allowed."""
+
+    def sample(self, parameters: Parameters, keys: Key) -> Connections:
+        """The networks of the members with these keys (members, 2), leading axis members."""
+
+    def mode(self, parameters: Parameters) -> Connections:
+        """The most probable network, with a leading axis of one."""
+
+    def gradient(self, parameters: Parameters, keys: Key, utility: Utility) -> dict[str, NDArray[np.float32]]:
+        """The estimated gradient of the expected utility, by name."""
+
+    def streams(self, keys: Key, name: str) -> Key:
+        """The keys that draw the matrix ``name``, one per member."""
 
 
 @dataclass(frozen=True)
@@ -44,30 +79,30 @@ class Bernoulli:
     eps: float = 1e-3
     weighted_sum: WeightedSum = host.weighted_sum
 
-    def init(self) -> dict[str, NDArray[np.float32]]:
+    def init(self, key: Key | None = None) -> dict[str, NDArray[np.float32]]:
         """The connection probabilities rho (pre, post) at the start, by name."""
         p = np.float32(self.initial_probability)
         return {name: np.full((shape.pre, shape.post), p) for name, shape in self.shapes.items()}
 
-    def project(self, rho: Probabilities) -> dict[str, NDArray[np.float32]]:
+    def project(self, rho: Parameters) -> dict[str, NDArray[np.float32]]:
         """Rho clipped to [eps, 1 - eps] (paper, section 4)."""
         low, high = np.float32(self.eps), np.float32(1 - self.eps)
         return {name: np.clip(p, low, high) for name, p in rho.items()}
 
-    def sample(self, rho: Probabilities, keys: Key) -> Packed:
+    def sample(self, rho: Parameters, keys: Key) -> dict[str, Words]:
         """The connections of the members with these keys (members, 2), packed: (members, rows, words) by name."""
         drawn = {}
         for name, (planes, flips) in self.slices(rho).items():
             drawn[name] = np.empty((keys.shape[0], *flips.shape), dtype=np.uint64)
             out = drawn[name].reshape(keys.shape[0], -1)
-            host.sample(self.stream(keys, name), planes.reshape(PLANES, -1), flips.reshape(-1), out)
+            host.sample(self.streams(keys, name), planes.reshape(PLANES, -1), flips.reshape(-1), out)
         return drawn
 
-    def mode(self, rho: Probabilities) -> Packed:
+    def mode(self, rho: Parameters) -> dict[str, Words]:
         """The most probable network theta* = (rho > 0.5), packed with a leading axis of one."""
         return {name: pack(self._rows(p > 0.5, name))[None] for name, p in rho.items()}
 
-    def gradient(self, rho: Probabilities, keys: Key, utility: Utility) -> dict[str, NDArray[np.float32]]:
+    def gradient(self, rho: Parameters, keys: Key, utility: Utility) -> dict[str, NDArray[np.float32]]:
         """Natural gradient estimate ``1/N sum_i u_i (theta_i - rho)`` (equation 14 without its step size).
 
         The population is drawn again from its keys, a few members at a time, and the sum runs over integers.
@@ -85,17 +120,17 @@ class Bernoulli:
         gradient = {}
         for name, (planes, flips) in self.slices(rho).items():
             total = self.weighted_sum(
-                self.stream(keys, name), planes.reshape(PLANES, -1), flips.reshape(-1), utility.weights
+                self.streams(keys, name), planes.reshape(PLANES, -1), flips.reshape(-1), utility.weights
             )
             sums = self._matrix(total.reshape(flips.shape[0], -1), name)
             gradient[name] = ((sums - surplus * rho[name]) / (members * utility.scale)).astype(np.float32)
         return gradient
 
-    def stream(self, keys: Key, name: str) -> Key:
+    def streams(self, keys: Key, name: str) -> Key:
         """The keys that draw the matrix ``name``: one per member, another for every matrix."""
         return fold_in(fold_in(keys, Stream.CONNECTIONS), list(self.shapes).index(name))
 
-    def slices(self, rho: Probabilities) -> dict[str, tuple[Words, Words]]:
+    def slices(self, rho: Parameters) -> dict[str, tuple[Words, Words]]:
         """Bit-sliced thresholds by name, for the kernels: planes (24, rows, words) and flips (rows, words)."""
         sliced = {}
         for name in self.shapes:
@@ -117,3 +152,82 @@ class Bernoulli:
         """The (pre, post) matrix of padded rows: the inverse of ``_rows``."""
         shape = self.shapes[name]
         return rows[:, : shape.post] if shape.packed_axis == 1 else rows[:, : shape.pre].T
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Independent normal weights of fixed standard deviation, in antithetic pairs (Salimans et al., 2017).
+
+    Members 2i and 2i + 1 are ``mean + sigma z`` and ``mean - sigma z``, with z from the first one's key. Draws come
+    from a table of integers, see :func:`ecpolicy.random.normal_table`, so that populations are the same on every
+    backend and gradient sums exact in any order.
+
+    Parameters
+    ----------
+    shapes : mapping of str to Shape
+        The weight matrices by name, (pre, post).
+    sigma : float
+    initial_scales : mapping of str to float
+        Standard deviations of the means at the start.
+    weighted_noise : callable (keys, weights, size) -> sums
+        What adds up the noise of a population, in units of the table.
+    """
+
+    shapes: Mapping[str, Shape]
+    sigma: float
+    initial_scales: Mapping[str, float]
+    weighted_noise: WeightedNoise = host_noise
+
+    def init(self, key: Key) -> dict[str, NDArray[np.float32]]:
+        """Means (pre, post) at the start: normal, of the standard deviations ``initial_scales``."""
+        zeros = {name: np.zeros((shape.pre, shape.post), np.float32) for name, shape in self.shapes.items()}
+        start = fold_in(key, Stream.START)[None]
+        return {name: self._draw(mean, self.initial_scales[name], start, name)[0] for name, mean in zeros.items()}
+
+    def project(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
+        """Any mean is allowed."""
+        return dict(parameters)
+
+    def sample(self, parameters: Parameters, keys: Key) -> dict[str, NDArray[np.float32]]:
+        """Weights (members, pre, post) by name; every second member is the mirror image of the one before it."""
+        return {name: self._draw(mean, self.sigma, keys, name) for name, mean in parameters.items()}
+
+    def mode(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
+        """The means, with a leading axis of one."""
+        return {name: np.ascontiguousarray(mean)[None] for name, mean in parameters.items()}
+
+    def gradient(self, parameters: Parameters, keys: Key, utility: Utility) -> dict[str, NDArray[np.float32]]:
+        """Gradient estimate ``1/(N sigma) sum_i u_i z_i`` of the expected utility with respect to the means."""
+        pairs = np.pad(utility.weights, (0, keys.shape[0] % 2)).reshape(-1, 2)
+        each = pairs[:, 0] - pairs[:, 1]  # of a pair's z: its second member has -z
+        scale = NORMAL_UNIT / (keys.shape[0] * self.sigma * utility.scale)
+        gradient = {}
+        for name, mean in parameters.items():
+            total = self.weighted_noise(self.streams(keys, name)[::2], each, mean.size)
+            gradient[name] = (total * scale).astype(np.float32).reshape(mean.shape)
+        return gradient
+
+    def streams(self, keys: Key, name: str) -> Key:
+        """The keys that draw the matrix ``name``: those of each pair's first member, another for every matrix."""
+        pairs = np.repeat(keys[::2], 2, axis=0)[: keys.shape[0]]
+        return fold_in(fold_in(pairs, Stream.CONNECTIONS), list(self.shapes).index(name))
+
+    def _draw(self, mean: NDArray[np.float32], scale: float, keys: Key, name: str) -> NDArray[np.float32]:
+        members = keys.shape[0]
+        pairs = self.streams(keys, name)
+        signs = np.resize(np.array([1, -1], np.float32), members)
+        drawn = np.empty((members, *mean.shape), np.float32)
+        flat = np.ascontiguousarray(mean).reshape(-1)
+        kernels.perturb(pairs, signs, normal_table(), flat, scale, drawn.reshape(members, -1))
+        return drawn
+
+
+@dataclass(frozen=True)
+class Point:
+    """One network for certain: what a policy that was trained by gradients deploys."""
+
+    shapes: Mapping[str, Shape]
+
+    def mode(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
+        """The weights, with a leading axis of one."""
+        return {name: np.ascontiguousarray(p)[None] for name, p in parameters.items()}

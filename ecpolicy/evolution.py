@@ -5,21 +5,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ecpolicy.distributions import Bernoulli, Probabilities
+from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.fitness_shaping import FitnessShaping
 from ecpolicy.normalization import Moments
 from ecpolicy.optimizers import Optimizer, OptimizerState
 from ecpolicy.random import Key, fold_in
 from ecpolicy.rollout.outcome import Outcome
 
-Evaluate = Callable[[Probabilities, Moments, Key], Outcome]
+Evaluate = Callable[[Parameters, Moments, Key], Outcome]
 
 
 class State(NamedTuple):
     """The search between two generations: all that a later generation depends on, apart from the seed."""
 
     generation: int
-    rho: Probabilities
+    parameters: Parameters
     optimizer: OptimizerState
     moments: Moments
 
@@ -30,7 +30,7 @@ def generation(
     key: Key,
     population_size: int,
     evaluate: Evaluate,
-    distribution: Bernoulli,
+    distribution: Distribution,
     fitness_shaping: FitnessShaping,
     optimizer: Optimizer,
 ) -> tuple[State, Outcome]:
@@ -42,7 +42,7 @@ def generation(
     key : Key
         The run's key; member m of this generation draws from ``fold_in(fold_in(key, generation), m)``.
     population_size : int
-    evaluate : callable (rho, moments, keys) -> Outcome
+    evaluate : callable (parameters, moments, keys) -> Outcome
         Draws the members with these keys, plays their episodes and returns their returns.
     distribution, fitness_shaping, optimizer
         The three choices of the algorithm.
@@ -53,10 +53,10 @@ def generation(
         The state after the update, and the population's episodes.
     """
     members = fold_in(fold_in(key, state.generation), np.arange(population_size))
-    outcome = evaluate(state.rho, state.moments, members)
+    outcome = evaluate(state.parameters, state.moments, members)
     utility = fitness_shaping(outcome.fitness)
-    gradient = distribution.gradient(state.rho, members, utility)
-    step, optimizer_state = optimizer.update(gradient, state.optimizer)
-    rho = distribution.project({name: p + step[name] for name, p in state.rho.items()})
+    gradient = distribution.gradient(state.parameters, members, utility)
+    step, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
+    parameters = distribution.project({name: p + step[name] for name, p in state.parameters.items()})
     moments = state.moments.merge(outcome.moments)
-    return State(state.generation + 1, rho, optimizer_state, moments), outcome
+    return State(state.generation + 1, parameters, optimizer_state, moments), outcome

@@ -8,16 +8,21 @@ A key is used either to draw or to derive further keys with :func:`fold_in`; the
 """
 
 from enum import IntEnum
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 
 Key = NDArray[np.uint32]  # (..., 2)
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
 DERIVE = 0xFFFFFFFF  # second counter word of every key derivation; draws stay below it
+
+NORMAL_BITS = 16  # random bits of a normal draw
+NORMAL_UNIT = 2.0**-12  # of the table of normal quantiles
 
 
 class Stream(IntEnum):
@@ -30,6 +35,7 @@ class Stream(IntEnum):
     CONFIRMATION = 4
     DEPLOYMENT = 5
     SCORE = 6
+    START = 7
 
 
 def threefry2x32(key: Key, counter: tuple[ArrayLike, ArrayLike]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
@@ -79,6 +85,18 @@ def uniform(key: Key, size: int) -> NDArray[np.float32]:
     """``size`` floats per key, uniform on the 2**24 multiples of 2**-24 in [0, 1); shape (..., size)."""
     bits, _ = threefry2x32(key[..., None, :], (np.arange(size, dtype=np.uint32), np.uint32(0)))
     return (bits >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+
+
+@cache
+def normal_table() -> NDArray[np.int16]:
+    """Standard normal quantiles for 16 random bits, in units of ``NORMAL_UNIT``: (65536,).
+
+    Entry k is the quantile (k + 1/2) / 2**16, which reaches 4.2 standard deviations, scaled to unit variance and
+    rounded. A table of integers gives the same draws on every backend, and sums of them are exact in any order.
+    """
+    quantiles = ndtri((np.arange(2**NORMAL_BITS) + 0.5) / 2**NORMAL_BITS)
+    table: NDArray[np.int16] = np.rint(quantiles / quantiles.std() / NORMAL_UNIT).astype(np.int16)
+    return table
 
 
 def environment_seed(key: Key) -> NDArray[np.int64]:

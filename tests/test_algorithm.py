@@ -12,7 +12,7 @@ from ecpolicy.distributions import Bernoulli
 from ecpolicy.evolution import State, generation
 from ecpolicy.fitness_shaping import Utility, centered_ranks
 from ecpolicy.kernels.layout import unpack
-from ecpolicy.networks.rsnn import Shape
+from ecpolicy.networks import Shape
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import OPTIMIZERS, adam, sgd
 from ecpolicy.random import fold_in, key_from_seed
@@ -156,7 +156,7 @@ def test_adam_equals_torch():
     state = ours.init(theta)
     for _ in range(50):
         gradient = {"a": generator.normal(size=(3, 4)).astype(np.float32)}
-        step, state = ours.update(gradient, state)
+        step, state = ours.update(gradient, state, theta)
         theta = {"a": theta["a"] + step["a"]}
         parameter.grad = torch.tensor(gradient["a"])
         theirs.step()
@@ -185,7 +185,7 @@ def test_sgd_is_equation_14():
     theta = dense(distribution.sample(rho, fold_in(fold_in(key, 3), np.arange(64))))
     p = flatten(rho)
     expected = p + 0.01 / 64 * (outcome.fitness @ (flatten(theta) - p))
-    np.testing.assert_allclose(flatten(after.rho), np.clip(expected, 1e-3, 1 - 1e-3), atol=1e-6)
+    np.testing.assert_allclose(flatten(after.parameters), np.clip(expected, 1e-3, 1 - 1e-3), atol=1e-6)
     assert after.generation == 4
 
 
@@ -209,7 +209,7 @@ def test_generations_find_a_known_optimum(name, seed):
             state, key=key_from_seed(seed), population_size=128, evaluate=evaluate, distribution=distribution,
             fitness_shaping=centered_ranks, optimizer=optimizer,
         )  # fmt: skip
-    np.testing.assert_array_equal(state.rho["a"] > 0.5, pattern)
+    np.testing.assert_array_equal(state.parameters["a"] > 0.5, pattern)
 
 
 @settings(max_examples=30)

@@ -50,7 +50,7 @@ def test_equal_policies_give_equal_files(fitted, saved, tmp_path):
 
 def test_files_are_numpy_archives_of_plain_data(saved):
     with np.load(saved, allow_pickle=False) as archive:
-        assert archive["best/probabilities/recurrent"].shape == (32, 32)
+        assert archive["best/parameters/recurrent"].shape == (32, 32)
         assert json.loads(archive["policy.json"])["format"] == "ecpolicy"
 
 
@@ -93,8 +93,8 @@ def test_numpy_scalars_resume_bit_for_bit(small, tmp_path):
     whole = EvolvingConnectivityPolicy(**{**small, "n_generations": 8}).fit(Match)
     EvolvingConnectivityPolicy(**small).fit(Match).save(tmp_path / "p.ecp")
     resumed = load(tmp_path / "p.ecp").set_params(warm_start=True, n_generations=8).fit(Match)
-    for name, p in whole._training.search.rho.items():
-        np.testing.assert_array_equal(resumed._training.search.rho[name], p)
+    for name, p in whole._training.search.parameters.items():
+        np.testing.assert_array_equal(resumed._training.search.parameters[name], p)
 
 
 def test_an_unfitted_policy_is_not_saved(tmp_path):
@@ -141,7 +141,7 @@ def test_pickles_are_refused_and_not_run(saved, tmp_path, monkeypatch):
             (tmp_path / name).write_bytes(content)
         with pytest.raises(ModelFileError, match="not a usable ecpolicy model file"):
             load(name)
-    changed = rewrite(saved, tmp_path, arrays={"search/probabilities/input.npy": np.array([Bomb()], dtype=object)})
+    changed = rewrite(saved, tmp_path, arrays={"search/parameters/input.npy": np.array([Bomb()], dtype=object)})
     with pytest.raises(ModelFileError):
         load(changed)
     assert not (tmp_path / "exploded").exists()
@@ -166,7 +166,7 @@ def no_change(document):
         (lambda d: d.update({"class": "ESPolicy"}), "holds a ESPolicy"),
         (lambda d: d["parameters"].pop("eps"), "parameters differ .*eps"),
         (lambda d: d["parameters"].update(evil=1), "parameters differ .*evil"),
-        (lambda d: d["setting"].update(n_neurons=33), "wanted <f4 \\(2, 33\\)"),
+        (lambda d: d["network"].update(n_neurons=33), "wanted <f4 \\(2, 33\\)"),
         (lambda d: d["parameters"].update(n_neurons="many"), "n_neurons must be"),
         (lambda d: d["parameters"].update(optimizer="sgd_"), "optimizer must be one of"),
         (lambda d: d["arrays"].pop("search/observations/mean"), "'search/observations/mean' is missing"),
@@ -187,8 +187,12 @@ def no_change(document):
         (lambda d: d["arrays"]["search/observations/mean"].update(shape=[float("inf")]), "OverflowError"),
         (lambda d: d["observation_space"].update(shape=[10**13]), "impossible space"),
         (lambda d: d.update(observation_space=nested_tuples(400)), "RecursionError|impossible space"),
-        (lambda d: d["setting"].update(dt=1e-9), "dt must give"),
-        (lambda d: d["setting"].pop("dt"), "setting is incomplete"),
+        (lambda d: d["network"].update(dt=1e-9), "dt must give"),
+        (lambda d: d["network"].pop("dt"), "network is incomplete"),
+        (lambda d: d["network"].update(kind="mlp"), "network is incomplete or of an unknown kind"),
+        (lambda d: d.update(network="rsnn"), "its network is 'rsnn'"),
+        (lambda d: d["setting"].pop("optimizer"), "setting is incomplete"),
+        (lambda d: d.update(network={"own": "os.system"}), "trained with the network 'os.system': give it"),
         (lambda d: d["parameters"].update(n_jobs={"a": 1}), "n_jobs must be"),
         (lambda d: d["parameters"].update(random_state="q"), "random_state must be"),
         (lambda d: d.update(stop_reason={"x": 1}), "stop_reason"),
@@ -207,10 +211,10 @@ def test_changed_documents_are_named(saved, tmp_path, edit, message):
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("search/probabilities/recurrent.npy", np.full((32, 32), 1.5, np.float32), "outside \\[0.0, 1.0\\]"),
-        ("search/probabilities/recurrent.npy", np.full((32, 32), np.nan, np.float32), "outside \\[0.0, 1.0\\]"),
-        ("search/probabilities/recurrent.npy", np.zeros((32, 32), np.int32), "listed is float32"),
-        ("search/probabilities/recurrent.npy", np.zeros((16, 64), np.float32), "listed is float32 \\(32, 32\\)"),
+        ("search/parameters/recurrent.npy", np.full((32, 32), 1.5, np.float32), "outside \\[0.0, 1.0\\]"),
+        ("search/parameters/recurrent.npy", np.full((32, 32), np.nan, np.float32), "outside \\[0.0, 1.0\\]"),
+        ("search/parameters/recurrent.npy", np.zeros((32, 32), np.int32), "listed is float32"),
+        ("search/parameters/recurrent.npy", np.zeros((16, 64), np.float32), "listed is float32 \\(32, 32\\)"),
         ("optimizer/second/input.npy", np.full((2, 32), -1, np.float32), "outside"),
     ],
 )
@@ -223,7 +227,7 @@ def test_missing_parts_are_named(saved, tmp_path):
     with pytest.raises(ModelFileError, match=r"holds no policy.json"):
         load(rewrite(saved, tmp_path, drop=["policy.json"]))
     with pytest.raises(ModelFileError, match="is missing"):
-        load(rewrite(saved, tmp_path, drop=["best/probabilities/input.npy"]))
+        load(rewrite(saved, tmp_path, drop=["best/parameters/input.npy"]))
 
 
 def test_an_unchanged_rewrite_loads(saved, tmp_path):

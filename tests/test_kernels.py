@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ecpolicy.kernels import host, reference
 from ecpolicy.kernels.layout import WORD, block_words, pack, unpack, words_per_row
 from ecpolicy.networks import RSNN
+from ecpolicy.networks.network import copied
 from ecpolicy.random import fold_in, key_from_seed
 
 WIDTHS = [1, 31, 63, 64, 65, 128, 129, 257]
@@ -137,7 +138,7 @@ def test_only_the_given_rows_are_stepped():
     _, packed = make(network, 3, 2, 0.5, 2)
     keys = fold_in(key_from_seed(0), np.arange(4))
     state, alone = network.initial_state(keys, 2), network.initial_state(keys[[2]], 2)
-    before = state.copy()
+    before = copied(state)
     x = np.ones((4, 3), np.float32)
     output, alone_output = np.zeros((4, 2), np.float32), np.zeros((1, 2), np.float32)
     owners = np.array([0, 0, 1, 1])

@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, cross_v
 
 from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint, Progress
+from ecpolicy.networks.network import copied
 from probes import Broken, Lengths, Match, Spaces
 
 SECONDS = "seconds"
@@ -38,7 +39,7 @@ def fingerprint(policy):
     training = policy._training
     for moments in (training.search.moments, training.best.moments):
         digest.update(np.concatenate([moments.mean, moments.squares]).tobytes())
-    for p in training.search.rho.values():
+    for p in training.search.parameters.values():
         digest.update(p.tobytes())
     records = [{k: v for k, v in record.items() if k != SECONDS} for record in policy.history_]
     digest.update(repr((records, policy.n_env_steps_, policy.deployed_generation_)).encode())
@@ -86,7 +87,7 @@ def test_the_deployed_network_is_the_best_confirmed_one(small):
     last = make(small, n_generations=8, keep_best=False).fit(Match)
     assert last.deployed_generation_ == 8
     for name, p in last.connection_probabilities_.items():
-        np.testing.assert_array_equal(p, policy._training.search.rho[name])  # the search itself is the same
+        np.testing.assert_array_equal(p, policy._training.search.parameters[name])  # the search itself is the same
 
 
 def test_observation_statistics_cover_all_live_steps(fitted):
@@ -357,7 +358,7 @@ def test_get_set_clone_and_repr(small):
     assert copy is not policy
     assert copy.get_params() == policy.get_params()
     assert "learning_rate=0.3" in repr(policy)
-    assert len(EvolvingConnectivityPolicy().get_params()) == 31
+    assert len(EvolvingConnectivityPolicy().get_params()) == 34
     with pytest.raises(ValueError, match="Invalid parameter 'neurons'"):
         policy.set_params(neurons=3)
 
@@ -413,7 +414,7 @@ def test_episode_start_resets_the_rows_it_names_and_is_not_changed(fitted):
     _, state = fitted.predict(observations)
     _, state = fitted.predict(observations, state)
     start = np.array([False, True])
-    kept = state.network.copy()
+    kept = copied(state.network)
     actions, after = fitted.predict(observations, state, episode_start=start)
     np.testing.assert_array_equal(start, [False, True])
     for part, before in zip(state.network, kept, strict=True):

@@ -303,7 +303,7 @@ def test_connections_stay_packed_and_here():
     assert unpack(packed["recurrent"], 40).shape == (37, 40, 40)
     task = task_of(plan)
     sent = len(cloudpickle.dumps((plan, task.rows(slice(0, MEMBERS_PER_TASK)))))
-    probabilities = sum(p.nbytes for p in task.rho.values())
+    probabilities = sum(p.nbytes for p in task.parameters.values())
     assert sent < probabilities + 5000
     assert sent < sum(part.nbytes for part in packed.values())
     assert len(pickle.dumps(run(plan, task))) < 1500

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from numbers import Integral
 from typing import Any, Protocol
 
-from ecpolicy.distributions import WeightedSum
+from ecpolicy.distributions import WeightedNoise, WeightedSum, host_noise
 from ecpolicy.estimators.environments import Resolved
 from ecpolicy.estimators.parameters import require
 from ecpolicy.kernels import host
@@ -56,6 +56,15 @@ def weighted_sum(backend: str) -> WeightedSum:
     from ecpolicy.kernels import device
 
     return device.weighted_sum
+
+
+def weighted_noise(backend: str) -> WeightedNoise:
+    """What adds up a population's noise."""
+    if backend == "numpy":
+        return host_noise
+    from ecpolicy.kernels import device
+
+    return device.weighted_noise
 
 
 def runner(

@@ -11,13 +11,13 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy import persistence
-from ecpolicy.distributions import Bernoulli, Packed, Probabilities
+from ecpolicy.distributions import Connections, Distribution, Parameters
 from ecpolicy.estimators.backends import choose, runner
 from ecpolicy.estimators.environments import resolve
 from ecpolicy.estimators.parameters import check_number
 from ecpolicy.estimators.training import deployment_key
 from ecpolicy.kernels import host as kernels
-from ecpolicy.networks import RSNN, RSNNState
+from ecpolicy.networks.network import Network, copied, overwrite
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
 from ecpolicy.rollout.parallel import deployed_task
@@ -29,18 +29,18 @@ ENDLESS_EPISODE = 1000  # steps that are scored of an environment without an end
 class PolicyState(NamedTuple):
     """What ``predict`` returns to be given back: one row per environment, never changed in place."""
 
-    network: RSNNState
-    connections: Packed | None  # networks sampled with deterministic=False, one per environment
+    network: tuple[NDArray[Any], ...]
+    connections: Connections | None  # networks sampled with deterministic=False, one per environment
 
 
 class DeployedPolicy(NamedTuple):
     """What a fitted policy needs to act, apart from the state of its episodes."""
 
-    network: RSNN
-    distribution: Bernoulli
-    rho: Probabilities
+    network: Network
+    distribution: Distribution
+    parameters: Parameters  # of the distribution
     standardizer: Standardizer
-    connections: Packed  # of theta* = (rho > 0.5), leading axis of one
+    connections: Connections  # the most probable network, leading axis of one
     decode: Decode
     seed: int
 
@@ -75,7 +75,8 @@ class BasePolicy(BaseEstimator):
         episode_start : array of bool, shape (n,), or None
             Environments in which a new episode begins: their state starts afresh. It is not changed.
         deterministic : bool
-            True acts with the deployed network (rho > 0.5). False samples a network from rho at each episode start.
+            True acts with the deployed network, the most probable one. False samples a network from the search
+            distribution at each episode start.
 
         Returns
         -------
@@ -86,7 +87,7 @@ class BasePolicy(BaseEstimator):
         ------
         NotFittedError, ValueError
         """
-        check_is_fitted(self, "connectivity_")
+        check_is_fitted(self, "_deployed")
         batched = batch_length(self.observation_space_, observation) is not None
         if batched:
             raw = encode_batch(self.observation_space_, observation)
@@ -100,14 +101,18 @@ class BasePolicy(BaseEstimator):
         bad = kernels.observe(raw, rows, mean, inverse_std, clip, x, np.zeros_like(raw), np.zeros_like(raw))
         if bad >= 0:
             raise ValueError(f"The observation holds NaN or infinite values: {raw[bad]}.")
-        output = np.empty_like(state.network.readout)
+        output = np.empty((n, action_outputs(self.action_space_)), dtype=np.float32)
         if deterministic or state.connections is None:
             connections, owners = self._deployed.connections, np.zeros(n, dtype=np.int64)
         else:
             connections, owners = state.connections, rows
         self._deployed.network.step(connections, state.network, x, output, owners=owners, rows=rows)
-        actions = self._deployed.decode(output)
+        actions = self._actions(output, deterministic)
         return (actions if batched else actions[0]), state
+
+    def _actions(self, output: NDArray[np.float32], deterministic: bool) -> NDArray[Any]:
+        """Actions (n, ...) for outputs (n, action_outputs)."""
+        return self._deployed.decode(output)
 
     def _begin_episodes(
         self, n: int, state: PolicyState | None, episode_start: NDArray[np.bool_] | None, deterministic: bool
@@ -127,19 +132,21 @@ class BasePolicy(BaseEstimator):
             network = deployed.network.initial_state(membrane_keys, n_outputs)
             connections = None
         else:
-            if state.network.v.shape[0] != n:
+            given = state.network[0].shape[0] if state.network else n
+            if given != n:
                 raise ValueError(
-                    f"The state is of {state.network.v.shape[0]} environments, the observation of {n}. Give back the "
-                    "state that the last call for these environments returned, or None to start their episodes."
+                    f"The state is of {given} environments, the observation of {n}. Give back the state that the last "
+                    "call for these environments returned, or None to start their episodes."
                 )
-            network, connections = state.network.copy(), state.connections
+            network, connections = copied(state.network), state.connections
             if starts.any():
-                network.put(starts, deployed.network.initial_state(deployment_key(deployed.seed)[None], n_outputs))
+                fresh = deployed.network.initial_state(deployment_key(deployed.seed)[None], n_outputs)
+                overwrite(network, starts, fresh)
         if not deterministic:
             connections = self._sample_networks(connections, starts)
         return PolicyState(network, connections)
 
-    def _sample_networks(self, connections: Packed | None, starts: NDArray[np.bool_]) -> Packed:
+    def _sample_networks(self, connections: Connections | None, starts: NDArray[np.bool_]) -> Connections:
         """Fresh networks where episodes start; reproducible from the seed, different at every episode."""
         if connections is None:
             starts = np.ones_like(starts)
@@ -149,7 +156,7 @@ class BasePolicy(BaseEstimator):
         self._n_sampled = first + int(starts.sum())
         key = fold_in(fold_in(key_from_seed(self._deployed.seed), np.uint32(2**32 - 1)), Stream.CONNECTIONS)
         numbers = np.arange(first, first + starts.sum())
-        drawn = self._deployed.distribution.sample(self._deployed.rho, fold_in(key, numbers))
+        drawn = self._deployed.distribution.sample(self._deployed.parameters, fold_in(key, numbers))
         if connections is None:
             return drawn
         kept = {name: words.copy() for name, words in connections.items()}
@@ -201,7 +208,7 @@ class BasePolicy(BaseEstimator):
         max_episode_steps: int | None = None,
     ) -> NDArray[np.float64]:
         """Returns of the deployed network, (n_episodes, n_environments); the parameters are those of ``score``."""
-        check_is_fitted(self, "connectivity_")
+        check_is_fitted(self, "_deployed")
         check_number("n_episodes", n_episodes, low=1, integer=True)
         if max_episode_steps is not None:
             check_number("max_episode_steps", max_episode_steps, low=1, integer=True)
@@ -221,7 +228,7 @@ class BasePolicy(BaseEstimator):
         if max_episode_steps is None and resolved.on_device and not resolved.time_limited:
             max_episode_steps = ENDLESS_EPISODE
         task = deployed_task(
-            self._deployed.rho,
+            self._deployed.parameters,
             seeds,
             membrane_key=deployment_key(self._deployed.seed),
             standardizer=self._deployed.standardizer,
@@ -242,13 +249,19 @@ class BasePolicy(BaseEstimator):
         path : path-like
             The file, by convention ending in ``.ecp``; replaced if it exists.
         """
-        check_is_fitted(self, "connectivity_")
+        check_is_fitted(self, "_deployed")
         document, arrays = self._to_file()
         persistence.write(path, {"class": type(self).__name__, **document}, arrays)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, network: Network | None = None) -> Self:
         """Load a policy saved by ``save``. No code from the file is run.
+
+        Parameters
+        ----------
+        path : path-like
+        network : Network, optional
+            The network, where the policy was trained with one of your own; the file has its name alone.
 
         Raises
         ------
@@ -262,13 +275,13 @@ class BasePolicy(BaseEstimator):
                 raise persistence.ModelFileError(
                     f"it holds a {document['class']}, to be loaded with that class and not {cls.__name__}"
                 )
-            return cls._from_file(document, arrays)
+            return cls._from_file(document, arrays, network)
 
     def _to_file(self) -> tuple[dict[str, Any], persistence.Arrays]:
         raise NotImplementedError
 
     @classmethod
-    def _from_file(cls, document: dict[str, Any], arrays: persistence.Arrays) -> Self:
+    def _from_file(cls, document: dict[str, Any], arrays: persistence.Arrays, network: Network | None) -> Self:
         raise NotImplementedError
 
     def __sklearn_tags__(self) -> Tags:

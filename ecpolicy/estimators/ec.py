@@ -1,30 +1,19 @@
 """EvolvingConnectivityPolicy: 1-bit recurrent spiking networks, trained by evolving connection probabilities."""
 
-import signal
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple, Self
+from collections.abc import Sequence
+from typing import Any, Self
 
-import gymnasium as gym
 import numpy as np
-from sklearn.base import clone
 
 from ecpolicy import persistence
-from ecpolicy.callbacks import Callback, Progress
-from ecpolicy.distributions import Bernoulli
-from ecpolicy.estimators import files
-from ecpolicy.estimators.backends import check_seed, choose, runner, weighted_sum
-from ecpolicy.estimators.base import BasePolicy, DeployedPolicy
-from ecpolicy.estimators.environments import resolve
-from ecpolicy.estimators.parameters import check_ec, check_horizon, seed_of
-from ecpolicy.estimators.training import Record, Setting, Trainer, Training
-from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
-from ecpolicy.networks import RSNN
-from ecpolicy.networks.rsnn import Shape
-from ecpolicy.optimizers import OPTIMIZERS
-from ecpolicy.spaces import action_decoder, action_outputs, observation_size
+from ecpolicy.callbacks import Callback
+from ecpolicy.distributions import Bernoulli, Parameters
+from ecpolicy.estimators import evolving, files
+from ecpolicy.estimators.backends import weighted_sum
+from ecpolicy.estimators.base import BasePolicy
+from ecpolicy.estimators.parameters import check_ec
+from ecpolicy.networks import RSNN, Network
+from ecpolicy.optimizers import OPTIMIZERS, Optimizer
 
 
 class EvolvingConnectivityPolicy(BasePolicy):
@@ -37,8 +26,11 @@ class EvolvingConnectivityPolicy(BasePolicy):
 
     Parameters
     ----------
+    network : "rsnn" or Network, default "rsnn"
+        The paper's spiking network, or one of your own: any object with the methods of
+        :class:`ecpolicy.networks.Network` on packed connections.
     n_neurons, excitatory_ratio, step_ms, dt, tau_syn, tau_m, tau_out, gain_in, gain_recurrent, gain_out, density
-        The network: see :class:`ecpolicy.networks.RSNN`.
+        The spiking network: see :class:`ecpolicy.networks.RSNN`. Not used with a network of your own.
     population_size : int, default 256
         Networks per generation (paper: 10240). Evaluations of the deployed network come on top.
     n_generations : int, default 100
@@ -50,7 +42,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
     fitness_shaping : {"centered_ranks"}, default "centered_ranks"
     initial_probability : float, default 0.5
     eps : float, default 1e-3
-        Probabilities stay in [eps, 1 - eps].
+        Parameters stay in [eps, 1 - eps].
     episodes_per_member : int, default 1
         Episodes over which a member's return is averaged, on each environment.
     max_episode_steps : int, None or list of (n_env_steps, horizon), default 1000
@@ -121,6 +113,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
     def __init__(
         self,
         *,
+        network: str | Network = "rsnn",
         n_neurons: int = 256,
         excitatory_ratio: float = 0.5,
         step_ms: float = 16.6,
@@ -155,6 +148,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
         random_state: int | np.random.Generator | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
+        self.network = network
         self.n_neurons = n_neurons
         self.excitatory_ratio = excitatory_ratio
         self.step_ms = step_ms
@@ -216,39 +210,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
         EpisodeError
             Where an environment raises, or returns NaN.
         """
-        called: list[Callback] = list(callbacks or [])
-        for callback in called:
-            if not callable(callback):
-                raise TypeError(f"callbacks must be callables that take the policy; got {callback!r}.")
-        warm = bool(self.warm_start) and hasattr(self, "_training")
-        began, reason = False, "error"
-        with self._trainer(environments, warm=warm) as (trainer, run), _interrupts() as interrupted:
-            if self.verbose:
-                called.append(Progress(int(self.verbose)))
-            training = trainer.resume(self._training) if warm else trainer.start(run.obs_size)
-            try:
-                while not (end := self._reason_to_stop(training, trainer.score_threshold, interrupted)):
-                    training, record = trainer.advance(training)
-                    self._publish(training, run, record)
-                    began = True
-                    stops = [callback(self) for callback in called]
-                    if any(stops):
-                        end = "callback"
-                        break
-                reason = end
-                if not began:  # nothing left to do: parameters that choose the deployed network may have changed
-                    self._deploy(training, run)
-            except KeyboardInterrupt:
-                reason = "interrupted"
-                raise
-            finally:
-                if began or warm:
-                    self.stop_reason_ = reason
-                if began:
-                    for callback in called:
-                        getattr(callback, "finish", lambda policy: None)(self)
-        if reason == "interrupted":
-            warnings.warn(f"Interrupted: fit ended after generation {self.n_generations_}.", stacklevel=2)
+        evolving.fit(self, environments, callbacks)
         return self
 
     def partial_fit(self, environments: Any, y: None = None) -> Self:
@@ -263,167 +225,29 @@ class EvolvingConnectivityPolicy(BasePolicy):
         -------
         self
         """
-        warm = hasattr(self, "_training")
-        with self._trainer(environments, warm=warm) as (trainer, run):
-            training, record = trainer.advance(trainer.resume(self._training) if warm else trainer.start(run.obs_size))
-            self._publish(training, run, record)
-        self.stop_reason_ = "partial_fit"
+        evolving.partial_fit(self, environments)
         return self
 
-    @contextmanager
-    def _trainer(self, environments: Any, *, warm: bool) -> Iterator[tuple[Trainer, "_Run"]]:
-        """Check everything; the trainer for these environments, whose workers end with the context."""
-        network = check_ec(self)
-        resolved = resolve(environments)
-        backend = choose(self.backend, resolved)
-        if not warm:
-            check_seed(backend, self.random_state)
-        run = _Run(
-            seed=self.seed_ if warm else seed_of(self.random_state),
-            history=self.history_ if warm else [],
-            observation_space=resolved.observation_space,
-            action_space=resolved.action_space,
-        )
-        distribution = Bernoulli(
-            run.shapes(network), float(self.initial_probability), float(self.eps), weighted_sum(backend)
-        )
-        if warm:
-            self._check_continuable(run, distribution)
-        horizons = check_horizon("max_episode_steps", self.max_episode_steps)
-        threshold = resolved.reward_threshold if self.score_threshold == "auto" else self.score_threshold
-        evaluation_horizon = np.inf if resolved.time_limited else horizons[-1][1]
-        if resolved.on_device and not resolved.time_limited and np.isinf(max(horizon for _, horizon in horizons)):
-            raise ValueError("The environment has no time limit of its own: max_episode_steps must be a number.")
-        with runner(
-            backend, resolved, network, distribution, n_jobs=self.n_jobs, chunk_size=self.chunk_size
-        ) as episodes:
-            trainer = Trainer(
-                seed=run.seed,
-                runner=episodes,
-                setting=Setting(
-                    network, bool(self.normalize_observations), float(self.observation_clip), resolved.names
-                ),
-                distribution=distribution,
-                optimizer=OPTIMIZERS[self.optimizer](float(self.learning_rate)),
-                fitness_shaping=FITNESS_SHAPINGS[self.fitness_shaping],
-                population_size=int(self.population_size),
-                n_environments=len(resolved.environments),
-                episodes_per_member=int(self.episodes_per_member),
-                horizon=lambda steps: next(horizon for start, horizon in reversed(horizons) if start <= steps),
-                evaluation_horizon=evaluation_horizon,
-                score_threshold=None if threshold is None else float(threshold),
-                eval_episodes=int(self.eval_episodes),
-                confirm_episodes=int(self.confirm_episodes),
-                keep_best=bool(self.keep_best),
-            )
-            yield trainer, run
+    def _check(self) -> Network:
+        return check_ec(self)
 
-    def _check_continuable(self, run: "_Run", distribution: Bernoulli) -> None:
-        """Raise where the earlier training does not fit these environments or parameters."""
-        for name in ("observation_space", "action_space"):
-            if getattr(self, f"{name}_") != getattr(run, name):
-                raise ValueError(
-                    f"Training so far was for the {name} {getattr(self, f'{name}_')}, the environment has "
-                    f"{getattr(run, name)}. Fit without warm_start to start anew."
-                )
-        trained = {name: p.shape for name, p in self._training.search.rho.items()}
-        wanted = {name: (shape.pre, shape.post) for name, shape in distribution.shapes.items()}
-        if trained != wanted:
-            raise ValueError(f"Training so far was of matrices {trained}; the parameters now say {wanted}.")
-        kind = self._training.search.optimizer.kind
-        if self.optimizer != kind:
-            raise ValueError(f"Training so far used optimizer {kind!r}; it cannot go on with {self.optimizer!r}.")
+    def _search(self, network: Network, obs_size: int, n_outputs: int, backend: str) -> Bernoulli:
+        shapes = network.shapes(obs_size, n_outputs)
+        return Bernoulli(shapes, float(self.initial_probability), float(self.eps), weighted_sum(backend))
 
-    def _reason_to_stop(self, training: Training, threshold: float | None, interrupted: Callable[[], bool]) -> str:
-        """Why there is no further generation, or an empty string."""
-        if threshold is not None and training.solved_at is not None and training.solved_at >= threshold:
-            return "score_threshold"
-        if training.search.generation >= self.n_generations:
-            return "n_generations"
-        if self.max_env_steps is not None and training.n_env_steps >= self.max_env_steps:
-            return "max_env_steps"
-        return "interrupted" if interrupted() and training.search.generation > 0 else ""
+    def _ascent(self) -> tuple[str, Optimizer]:
+        return self.optimizer, OPTIMIZERS[self.optimizer](float(self.learning_rate))
 
-    def _publish(self, training: Training, run: "_Run", record: Record) -> None:
-        """Make a finished generation the fitted state, all at once."""
-        run.history.append(record)
-        self.history_, self.seed_ = run.history, run.seed
-        self.observation_space_, self.action_space_ = run.observation_space, run.action_space
-        self.n_features_in_ = run.obs_size
-        if training.search.generation == 1:
-            self._n_sampled = 0
-        self._deploy(training, run)
-
-    def _deploy(self, training: Training, run: "_Run") -> None:
-        """Act with the best network, or with the last."""
-        search, setting = training.search, training.setting
-        rho, moments, generation = search.rho, search.moments, search.generation
-        if self.keep_best and training.best is not None:
-            rho, moments, _, generation = training.best
-        distribution = Bernoulli(run.shapes(setting.network))
-        self._training = training
-        self._deployed = DeployedPolicy(
-            setting.network,
-            distribution,
-            rho,
-            setting.standardizer(moments),
-            distribution.mode(rho),
-            action_decoder(run.action_space),
-            run.seed,
-        )
-        self.connection_probabilities_ = {name: p.copy() for name, p in rho.items()}
-        self.connectivity_ = {name: p > 0.5 for name, p in rho.items()}
-        self.excitatory_ = np.arange(setting.network.n_neurons) < setting.network.n_excitatory
-        self.deployed_generation_ = generation
-        self.n_env_steps_ = training.n_env_steps
-        self.n_generations_ = search.generation
+    def _expose(self, network: Network, parameters: Parameters) -> None:
+        self.connection_probabilities_ = {name: p.copy() for name, p in parameters.items()}
+        self.connectivity_ = {name: p > 0.5 for name, p in parameters.items()}
+        if isinstance(network, RSNN):
+            self.excitatory_ = np.arange(network.n_neurons) < network.n_excitatory
 
     def _to_file(self) -> tuple[dict[str, Any], persistence.Arrays]:
         return files.to_file(self)
 
     @classmethod
-    def _from_file(cls, document: dict[str, Any], arrays: persistence.Arrays) -> Self:
-        policy = cls(**files.parameters(document, cls._get_param_names()))
-        check_ec(policy)
-        acting = clone(policy).set_params(**files.setting_parameters(document))
-        files.restore(policy, document, arrays, check_ec(acting))
-        run = _Run(policy.seed_, policy.history_, policy.observation_space_, policy.action_space_)
-        policy._deploy(policy._training, run)
-        return policy
-
-
-class _Run(NamedTuple):
-    """What a training has from its start to its end, however many fits it takes."""
-
-    seed: int
-    history: list[Record]
-    observation_space: gym.Space[Any]
-    action_space: gym.Space[Any]
-
-    @property
-    def obs_size(self) -> int:
-        return observation_size(self.observation_space)
-
-    def shapes(self, network: RSNN) -> dict[str, Shape]:
-        return network.shapes(self.obs_size, action_outputs(self.action_space))
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag, in the main thread; the second one interrupts as usual."""
-    pressed = False
-
-    def handler(number: int, frame: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    previous = signal.signal(signal.SIGINT, handler)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    def _from_file(cls, document: dict[str, Any], arrays: persistence.Arrays, network: Network | None) -> Self:
+        loaded: Self = files.from_file(cls, document, arrays, network, low=0.0, high=1.0)
+        return loaded

@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ecpolicy.distributions import Probabilities
+from ecpolicy.distributions import Parameters
+from ecpolicy.estimators.evolving import Run, deploy
+from ecpolicy.estimators.parameters import NETWORKS, check_choice, check_flag, check_number, make_network
 from ecpolicy.estimators.training import Deployed, Setting, Training
 from ecpolicy.evolution import State
-from ecpolicy.networks import RSNN
-from ecpolicy.networks.rsnn import Shape
+from ecpolicy.networks import Network, Shape
 from ecpolicy.normalization import Moments
 from ecpolicy.optimizers import OptimizerState
 from ecpolicy.persistence import Arrays, ModelFileError, space_from_json, space_to_json, take
 from ecpolicy.spaces import action_outputs, check_spaces, observation_size
 
+RULES = ("adam", "adamw", "sgd")
 LARGE = float(np.finfo(np.float32).max)
 
 
@@ -25,16 +27,16 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
     training: Training = policy._training
     search, best = training.search, training.best
     arrays: Arrays = {}
-    _add_network(arrays, "search", search.rho, search.moments)
+    _add_network(arrays, "search", search.parameters, search.moments)
     for moment in ("first", "second"):
         for name, value in getattr(search.optimizer, moment).items():
             arrays[f"optimizer/{moment}/{name}"] = value
     if best is not None:
-        _add_network(arrays, "best", best.rho, best.moments)
+        _add_network(arrays, "best", best.parameters, best.moments)
     document = {
         "parameters": {name: _to_json(name, value) for name, value in policy.get_params(deep=False).items()},
+        "network": _network_to_json(training.setting.network),
         "setting": {
-            **asdict(training.setting.network),
             "normalize_observations": training.setting.normalize_observations,
             "observation_clip": training.setting.observation_clip,
             "optimizer": search.optimizer.kind,
@@ -58,25 +60,59 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
     return document, arrays
 
 
-def parameters(document: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
+def from_file(
+    cls: Any, document: dict[str, Any], arrays: Arrays, network: Network | None, *, low: float, high: float
+) -> Any:
+    """The policy of a file, with parameters of its distribution within [low, high]; ``network`` is the user's own."""
+    given = _parameters(document, cls._get_param_names())
+    trained = _network_from_json(document["network"], network)
+    if isinstance(given["network"], dict):
+        given["network"] = network
+    policy = cls(**given)
+    policy._check()
+    _restore(policy, document, arrays, trained, (low, high))
+    run = Run(policy.seed_, policy.history_, policy.observation_space_, policy.action_space_)
+    deploy(policy, policy._training, run)
+    return policy
+
+
+def _parameters(document: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
     """The constructor parameters of a document; raises ModelFileError where one is unknown or missing."""
     given = document["parameters"]
     if not isinstance(given, dict) or set(given) != set(known):
         different = sorted(set(given) ^ set(known)) if isinstance(given, dict) else given
         raise ModelFileError(f"its parameters differ from this release's in {different}.")
-    return given
+    return dict(given)
 
 
-def setting_parameters(document: dict[str, Any]) -> dict[str, Any]:
-    """The parameters under which the networks were trained and measured; the policy's own may have changed since."""
-    given = document["setting"]
-    wanted = {field.name for field in fields(RSNN)} | {"normalize_observations", "observation_clip", "optimizer"}
-    if not isinstance(given, dict) or set(given) != wanted:
-        raise ModelFileError("its setting is incomplete")
-    return given
+def _network_to_json(network: Any) -> dict[str, Any]:
+    """A network of the library by its kind and settings; another one by the name of its class alone."""
+    for kind, make in NETWORKS.items():
+        if type(network) is make:
+            return {"kind": kind, **asdict(network)}
+    return {"own": f"{type(network).__module__}.{type(network).__qualname__}"}
 
 
-def restore(policy: Any, document: dict[str, Any], arrays: Arrays, network: RSNN) -> None:
+def _network_from_json(description: Any, own: Network | None) -> Network:
+    """The network that was trained. No class is looked up by its name: what is not the library's must be given."""
+    if not isinstance(description, dict):
+        raise ModelFileError(f"its network is {description!r}")
+    if "own" in description:
+        if own is None:
+            raise ModelFileError(
+                f"it was trained with the network {description['own']!r}: give it, load(path, network=...)"
+            )
+        return own
+    settings = dict(description)
+    kind = settings.pop("kind", None)
+    if kind not in NETWORKS or set(settings) != {field.name for field in fields(NETWORKS[kind])}:
+        raise ModelFileError("its network is incomplete or of an unknown kind")
+    return make_network(kind, settings)
+
+
+def _restore(
+    policy: Any, document: dict[str, Any], arrays: Arrays, network: Network, within: tuple[float, float]
+) -> None:
     """Set the fitted attributes that the file holds, apart from those that follow from them."""
     policy.observation_space_ = space_from_json(document["observation_space"])
     policy.action_space_ = space_from_json(document["action_space"])
@@ -84,32 +120,35 @@ def restore(policy: Any, document: dict[str, Any], arrays: Arrays, network: RSNN
     policy.n_features_in_ = observation_size(policy.observation_space_)
     shapes = network.shapes(policy.n_features_in_, action_outputs(policy.action_space_))
     policy.seed_ = _count(document, "seed", 2**64 - 1)
+    setting, names = document["setting"], document["environments"]
+    if not isinstance(setting, dict) or set(setting) != {"normalize_observations", "observation_clip", "optimizer"}:
+        raise ModelFileError("its setting is incomplete")
+    check_flag("normalize_observations", setting["normalize_observations"])
+    check_number("observation_clip", setting["observation_clip"], low=0, open_low=True)
+    check_choice("optimizer", setting["optimizer"], RULES)
 
     moments = {}
-    if document["setting"]["optimizer"] == "adam":
+    if setting["optimizer"] != "sgd":
         for moment, low in (("first", -LARGE), ("second", 0.0)):
             moments[moment] = {
                 name: take(arrays, f"optimizer/{moment}/{name}", "<f4", (shape.pre, shape.post), low, LARGE)
                 for name, shape in shapes.items()
             }
     optimizer = OptimizerState(
-        document["setting"]["optimizer"],
-        _count(document, "updates"),
-        moments.get("first", {}),
-        moments.get("second", {}),
+        setting["optimizer"], _count(document, "updates"), moments.get("first", {}), moments.get("second", {})
     )
-    rho, observed = _take_network(arrays, "search", shapes, _count(document, "n_observations"))
-    search = State(_count(document, "generation", 2**32 - 2), rho, optimizer, observed)
+    parts = arrays, shapes, policy.n_features_in_, within
+    found, observed = _take_network("search", _count(document, "n_observations"), *parts)
+    search = State(_count(document, "generation", 2**32 - 2), found, optimizer, observed)
     best = None
     if document["best"] is not None:
-        rho, observed = _take_network(arrays, "best", shapes, _count(document["best"], "n_observations"))
+        found, observed = _take_network("best", _count(document["best"], "n_observations"), *parts)
         score = _number(document["best"], "score")
-        best = Deployed(rho, observed, score, _count(document["best"], "generation", search.generation))
-    setting, names = document["setting"], document["environments"]
+        best = Deployed(found, observed, score, _count(document["best"], "generation", search.generation))
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ModelFileError(f"its environments are {names!r}")
     policy._training = Training(
-        Setting(network, bool(setting["normalize_observations"]), float(setting["observation_clip"]), tuple(names)),
+        Setting(network, setting["normalize_observations"], float(setting["observation_clip"]), tuple(names)),
         search,
         best,
         _count(document, "n_env_steps"),
@@ -129,22 +168,24 @@ def restore(policy: Any, document: dict[str, Any], arrays: Arrays, network: RSNN
         raise ModelFileError(f"its stop_reason is {policy.stop_reason_!r}")
 
 
-def _add_network(arrays: Arrays, prefix: str, rho: Probabilities, moments: Moments) -> None:
-    for name, p in rho.items():
-        arrays[f"{prefix}/probabilities/{name}"] = p
+def _add_network(arrays: Arrays, prefix: str, parameters: Parameters, moments: Moments) -> None:
+    for name, p in parameters.items():
+        arrays[f"{prefix}/parameters/{name}"] = p
     arrays[f"{prefix}/observations/mean"] = moments.mean
     arrays[f"{prefix}/observations/squares"] = moments.squares
 
 
-def _take_network(arrays: Arrays, prefix: str, shapes: dict[str, Shape], count: int) -> tuple[Probabilities, Moments]:
-    rho = {
-        name: take(arrays, f"{prefix}/probabilities/{name}", "<f4", (shape.pre, shape.post), 0.0, 1.0)
+def _take_network(
+    prefix: str, count: int, arrays: Arrays, shapes: dict[str, Shape], obs_size: int, within: tuple[float, float]
+) -> tuple[Parameters, Moments]:
+    parameters = {
+        name: take(arrays, f"{prefix}/parameters/{name}", "<f4", (shape.pre, shape.post), *within)
         for name, shape in shapes.items()
     }
-    size, large = (shapes["input"].pre // 2,), float(np.finfo(np.float64).max)
-    mean = take(arrays, f"{prefix}/observations/mean", "<f8", size, -large, large)
-    squares = take(arrays, f"{prefix}/observations/squares", "<f8", size, 0.0, large)
-    return rho, Moments(count, mean, squares)
+    large = float(np.finfo(np.float64).max)
+    mean = take(arrays, f"{prefix}/observations/mean", "<f8", (obs_size,), -large, large)
+    squares = take(arrays, f"{prefix}/observations/squares", "<f8", (obs_size,), 0.0, large)
+    return parameters, Moments(count, mean, squares)
 
 
 def _count(document: dict[str, Any], name: str, high: float = 2**63) -> int:
@@ -173,4 +214,6 @@ def _to_json(name: str, value: Any) -> Any:
         return [_to_json(name, part) for part in value]
     if name == "random_state":
         return None
+    if name == "network":
+        return _network_to_json(value)
     raise TypeError(f"The parameter {name}={value!r} cannot be saved.")

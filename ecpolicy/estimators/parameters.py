@@ -1,7 +1,7 @@
 """Checks of constructor parameters: what was given, what is wanted."""
 
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
-from ecpolicy.networks import RSNN
+from ecpolicy.networks import GRU, LSTM, RSNN, Network, RealRSNN
 from ecpolicy.optimizers import OPTIMIZERS
 
 BACKENDS = ("auto", "numpy", "jax")
+NETWORKS: dict[str, Any] = {"rsnn": RSNN, "real-rsnn": RealRSNN, "gru": GRU, "lstm": LSTM}  # as files name them
 MOST_SUBSTEPS = 100_000
 
 
@@ -85,23 +86,16 @@ def check_horizon(name: str, value: Any) -> list[tuple[int, float]]:
     return schedule
 
 
-def check_ec(policy: Any) -> RSNN:
-    """Check the parameters of an EvolvingConnectivityPolicy; the network that they describe."""
+def check_evolution(policy: Any) -> None:
+    """Check the parameters that the evolving estimators share."""
 
     def number(*names: str, **bounds: Any) -> None:
         for name in names:
             check_number(name, getattr(policy, name), **bounds)
 
-    number(
-        "n_neurons", "n_generations", "episodes_per_member", "eval_episodes", "confirm_episodes", low=1, integer=True
-    )
+    number("n_generations", "episodes_per_member", "eval_episodes", "confirm_episodes", low=1, integer=True)
     number("population_size", low=2, high=2**23, integer=True)
-    number("excitatory_ratio", "initial_probability", low=0, high=1)
-    number("step_ms", "dt", "tau_syn", "tau_m", "tau_out", low=0, open_low=True)
-    number("learning_rate", "observation_clip", low=0, open_low=True)
-    number("gain_in", "gain_recurrent", "gain_out", low=0)
-    number("density", low=0, high=1, open_low=True)
-    number("eps", low=0, high=0.5)
+    number("observation_clip", low=0, open_low=True)
     for name in ("normalize_observations", "keep_best", "warm_start"):
         check_flag(name, getattr(policy, name))
     if not isinstance(policy.verbose, bool):
@@ -112,7 +106,6 @@ def check_ec(policy: Any) -> RSNN:
     if policy.n_jobs == 0:
         raise ValueError("n_jobs must be None or a number of workers as in joblib, not 0.")
     check_choice("backend", policy.backend, BACKENDS)
-    check_choice("optimizer", policy.optimizer, OPTIMIZERS)
     check_choice("fitness_shaping", policy.fitness_shaping, FITNESS_SHAPINGS)
     check_horizon("max_episode_steps", policy.max_episode_steps)
     if isinstance(policy.score_threshold, str) and policy.score_threshold != "auto":
@@ -121,12 +114,77 @@ def check_ec(policy: Any) -> RSNN:
         number("score_threshold", low=-np.inf)
     if not isinstance(policy.random_state, np.random.Generator | np.random.RandomState | None):
         number("random_state", low=0, high=2**64 - 1, integer=True)
-    settings: dict[str, Any] = {field.name: getattr(policy, field.name) for field in fields(RSNN)}
-    network = RSNN(int(settings.pop("n_neurons")), **{name: float(value) for name, value in settings.items()})
-    if not 1 <= network.substeps <= MOST_SUBSTEPS:
+
+
+def check_ec(policy: Any) -> Network:
+    """Check the parameters of an EvolvingConnectivityPolicy; the network that they describe."""
+    check_evolution(policy)
+    check_number("initial_probability", policy.initial_probability, low=0, high=1)
+    check_number("learning_rate", policy.learning_rate, low=0, open_low=True)
+    check_number("eps", policy.eps, low=0, high=0.5)
+    check_choice("optimizer", policy.optimizer, OPTIMIZERS)
+    if not isinstance(policy.network, str):
+        return check_own_network(policy.network)
+    check_choice("network", policy.network, ["rsnn"])
+    return make_network("rsnn", {field.name: getattr(policy, field.name) for field in fields(RSNN)})
+
+
+def check_es(policy: Any) -> Network:
+    """Check the parameters of an ESPolicy; the network that they describe."""
+    check_evolution(policy)
+    if policy.population_size % 2:
+        raise ValueError(f"population_size must be even, as members come in pairs; got {policy.population_size}.")
+    if policy.chunk_size is not None and policy.chunk_size % 2:
+        raise ValueError(f"chunk_size must be even, as members come in pairs; got {policy.chunk_size}.")
+    for name in ("sigma", "learning_rate"):
+        if getattr(policy, name) is not None:
+            check_number(name, getattr(policy, name), low=0, open_low=True)
+    check_number("weight_decay", policy.weight_decay, low=0)
+    if not isinstance(policy.network, str):
+        return check_own_network(policy.network, "initial_scales")
+    check_choice("network", policy.network, ["rsnn", "gru", "lstm"])
+    kind = "real-rsnn" if policy.network == "rsnn" else policy.network
+    settings = {f.name: getattr(policy, f.name) for f in fields(NETWORKS[kind]) if hasattr(policy, f.name)}
+    if policy.n_neurons is None:
+        del settings["n_neurons"]
+    return make_network(kind, settings)
+
+
+def check_own_network(network: Any, *further: str) -> Network:
+    """Raise unless an object has the methods of a network."""
+    missing = [
+        name for name in ("shapes", "initial_state", "step", *further) if not callable(getattr(network, name, 0))
+    ]
+    if missing or isinstance(network, type):
+        what = f"without {', '.join(missing)}" if missing else "as a class; make an instance of it"
+        raise TypeError(f"network must be a name or an object like ecpolicy.networks.Network; got {network!r} {what}.")
+    own: Network = network
+    return own
+
+
+def make_network(kind: str, settings: Mapping[str, Any]) -> Network:
+    """The network of this kind with these settings, each checked; the others have their defaults."""
+    make = NETWORKS[kind]
+    bounds: dict[str, dict[str, Any]] = {
+        "n_neurons": {"low": 1, "integer": True},
+        "excitatory_ratio": {"low": 0, "high": 1},
+        "density": {"low": 0, "high": 1, "open_low": True},
+        **{name: {"low": 0, "open_low": True} for name in ("step_ms", "dt", "tau_syn", "tau_m", "tau_out")},
+        **{name: {"low": 0} for name in ("gain_in", "gain_recurrent", "gain_out")},
+    }
+    checked: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in bounds:
+            check_number(name, value, **bounds[name])
+            checked[name] = int(value) if bounds[name].get("integer") else float(value)
+        else:
+            check_flag(name, value)
+            checked[name] = bool(value)
+    network: Network = make(**checked)
+    if isinstance(network, RSNN | RealRSNN) and not 1 <= network.substeps <= MOST_SUBSTEPS:
         raise ValueError(
-            f"dt must give 1 to {MOST_SUBSTEPS:,} substeps per step_ms of {policy.step_ms}, so be at most step_ms; got "
-            f"{policy.dt}."
+            f"dt must give 1 to {MOST_SUBSTEPS:,} substeps per step_ms of {network.step_ms}, so be at most step_ms; "
+            f"got {network.dt}."
         )
     return network
 

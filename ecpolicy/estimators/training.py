@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.distributions import Bernoulli, Probabilities
+from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.backends import Plays
 from ecpolicy.evolution import State, generation
 from ecpolicy.fitness_shaping import FitnessShaping
-from ecpolicy.networks import RSNN
+from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import Optimizer
 from ecpolicy.random import Key, Stream, environment_seed, fold_in, key_from_seed
@@ -28,7 +28,7 @@ Record = dict[str, Any]
 class Deployed(NamedTuple):
     """A network worth deploying: its probabilities and observation moments, and the score that it was kept for."""
 
-    rho: Probabilities
+    parameters: Parameters
     moments: Moments
     score: float
     generation: int
@@ -37,7 +37,7 @@ class Deployed(NamedTuple):
 class Setting(NamedTuple):
     """What a deployed network's score depends on, apart from its probabilities and observation moments."""
 
-    network: RSNN
+    network: Network
     normalize_observations: bool
     observation_clip: float
     environments: tuple[str, ...]  # names, as far as one can tell environments apart
@@ -64,7 +64,7 @@ class Trainer:
 
     seed: int
     runner: Plays
-    distribution: Bernoulli
+    distribution: Distribution
     optimizer: Optimizer
     fitness_shaping: FitnessShaping
     population_size: int
@@ -80,8 +80,8 @@ class Trainer:
 
     def start(self, obs_size: int) -> Training:
         """The state before the first generation."""
-        rho = self.distribution.project(self.distribution.init())
-        return Training(self.setting, State(0, rho, self.optimizer.init(rho), Moments.empty(obs_size)))
+        parameters = self.distribution.project(self.distribution.init(key_from_seed(self.seed)))
+        return Training(self.setting, State(0, parameters, self.optimizer.init(parameters), Moments.empty(obs_size)))
 
     def resume(self, training: Training) -> Training:
         """Go on from a training; a best network that was measured in another setting does not count."""
@@ -96,7 +96,7 @@ class Trainer:
             training.search,
             key=key_from_seed(self.seed),
             population_size=self.population_size,
-            evaluate=lambda rho, moments, keys: self._evaluate(rho, moments, keys, training.n_env_steps),
+            evaluate=lambda parameters, moments, keys: self._evaluate(parameters, moments, keys, training.n_env_steps),
             distribution=self.distribution,
             fitness_shaping=self.fitness_shaping,
             optimizer=self.optimizer,
@@ -119,10 +119,10 @@ class Trainer:
         }
         return trained, record
 
-    def _evaluate(self, rho: Probabilities, moments: Moments, keys: Key, n_env_steps: int) -> Outcome:
+    def _evaluate(self, parameters: Parameters, moments: Moments, keys: Key, n_env_steps: int) -> Outcome:
         """The population's episodes, all fresh."""
         task = population_task(
-            rho,
+            parameters,
             keys,
             n_environments=self.n_environments,
             n_episodes=self.episodes_per_member,
@@ -163,7 +163,7 @@ class Trainer:
                 solved = bool(returns.mean() - ONE_SIDED_95 * error >= bar)
             score = float(returns.mean())
             if self.keep_best and (best is None or score > best.score or solved):
-                best = Deployed(search.rho, search.moments, score, search.generation)
+                best = Deployed(search.parameters, search.moments, score, search.generation)
         n_evaluation_steps = trained.n_evaluation_steps + steps
         solved_at = bar if solved else None
         return trained._replace(best=best, n_evaluation_steps=n_evaluation_steps, solved_at=solved_at), screened
@@ -173,7 +173,7 @@ class Trainer:
         numbers = np.arange(first, first + count)
         keys = fold_in(fold_in(fold_in(key, stream), np.arange(self.n_environments))[:, None, :], numbers)
         task = deployed_task(
-            search.rho,
+            search.parameters,
             environment_seed(keys),
             membrane_key=deployment_key(self.seed),
             standardizer=self.setting.standardizer(search.moments),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ecpolicy.kernels.host import FLUSH, MEMBERS_AT_A_TIME, PLANES
 from ecpolicy.kernels.layout import WORD, Words
-from ecpolicy.random import Key, threefry_rounds
+from ecpolicy.random import Key, normal_table, threefry_rounds
 
 BITS = 32  # of a word on the device; a word of the host is two of them, low half first
 
@@ -67,6 +67,65 @@ def sample(keys: Array, planes: Array, flips: Array) -> Array:
     start = jnp.zeros((members, rows, words), jnp.uint32)
     drawn: Array = lax.fori_loop(0, PLANES, compare, (start, ~start))[0] ^ flips
     return drawn
+
+
+def perturb(keys: Array, signs: Array, mean: Array, step: Array, zero: Array) -> Array:
+    """Weights of every member, those of the host's ``perturb``: ``mean + signs step z``, (members, pre, post).
+
+    Parameters
+    ----------
+    keys : (members, 2); signs : (members,); mean : (pre, post)
+    step : float32 scalar
+        The standard deviation, in units of the table of normal quantiles.
+    zero : see :func:`rounded`
+    """
+    drawn = normal_integers(keys, mean.size).reshape(-1, *mean.shape).astype(jnp.float32)
+    return mean + rounded((step * signs)[:, None, None] * drawn, zero)
+
+
+def normal_integers(keys: Array, size: int) -> Array:
+    """Standard normal draws (members, size) in units of the table, four from each pair of random words."""
+    counter = lax.iota(jnp.uint32, -(-size // 4))
+    low, high = threefry_rounds(keys[:, :1], keys[:, 1:], counter, jnp.zeros_like(counter))
+    bits = jnp.stack([low & 0xFFFF, low >> 16, high & 0xFFFF, high >> 16], axis=-1).reshape(keys.shape[0], -1)
+    drawn: Array = jnp.asarray(normal_table().astype(np.int32))[bits[:, :size]]
+    return drawn
+
+
+def weighted_noise(keys: Key, weights: NDArray[np.int32], size: int) -> NDArray[np.int64]:
+    """``sum_m weights[m] z_m``, the integers of the host's ``weighted_noise``, on all devices of this process.
+
+    Weights are split into digits of eight bits, whose sums over 448 members fit into 32 bits.
+    """
+    devices = jax.local_devices()
+    digits = [np.sign(weights) * ((np.abs(weights) >> shift) & 0xFF) for shift in (0, 8, 16, 24)]
+    each, blocks = len(devices), min(-(-keys.shape[0] // (len(devices) * MEMBERS_AT_A_TIME)), 7)
+    members = each * blocks * MEMBERS_AT_A_TIME
+    add = _weighted_noise(tuple(devices), size)
+    total = np.zeros((len(digits), size), dtype=np.int64)
+    for start in range(0, keys.shape[0], members):
+        chunk = slice(start, start + members)
+        missing = max(start + members - keys.shape[0], 0)
+        some_keys = np.pad(keys[chunk], ((0, missing), (0, 0))).reshape(each, blocks, MEMBERS_AT_A_TIME, 2)
+        some_digits = np.pad(np.stack(digits, axis=1)[chunk], ((0, missing), (0, 0)))
+        some_digits = some_digits.astype(np.int32).reshape(each, blocks, MEMBERS_AT_A_TIME, len(digits))
+        total += np.asarray(add(some_keys, some_digits)).sum(axis=0, dtype=np.int64)
+    return sum((total[k] << (8 * k) for k in range(len(digits))), np.zeros(size, np.int64))
+
+
+@cache
+def _weighted_noise(devices: tuple[jax.Device, ...], size: int) -> Callable[..., Array]:
+    """The compiled sum of (devices, blocks, members, digits) weights: (devices, digits, size)."""
+
+    def add(keys: Array, digits: Array) -> Array:
+        def block(total: Array, some: tuple[Array, Array]) -> tuple[Array, None]:
+            return total + jnp.einsum("md,ms->ds", some[1], normal_integers(some[0], size)), None
+
+        start = jnp.zeros((digits.shape[-1], size), jnp.int32)
+        return lax.scan(block, start, (keys[0], digits[0]))[0][None]
+
+    mesh, split = Mesh(np.array(devices), ("members",)), PartitionSpec("members")
+    return jax.jit(jax.shard_map(add, mesh=mesh, in_specs=(split, split), out_specs=split, check_vma=False))
 
 
 def weighted_sum(keys: Key, planes: Words, flips: Words, weights: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -1,5 +1,7 @@
-"""Networks that a search distribution can evolve."""
+"""Networks: settings in frozen dataclasses, states in arrays over episodes."""
 
-from ecpolicy.networks.rsnn import RSNN, RSNNState
+from ecpolicy.networks.gated import GRU, LSTM
+from ecpolicy.networks.network import Network, Shape
+from ecpolicy.networks.rsnn import RSNN, RealRSNN
 
-__all__ = ["RSNN", "RSNNState"]
+__all__ = ["GRU", "LSTM", "RSNN", "Network", "RealRSNN", "Shape"]

@@ -1,51 +1,215 @@
-"""The spiking network on a JAX device, behind the interface that host rollouts step."""
+"""The networks as pure functions in XLA, and behind the interface that host rollouts step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any
+from functools import lru_cache
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from numpy.typing import NDArray
 
 from ecpolicy.kernels import device as kernels
-from ecpolicy.kernels.layout import Words
-from ecpolicy.networks.rsnn import RSNN
+from ecpolicy.kernels.host import FLUSH
+from ecpolicy.kernels.layout import words_per_row
+from ecpolicy.networks.gated import GRU, LSTM, NAMES
+from ecpolicy.networks.network import Network
+from ecpolicy.networks.rsnn import RSNN, RealRSNN
 from ecpolicy.random import Key
+
+Drawn = Mapping[str, Array]  # matrices by name: uint32 words (networks, rows, words) or float32 (networks, pre, post)
+
+
+class Twin(Protocol):
+    """A network on the device: pure functions over a batch of networks, one episode each."""
+
+    def prepare(self, drawn: Drawn) -> Any:
+        """The matrices as ``step`` wants them."""
+
+    def initial_state(self, keys: Array, n_outputs: int) -> Any:
+        """States at the start of episodes with these keys (episodes, 2): a tree of arrays (episodes, ...)."""
+
+    def step(self, matrices: Any, state: Any, x: Array, zero: Array) -> tuple[Any, Array]:
+        """The next state and the outputs for x (episodes, obs_size); ``zero`` is that of ``kernels.device.rounded``."""
+
+
+@dataclass(frozen=True)
+class RSNNTwin:
+    """The spiking network on packed bits; equal to the host's kernel bit for bit."""
+
+    network: RSNN
+
+    def prepare(self, drawn: Drawn) -> tuple[Array, Array, Array]:
+        """The recurrent connections are packed along the presynaptic neurons instead."""
+        return drawn["input"], kernels.transpose_bits(drawn["recurrent"], self.network.n_neurons), drawn["output"]
+
+    def initial_state(self, keys: Array, n_outputs: int) -> kernels.State:
+        """Random potentials, the host's."""
+        n, episodes = self.network.n_neurons, keys.shape[0]
+        return kernels.State(
+            kernels.uniform(keys, n),
+            jnp.zeros((episodes, n), jnp.float32),
+            jnp.zeros((episodes, 2 * words_per_row(n)), jnp.uint32),
+            jnp.zeros((episodes, n_outputs), jnp.float32),
+        )
+
+    def step(self, matrices: Any, state: kernels.State, x: Array, zero: Array) -> tuple[kernels.State, Array]:
+        """One environment step; see :func:`ecpolicy.kernels.device.rsnn_step`."""
+        return kernels.rsnn_step(
+            matrices, state, x, zero, n_excitatory=self.network.n_excitatory, substeps=self.network.substeps,
+            constants=self.network.constants(x.shape[1]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RealRSNNTwin:
+    """The spiking network with real weights, as dense products."""
+
+    network: RealRSNN
+
+    def prepare(self, drawn: Drawn) -> tuple[Array, Array, Array]:
+        """The weights as they are."""
+        return drawn["input"], drawn["recurrent"], drawn["output"]
+
+    def initial_state(self, keys: Array, n_outputs: int) -> tuple[Array, Array, Array, Array]:
+        """Random potentials, the host's, or zero."""
+        zeros = jnp.zeros((keys.shape[0], self.network.n_neurons), jnp.float32)
+        v = kernels.uniform(keys, self.network.n_neurons) if self.network.random_start else zeros
+        return v, zeros, zeros, jnp.zeros((keys.shape[0], n_outputs), jnp.float32)
+
+    def step(self, matrices: Any, state: Any, x: Array, zero: Array) -> tuple[Any, Array]:
+        """One environment step: the equations of :class:`ecpolicy.networks.RealRSNN`."""
+        w_in, w_h, w_out = matrices
+        constants = self.network.constants(x.shape[1])
+        decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = (jnp.float32(c) for c in constants)
+        i_in = kernels.rounded(r_in * _product(x, w_in), zero)
+        v, i_syn, spikes, readout = (jnp.where(jnp.abs(part) < FLUSH, 0, part) for part in state)
+
+        def substep(_: Array, carry: Any) -> Any:
+            v, i_syn, spikes, readout = carry
+            i_syn = kernels.rounded(decay_syn * i_syn, zero) + kernels.rounded(r_h * _product(spikes, w_h), zero)
+            u = i_syn + i_in
+            v = u + kernels.rounded(decay_m * (v - u), zero)
+            fired = v > 1
+            spikes = fired.astype(jnp.float32)
+            target = kernels.rounded(_product(spikes, w_out) * per_dt, zero)
+            readout = target + kernels.rounded(decay_out * (readout - target), zero)
+            return jnp.where(fired, 0, v), i_syn, spikes, readout
+
+        state = lax.fori_loop(0, self.network.substeps, substep, (v, i_syn, spikes, readout))
+        return state, r_out * state[3]
+
+
+@dataclass(frozen=True)
+class GRUTwin:
+    """The gated recurrent unit."""
+
+    network: GRU
+
+    def prepare(self, drawn: Drawn) -> tuple[Array, ...]:
+        """The weights as they are."""
+        return tuple(drawn[name] for name in NAMES)
+
+    def initial_state(self, keys: Array, n_outputs: int) -> Array:
+        """Zeros."""
+        return jnp.zeros((keys.shape[0], self.network.n_neurons), jnp.float32)
+
+    def step(self, matrices: Any, state: Array, x: Array, zero: Array) -> tuple[Array, Array]:
+        """One step: the equations of :class:`ecpolicy.networks.GRU`."""
+        w_in, w_h, bias, w_out, bias_out = matrices
+        ours = jnp.split(_product(x, w_in) + bias[:, 0], 3, axis=1)
+        theirs = jnp.split(_product(state, w_h) + bias[:, 1], 3, axis=1)
+        reset, update = jax.nn.sigmoid(ours[0] + theirs[0]), jax.nn.sigmoid(ours[1] + theirs[1])
+        h = (1 - update) * jnp.tanh(ours[2] + reset * theirs[2]) + update * state
+        return h, _product(h, w_out) + bias_out[:, 0]
+
+
+@dataclass(frozen=True)
+class LSTMTwin:
+    """Long short-term memory."""
+
+    network: LSTM
+
+    def prepare(self, drawn: Drawn) -> tuple[Array, ...]:
+        """The weights as they are."""
+        return tuple(drawn[name] for name in NAMES)
+
+    def initial_state(self, keys: Array, n_outputs: int) -> tuple[Array, Array]:
+        """Zeros."""
+        zeros = jnp.zeros((keys.shape[0], self.network.n_neurons), jnp.float32)
+        return zeros, zeros
+
+    def step(self, matrices: Any, state: tuple[Array, Array], x: Array, zero: Array) -> tuple[Any, Array]:
+        """One step: the equations of :class:`ecpolicy.networks.LSTM`."""
+        w_in, w_h, bias, w_out, bias_out = matrices
+        gates = jnp.split(_product(x, w_in) + _product(state[0], w_h) + bias[:, 0], 4, axis=1)
+        write, keep, show = (jax.nn.sigmoid(gates[k]) for k in (0, 1, 3))
+        c = keep * state[1] + write * jnp.tanh(gates[2])
+        h = show * jnp.tanh(c)
+        return (h, c), _product(h, w_out) + bias_out[:, 0]
+
+
+def _product(x: Array, matrices: Array) -> Array:
+    """Each row of x (members, pre) by its own matrix (members, pre, post)."""
+    return jnp.einsum("mi,mij->mj", x, matrices, precision=lax.Precision.HIGHEST)
+
+
+TWINS: dict[type, Any] = {RSNN: RSNNTwin, RealRSNN: RealRSNNTwin, GRU: GRUTwin, LSTM: LSTMTwin}
+
+
+@lru_cache(maxsize=64)
+def twin(network: Network) -> Twin:
+    """The network on the device.
+
+    Raises
+    ------
+    TypeError
+        Where it has none: a network of one's own brings it along as the method ``on_device()``.
+    """
+    if type(network) in TWINS:
+        made: Twin = TWINS[type(network)](network)
+        return made
+    if not hasattr(network, "on_device"):
+        raise TypeError(
+            f'{network!r} is written for the host alone. Use Gymnasium environments with backend="numpy", or give it a '
+            "method on_device() that returns what ecpolicy.networks.on_device.Twin describes."
+        )
+    own: Twin = network.on_device()
+    return own
 
 
 class DeviceState:
     """State of a batch of networks on the device; the connections join it at the first step."""
 
-    def __init__(self, network: kernels.State) -> None:
+    def __init__(self, network: Any) -> None:
         self.network = network
-        self.connections: tuple[Array, Array, Array] | None = None
+        self.matrices: Any = None
 
 
 @dataclass(frozen=True)
 class OnDevice:
-    """An RSNN whose episodes are stepped in XLA: spikes and outputs equal those of the host's kernel.
+    """A network whose episodes are stepped in XLA, where the environments are stepped on the host.
 
     Parameters
     ----------
-    network : RSNN
+    network : Network
     """
 
-    network: RSNN
+    network: Network
+
+    def shapes(self, obs_size: int, n_outputs: int) -> Any:
+        """The network's own."""
+        return self.network.shapes(obs_size, n_outputs)
 
     def initial_state(self, keys: Key, n_outputs: int) -> DeviceState:
         """States at the start of episodes, from each episode's key (episodes, 2)."""
-        host = self.network.initial_state(keys, n_outputs)
-        n = self.network.n_neurons
-        parts = host.v[:, :n], host.i_syn[:, :n], kernels.halves(host.spikes), host.readout
-        return DeviceState(kernels.State(*(jax.device_put(part) for part in parts)))
+        return DeviceState(twin(self.network).initial_state(jnp.asarray(keys), n_outputs))
 
     def step(
         self,
-        connections: Mapping[str, Words],
+        connections: Mapping[str, NDArray[Any]],
         state: DeviceState,
         x: NDArray[np.float32],
         output: NDArray[np.float32],
@@ -53,43 +217,31 @@ class OnDevice:
         owners: NDArray[np.int64],
         rows: NDArray[np.int64],
     ) -> None:
-        """Advance the episodes ``rows`` by one environment step; see :meth:`RSNN.step`.
+        """Advance the episodes ``rows`` by one environment step; see :class:`ecpolicy.networks.Network`.
 
         All episodes are computed, so that the program does not change with their number; the others keep their state.
         """
-        if state.connections is None:
-            state.connections = _unroll(self.network.n_neurons)(
-                *(kernels.halves(connections[name]) for name in ("input", "recurrent", "output")), owners
-            )
+        prepare, step = _compiled(self.network)
+        if state.matrices is None:
+            words = {n: kernels.halves(m) if m.dtype == np.uint64 else m for n, m in connections.items()}
+            state.matrices = prepare(words, owners)
         live = np.zeros(owners.size, np.bool_)
         live[rows] = True
-        state.network, out = _step(self.network, x.shape[1])(state.connections, state.network, x, live, np.uint32(0))
+        state.network, out = step(state.matrices, state.network, x, live, np.uint32(0))
         output[rows] = np.asarray(out)[rows]
 
 
 @lru_cache(maxsize=16)
-def _unroll(neurons: int) -> Any:
-    """Packed matrices of the host as the device wants them, one of each for every episode."""
+def _compiled(network: Network) -> tuple[Any, Any]:
+    """The compiled functions: matrices for every episode from those of the networks, and the step of a batch."""
+    device = twin(network)
 
-    def unroll(k_in: Array, k_h: Array, k_out: Array, owners: Array) -> tuple[Array, Array, Array]:
-        return k_in[owners], kernels.transpose_bits(k_h, neurons)[owners], k_out[owners]
+    def prepare(drawn: Drawn, owners: Array) -> Any:
+        return jax.tree.map(lambda part: part[owners], device.prepare(drawn))
 
-    return jax.jit(unroll)
-
-
-@lru_cache(maxsize=16)
-def _step(network: RSNN, obs_size: int) -> Any:
-    """The compiled step of a batch."""
-    advance = partial(
-        kernels.rsnn_step,
-        n_excitatory=network.n_excitatory,
-        substeps=network.substeps,
-        constants=network.constants(obs_size),
-    )
-
-    def step(connections: Any, state: kernels.State, x: Array, live: Array, zero: Array) -> tuple[kernels.State, Array]:
-        after, output = advance(connections, state, x, zero)
+    def step(matrices: Any, state: Any, x: Array, live: Array, zero: Array) -> tuple[Any, Array]:
+        after, output = device.step(matrices, state, x, zero)
         kept = jax.tree.map(lambda new, old: jnp.where(live[:, None], new, old), after, state)
         return kept, output
 
-    return jax.jit(step)
+    return jax.jit(prepare), jax.jit(step)

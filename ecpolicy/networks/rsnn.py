@@ -1,4 +1,4 @@
-"""The recurrent spiking network of the paper: leaky integrate-and-fire neurons, Dale's law, 1-bit connections."""
+"""The recurrent spiking networks of the paper: leaky integrate-and-fire neurons with 1-bit or real connections."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,17 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.kernels import host
+from ecpolicy.kernels import host, weights
 from ecpolicy.kernels.layout import WORD, Words, words_per_row
+from ecpolicy.networks.network import Shape
 from ecpolicy.random import Key, uniform
-
-
-class Shape(NamedTuple):
-    """A connection matrix (pre, post) and the neuron axis along which its bits are packed."""
-
-    pre: int
-    post: int
-    packed_axis: int
 
 
 class RSNNState(NamedTuple):
@@ -28,15 +21,6 @@ class RSNNState(NamedTuple):
     i_syn: NDArray[np.float32]  # (episodes, lanes) synaptic current
     spikes: Words  # (episodes, words) spikes of the last substep
     readout: NDArray[np.float32]  # (episodes, outputs) filtered signed spike counts, per ms
-
-    def copy(self) -> "RSNNState":
-        """An independent copy."""
-        return RSNNState(self.v.copy(), self.i_syn.copy(), self.spikes.copy(), self.readout.copy())
-
-    def put(self, rows: NDArray[np.bool_], fresh: "RSNNState") -> None:
-        """Overwrite the chosen episodes with ``fresh`` states, one for all or one each."""
-        self.v[rows], self.i_syn[rows] = fresh.v, fresh.i_syn
-        self.spikes[rows], self.readout[rows] = fresh.spikes, fresh.readout
 
 
 @dataclass(frozen=True)
@@ -102,18 +86,7 @@ class RSNN:
 
     def constants(self, obs_size: int) -> NDArray[np.float32]:
         """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt: what the kernels take."""
-        return np.array(
-            [
-                np.exp(-self.dt / self.tau_syn),
-                np.exp(-self.dt / self.tau_m),
-                np.exp(-self.dt / self.tau_out),
-                self.gain_in * self.tau_m * np.sqrt(2 / (self.density * obs_size)),
-                self.gain_recurrent * self.tau_m / self.tau_syn * np.sqrt(2 / (self.density * self.n_neurons)),
-                self.gain_out * np.sqrt(1 / (self.density * self.n_neurons)),
-                1 / self.dt,
-            ],
-            dtype=np.float32,
-        )
+        return _constants(self, obs_size)
 
     def initial_state(self, keys: Key, n_outputs: int) -> RSNNState:
         """States at the start of episodes: potentials uniform in [0, 1) from each episode's key (episodes, 2)."""
@@ -165,7 +138,111 @@ class RSNN:
         )
 
 
+class RealRSNNState(NamedTuple):
+    """State of a batch of networks with real weights between environment steps; updated in place."""
+
+    v: NDArray[np.float32]  # (episodes, neurons) membrane potential, threshold 1
+    i_syn: NDArray[np.float32]  # (episodes, neurons) synaptic current
+    spikes: NDArray[np.bool_]  # (episodes, neurons) spikes of the last substep
+    readout: NDArray[np.float32]  # (episodes, outputs) filtered spike counts, weighted, per ms
+
+
+@dataclass(frozen=True)
+class RealRSNN:
+    """Recurrent spiking neural network with real weights, as Evolution Strategies and surrogate gradients train it.
+
+    The equations are those of :class:`RSNN`, with one group of neurons of either sign, the observation alone as input,
+    and ``density`` in the place of the mean square of a weight: 1 for weights of unit variance.
+
+    Parameters
+    ----------
+    n_neurons, step_ms, dt, tau_syn, tau_m, tau_out, gain_in, gain_recurrent, gain_out
+        As in :class:`RSNN`.
+    density : float
+        Expected square of a weight, in the gains' normalisation.
+    random_start : bool
+        Start episodes from random potentials, as :class:`RSNN` does; otherwise from zero.
+    dense : bool
+        Multiply by every spike instead of adding the rows of the neurons that fire: for measuring what that costs.
+    """
+
+    n_neurons: int = 256
+    step_ms: float = 16.6
+    dt: float = 0.5
+    tau_syn: float = 5.0
+    tau_m: float = 10.0
+    tau_out: float = 10.0
+    gain_in: float = 0.1
+    gain_recurrent: float = 1.0
+    gain_out: float = 5.0
+    density: float = 1.0
+    random_start: bool = True
+    dense: bool = False
+
+    @property
+    def substeps(self) -> int:
+        """Euler steps per environment step."""
+        return round(self.step_ms / self.dt)
+
+    def shapes(self, obs_size: int, n_outputs: int) -> dict[str, Shape]:
+        """The weight matrices, presynaptic by postsynaptic."""
+        n = self.n_neurons
+        return {"input": Shape(obs_size, n), "recurrent": Shape(n, n), "output": Shape(n, n_outputs)}
+
+    def initial_scales(self, obs_size: int, n_outputs: int) -> dict[str, float]:
+        """Standard deviations of the initial weights: 1, as in the paper."""
+        return dict.fromkeys(self.shapes(obs_size, n_outputs), 1.0)
+
+    def constants(self, obs_size: int) -> NDArray[np.float32]:
+        """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt: what the kernels take."""
+        return _constants(self, obs_size)
+
+    def initial_state(self, keys: Key, n_outputs: int) -> RealRSNNState:
+        """States at the start of episodes: potentials uniform in [0, 1) from each key (episodes, 2), or zero."""
+        shape = keys.shape[0], self.n_neurons
+        v = uniform(keys, self.n_neurons) if self.random_start else np.zeros(shape, np.float32)
+        readout = np.zeros((keys.shape[0], n_outputs), np.float32)
+        return RealRSNNState(v, np.zeros(shape, np.float32), np.zeros(shape, np.bool_), readout)
+
+    def step(
+        self,
+        connections: Mapping[str, NDArray[np.float32]],
+        state: RealRSNNState,
+        x: NDArray[np.float32],
+        output: NDArray[np.float32],
+        *,
+        owners: NDArray[np.int64],
+        rows: NDArray[np.int64],
+    ) -> None:
+        """Advance the episodes ``rows`` by one environment step, in place; see :class:`ecpolicy.networks.Network`."""
+        weights.rsnn_step(
+            connections["input"],
+            connections["recurrent"],
+            connections["output"],
+            owners,
+            rows,
+            *state,
+            x,
+            output,
+            self.substeps,
+            _constants(self, x.shape[1]),
+            self.dense,
+        )
+
+
 @lru_cache(maxsize=64)
-def _constants(network: RSNN, obs_size: int) -> NDArray[np.float32]:
-    """``network.constants(obs_size)``, kept: every step asks for them."""
-    return network.constants(obs_size)
+def _constants(network: RSNN | RealRSNN, obs_size: int) -> NDArray[np.float32]:
+    """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt."""
+    density = network.density
+    return np.array(
+        [
+            np.exp(-network.dt / network.tau_syn),
+            np.exp(-network.dt / network.tau_m),
+            np.exp(-network.dt / network.tau_out),
+            network.gain_in * network.tau_m * np.sqrt(2 / (density * obs_size)),
+            network.gain_recurrent * network.tau_m / network.tau_syn * np.sqrt(2 / (density * network.n_neurons)),
+            network.gain_out * np.sqrt(1 / (density * network.n_neurons)),
+            1 / network.dt,
+        ],
+        dtype=np.float32,
+    )

@@ -19,9 +19,12 @@ from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 from numpy.typing import NDArray
 
+from ecpolicy.distributions import Bernoulli, Parameters
 from ecpolicy.kernels import device as kernels
-from ecpolicy.networks import RSNN
+from ecpolicy.networks import Network
+from ecpolicy.networks.on_device import Twin, twin
 from ecpolicy.normalization import Moments
+from ecpolicy.random import NORMAL_UNIT
 from ecpolicy.rollout.outcome import EpisodeError, Outcome, below, beside
 from ecpolicy.rollout.parallel import Plan, Task
 
@@ -45,7 +48,7 @@ class _Live(NamedTuple):
     t: Array
     live: Array  # (members,)
     environment: Any
-    network: kernels.State
+    network: Any
     played: Played
 
 
@@ -66,7 +69,7 @@ class Program(NamedTuple):
     """What a compiled program depends on, apart from the sizes of its inputs."""
 
     environment: Same
-    network: RSNN
+    network: Network
     n_outputs: int
     devices: tuple[jax.Device, ...]
 
@@ -106,7 +109,7 @@ def compiled(program: Program) -> Any:
     horizon and the zero of :func:`ecpolicy.kernels.device.rounded`. Gives what each chunk :class:`Played`, (chunks,
     ...), to every process.
     """
-    environment, network, n_outputs, devices = program.environment.environment, *program[1:]
+    environment, network, n_outputs, devices = program.environment.environment, twin(program.network), *program[2:]
 
     def play(slices: Any, chunk: Any, shared: Any) -> Any:
         chunk = jax.tree.map(lambda part: part[0], chunk)
@@ -120,10 +123,11 @@ def compiled(program: Program) -> Any:
 
 def play_chunk(
     environment: Any,
-    network: RSNN,
+    network: Twin,
     n_outputs: int,
     slices: Mapping[str, tuple[Array, Array]],
     keys: Mapping[str, Array],
+    signs: Array,
     membrane_keys: Array,
     seeds: Array,
     meant: Array,
@@ -135,10 +139,7 @@ def play_chunk(
 ) -> Played:
     """Draw the members of a chunk and play an episode with each, until all are done; see :func:`compiled`."""
     members, obs_size = seeds.shape[0], mean.shape[0]
-    drawn = {name: kernels.sample(keys[name], *slices[name]) for name in slices}
-    recurrent = kernels.transpose_bits(drawn["recurrent"], network.n_neurons)
-    connections = drawn["input"], recurrent, drawn["output"]
-    constants, n_excitatory = network.constants(obs_size), network.n_excitatory
+    matrices = network.prepare({name: draw(*slices[name], keys[name], signs, zero) for name in slices})
     step = jax.vmap(environment.step)
 
     def advance(now: _Live) -> _Live:
@@ -146,9 +147,7 @@ def play_chunk(
         live = now.live[:, None]
         deviation = seen - mean
         x = jnp.clip(deviation * inverse_std, -clip, clip)
-        state, output = kernels.rsnn_step(
-            connections, now.network, x, zero, n_excitatory=n_excitatory, substeps=network.substeps, constants=constants
-        )
+        state, output = network.step(matrices, now.network, x, zero)
         after = step(now.environment, jnp.clip(output, -1, 1))
         after = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, now.environment)
         played = Played(
@@ -164,21 +163,22 @@ def play_chunk(
     def none(*shape: int, dtype: Any = jnp.float32) -> Array:
         return jnp.zeros((members, *shape), dtype)
 
-    lanes = kernels.BITS * drawn["input"].shape[2]
     start = _Live(
         jnp.int32(0),
         meant,
         jax.vmap(environment.reset)(jnp.stack([jnp.zeros_like(seeds), seeds], axis=1)),
-        kernels.State(
-            kernels.uniform(membrane_keys, network.n_neurons),
-            none(network.n_neurons),
-            none(lanes // kernels.BITS, dtype=jnp.uint32),
-            none(n_outputs),
-        ),
+        network.initial_state(membrane_keys, n_outputs),
         Played(none(), none(dtype=jnp.int32), none(dtype=jnp.bool_), none(obs_size), none(obs_size)),
     )
     played: Played = lax.while_loop(lambda now: jnp.any(now.live), advance, start).played
     return played._replace(sums=pairwise_sum(played.sums), squares=pairwise_sum(played.squares))
+
+
+def draw(first: Array, second: Array, keys: Array, signs: Array, zero: Array) -> Array:
+    """One matrix of every member: bits from (planes, flips), real weights from (means, standard deviation)."""
+    if first.dtype == jnp.uint32:
+        return kernels.sample(keys, first, second)
+    return kernels.perturb(keys, signs, first, second, zero)
 
 
 def pairwise_sum(terms: Array) -> Array:
@@ -220,18 +220,11 @@ class DeviceRunner:
     def run(self, task: Task) -> Outcome:
         """Play a task; the outcome is the same for any number of devices and processes."""
         members, n_environments, n_episodes = task.seeds.shape
-        distribution = self._plan.distribution
-        if task.keys is None:  # probabilities of 0 and 1 draw the deployed network, whatever the key
-            task = task._replace(
-                rho={name: (p > 0.5).astype(np.float32) for name, p in task.rho.items()},
-                keys=np.zeros((members, 2), np.uint32),
-            )
-            size = EPISODES_PER_CHUNK
-        else:
-            size = min(self._chunk_size, members)
-        slices = {
-            name: tuple(kernels.halves(part) for part in parts) for name, parts in distribution.slices(task.rho).items()
-        }
+        deployed = task.keys is None
+        if deployed:
+            task = task._replace(keys=np.zeros((members, 2), np.uint32))
+        size = EPISODES_PER_CHUNK if deployed else min(self._chunk_size, members)
+        slices = _slices(self._plan.distribution, task.parameters, deployed)
         return beside(
             [
                 self._play(task, slices, size, index, episode)
@@ -246,7 +239,8 @@ class DeviceRunner:
         assert task.keys is not None
         seeds = task.seeds[:, index, episode]
         each = (
-            {name: plan.distribution.stream(task.keys, name) for name in slices},
+            {name: plan.distribution.streams(task.keys, name) for name in slices},
+            np.resize(np.array([1, -1], np.float32), members),
             task.membrane_keys[:, index, episode],
             seeds.astype(np.uint32),
             np.ones(members, np.bool_),
@@ -285,6 +279,20 @@ class DeviceRunner:
             f"The device ran out of memory with {size} members at once. Try chunk_size={smaller}, or a smaller "
             f"network. XLA says: {str(error).splitlines()[0]}"
         )
+
+
+def _slices(distribution: Any, parameters: Parameters, deployed: bool) -> dict[str, tuple[Any, Any]]:
+    """What a program draws each matrix from.
+
+    The deployed network is drawn as well, whatever the keys: with probabilities of 0 and 1, or without deviation.
+    """
+    if isinstance(distribution, Bernoulli):
+        if deployed:
+            parameters = {name: (p > 0.5).astype(np.float32) for name, p in parameters.items()}
+        bits = distribution.slices(parameters)
+        return {name: (kernels.halves(planes), kernels.halves(flips)) for name, (planes, flips) in bits.items()}
+    step = np.float32(0 if deployed else distribution.sigma * NORMAL_UNIT)
+    return {name: (np.asarray(mean), step) for name, mean in parameters.items()}
 
 
 def _outcome(played: Any, seeds: NDArray[np.int64], mean: NDArray[np.float32]) -> Outcome:

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.kernels import host as kernels
-from ecpolicy.kernels.layout import Words
-from ecpolicy.networks import RSNN
+from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome
 from ecpolicy.spaces import Decode, Encode
@@ -20,8 +19,8 @@ class Batch:
 
     def __init__(
         self,
-        network: RSNN,
-        connections: Mapping[str, Words],
+        network: Network,
+        connections: Mapping[str, NDArray[Any]],
         episodes: Episodes,
         standardizer: Standardizer,
         n_outputs: int,

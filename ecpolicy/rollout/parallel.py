@@ -16,8 +16,8 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
 
-from ecpolicy.distributions import Bernoulli, Packed, Probabilities
-from ecpolicy.networks import RSNN
+from ecpolicy.distributions import Connections, Distribution, Parameters
+from ecpolicy.networks import Network
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Key, Stream, environment_seed, fold_in
 from ecpolicy.rollout import host, vector
@@ -38,16 +38,16 @@ class Plan(NamedTuple):
     environments: tuple[Environment, ...]
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
-    network: RSNN
-    distribution: Bernoulli
+    network: Network
+    distribution: Distribution
     vectorized: bool  # some environment is a VectorEnv
 
 
 class Task(NamedTuple):
     """Members to draw and play: what travels to a worker."""
 
-    rho: Probabilities
-    keys: Key | None  # (members, 2) to draw members; None plays the deployed network theta* = (rho > 0.5)
+    parameters: Parameters
+    keys: Key | None  # (members, 2) to draw members; None plays the deployed network
     membrane_keys: Key  # (members, environments, episodes, 2)
     seeds: NDArray[np.int64]  # (members, environments, episodes)
     standardizer: Standardizer
@@ -60,23 +60,29 @@ class Task(NamedTuple):
 
 
 def population_task(
-    rho: Probabilities, keys: Key, *, n_environments: int, n_episodes: int, standardizer: Standardizer, horizon: float
+    parameters: Parameters,
+    keys: Key,
+    *,
+    n_environments: int,
+    n_episodes: int,
+    standardizer: Standardizer,
+    horizon: float,
 ) -> Task:
     """Fresh episodes for every member: initial potentials and environment seeds follow from the member's key."""
     plays = np.arange(n_environments * n_episodes).reshape(n_environments, n_episodes)
     stream = fold_in(keys, Stream.ENVIRONMENT)[:, None, None, :]
     membrane = fold_in(keys, Stream.MEMBRANE)[:, None, None, :]
     seeds = environment_seed(fold_in(stream, plays))
-    return Task(rho, keys, fold_in(membrane, plays), seeds, standardizer, horizon)
+    return Task(parameters, keys, fold_in(membrane, plays), seeds, standardizer, horizon)
 
 
 def deployed_task(
-    rho: Probabilities, seeds: NDArray[np.int64], *, membrane_key: Key, standardizer: Standardizer, horizon: float
+    parameters: Parameters, seeds: NDArray[np.int64], *, membrane_key: Key, standardizer: Standardizer, horizon: float
 ) -> Task:
     """Episodes of the deployed network: one per seed (environments, episodes), all from the same initial state."""
     per_episode = np.ascontiguousarray(seeds.T)[:, :, None]  # (episodes, environments, 1)
     membrane_keys = np.broadcast_to(membrane_key, (*per_episode.shape, 2))
-    return Task(rho, None, membrane_keys, per_episode, standardizer, horizon)
+    return Task(parameters, None, membrane_keys, per_episode, standardizer, horizon)
 
 
 def is_instance(environment: Environment) -> bool:
@@ -118,9 +124,9 @@ def run_task(plan: Plan, task: Task, instances: Instances) -> Outcome:
     """Draw the task's members and play all their episodes."""
     members, n_environments, n_episodes = task.seeds.shape
     if task.keys is None:
-        connections, owners = plan.distribution.mode(task.rho), np.zeros(members, dtype=np.int64)
+        connections, owners = plan.distribution.mode(task.parameters), np.zeros(members, dtype=np.int64)
     else:
-        connections, owners = plan.distribution.sample(task.rho, task.keys), np.arange(members)
+        connections, owners = plan.distribution.sample(task.parameters, task.keys), np.arange(members)
     return beside(
         [
             _play(plan, task, connections, instances, owners, index, episode)
@@ -133,7 +139,7 @@ def run_task(plan: Plan, task: Task, instances: Instances) -> Outcome:
 def _play(
     plan: Plan,
     task: Task,
-    connections: Packed,
+    connections: Connections,
     instances: Instances,
     owners: NDArray[np.int64],
     index: int,

@@ -1,0 +1,235 @@
+"""Fitting by evolution: what the estimators that search a distribution of networks have in common."""
+
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from ecpolicy.callbacks import Callback, Progress
+from ecpolicy.distributions import Distribution, Parameters
+from ecpolicy.estimators.backends import check_seed, choose, runner
+from ecpolicy.estimators.base import DeployedPolicy
+from ecpolicy.estimators.environments import resolve
+from ecpolicy.estimators.parameters import check_horizon, seed_of
+from ecpolicy.estimators.training import Record, Setting, Trainer, Training
+from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
+from ecpolicy.networks import Network
+from ecpolicy.optimizers import Optimizer
+from ecpolicy.spaces import action_decoder, action_outputs, observation_size
+
+
+class Evolving(Protocol):
+    """What an estimator brings along: its parameters, checked, as objects."""
+
+    def _check(self) -> Network:
+        """Check the parameters; the network that they describe."""
+
+    def _search(self, network: Network, obs_size: int, n_outputs: int, backend: str) -> Distribution:
+        """The search distribution over this network's matrices."""
+
+    def _ascent(self) -> tuple[str, Optimizer]:
+        """The optimizer and the name of its rule."""
+
+    def _expose(self, network: Network, parameters: Parameters) -> None:
+        """Set the fitted attributes that show the deployed network."""
+
+
+class Run(NamedTuple):
+    """What a training has from its start to its end, however many fits it takes."""
+
+    seed: int
+    history: list[Record]
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+
+    @property
+    def obs_size(self) -> int:
+        """Numbers in a flattened observation."""
+        return observation_size(self.observation_space)
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs that the action space takes."""
+        return action_outputs(self.action_space)
+
+
+def fit(policy: Any, environments: Any, callbacks: Sequence[Callback] | None) -> None:
+    """Train ``policy`` until there is a reason to stop."""
+    called: list[Callback] = list(callbacks or [])
+    for callback in called:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be callables that take the policy; got {callback!r}.")
+    warm = bool(policy.warm_start) and hasattr(policy, "_training")
+    began, reason = False, "error"
+    with _trainer(policy, environments, warm=warm) as (trainer, run), interrupts() as interrupted:
+        if policy.verbose:
+            called.append(Progress(int(policy.verbose)))
+        training = trainer.resume(policy._training) if warm else trainer.start(run.obs_size)
+        try:
+            while not (end := _reason_to_stop(policy, training, trainer.score_threshold, interrupted)):
+                training, record = trainer.advance(training)
+                _publish(policy, training, run, record)
+                began = True
+                stops = [callback(policy) for callback in called]
+                if any(stops):
+                    end = "callback"
+                    break
+            reason = end
+            if not began:  # nothing left to do: parameters that choose the deployed network may have changed
+                deploy(policy, training, run)
+        except KeyboardInterrupt:
+            reason = "interrupted"
+            raise
+        finally:
+            if began or warm:
+                policy.stop_reason_ = reason
+            if began:
+                for callback in called:
+                    getattr(callback, "finish", lambda policy: None)(policy)
+    if reason == "interrupted":
+        warnings.warn(f"Interrupted: fit ended after generation {policy.n_generations_}.", stacklevel=3)
+
+
+def partial_fit(policy: Any, environments: Any) -> None:
+    """Train ``policy`` for one generation more."""
+    warm = hasattr(policy, "_training")
+    with _trainer(policy, environments, warm=warm) as (trainer, run):
+        training, record = trainer.advance(trainer.resume(policy._training) if warm else trainer.start(run.obs_size))
+        _publish(policy, training, run, record)
+    policy.stop_reason_ = "partial_fit"
+
+
+@contextmanager
+def _trainer(policy: Any, environments: Any, *, warm: bool) -> Iterator[tuple[Trainer, Run]]:
+    """Check everything; the trainer for these environments, whose workers end with the context."""
+    network = policy._check()
+    resolved = resolve(environments)
+    backend = choose(policy.backend, resolved)
+    if not warm:
+        check_seed(backend, policy.random_state)
+    run = Run(
+        seed=policy.seed_ if warm else seed_of(policy.random_state),
+        history=policy.history_ if warm else [],
+        observation_space=resolved.observation_space,
+        action_space=resolved.action_space,
+    )
+    distribution = policy._search(network, run.obs_size, run.n_outputs, backend)
+    kind, optimizer = policy._ascent()
+    if warm:
+        _check_continuable(policy, run, distribution, kind)
+    horizons = check_horizon("max_episode_steps", policy.max_episode_steps)
+    threshold = resolved.reward_threshold if policy.score_threshold == "auto" else policy.score_threshold
+    evaluation_horizon = np.inf if resolved.time_limited else horizons[-1][1]
+    if resolved.on_device and not resolved.time_limited and np.isinf(max(horizon for _, horizon in horizons)):
+        raise ValueError("The environment has no time limit of its own: max_episode_steps must be a number.")
+    with runner(
+        backend, resolved, network, distribution, n_jobs=policy.n_jobs, chunk_size=policy.chunk_size
+    ) as episodes:
+        trainer = Trainer(
+            seed=run.seed,
+            runner=episodes,
+            setting=Setting(
+                network, bool(policy.normalize_observations), float(policy.observation_clip), resolved.names
+            ),
+            distribution=distribution,
+            optimizer=optimizer,
+            fitness_shaping=FITNESS_SHAPINGS[policy.fitness_shaping],
+            population_size=int(policy.population_size),
+            n_environments=len(resolved.environments),
+            episodes_per_member=int(policy.episodes_per_member),
+            horizon=lambda steps: next(horizon for start, horizon in reversed(horizons) if start <= steps),
+            evaluation_horizon=evaluation_horizon,
+            score_threshold=None if threshold is None else float(threshold),
+            eval_episodes=int(policy.eval_episodes),
+            confirm_episodes=int(policy.confirm_episodes),
+            keep_best=bool(policy.keep_best),
+        )
+        yield trainer, run
+
+
+def _check_continuable(policy: Any, run: Run, distribution: Distribution, kind: str) -> None:
+    """Raise where the earlier training does not fit these environments or parameters."""
+    for name in ("observation_space", "action_space"):
+        if getattr(policy, f"{name}_") != getattr(run, name):
+            raise ValueError(
+                f"Training so far was for the {name} {getattr(policy, f'{name}_')}, the environment has "
+                f"{getattr(run, name)}. Fit without warm_start to start anew."
+            )
+    search = policy._training.search
+    trained = {name: p.shape for name, p in search.parameters.items()}
+    wanted = {name: (shape.pre, shape.post) for name, shape in distribution.shapes.items()}
+    if trained != wanted:
+        raise ValueError(f"Training so far was of matrices {trained}; the parameters now say {wanted}.")
+    if kind != search.optimizer.kind:
+        raise ValueError(f"Training so far used optimizer {search.optimizer.kind!r}; it cannot go on with {kind!r}.")
+
+
+def _reason_to_stop(policy: Any, training: Training, threshold: float | None, interrupted: Callable[[], bool]) -> str:
+    """Why there is no further generation, or an empty string."""
+    if threshold is not None and training.solved_at is not None and training.solved_at >= threshold:
+        return "score_threshold"
+    if training.search.generation >= policy.n_generations:
+        return "n_generations"
+    if policy.max_env_steps is not None and training.n_env_steps >= policy.max_env_steps:
+        return "max_env_steps"
+    return "interrupted" if interrupted() and training.search.generation > 0 else ""
+
+
+def _publish(policy: Any, training: Training, run: Run, record: Record) -> None:
+    """Make a finished generation the fitted state, all at once."""
+    run.history.append(record)
+    policy.history_, policy.seed_ = run.history, run.seed
+    policy.observation_space_, policy.action_space_ = run.observation_space, run.action_space
+    policy.n_features_in_ = run.obs_size
+    if training.search.generation == 1:
+        policy._n_sampled = 0
+    deploy(policy, training, run)
+
+
+def deploy(policy: Any, training: Training, run: Run) -> None:
+    """Act with the best network, or with the last."""
+    search, setting = training.search, training.setting
+    parameters, moments, generation = search.parameters, search.moments, search.generation
+    if policy.keep_best and training.best is not None:
+        parameters, moments, _, generation = training.best
+    distribution = policy._search(setting.network, run.obs_size, run.n_outputs, "numpy")
+    policy._training = training
+    policy._deployed = DeployedPolicy(
+        setting.network,
+        distribution,
+        parameters,
+        setting.standardizer(moments),
+        distribution.mode(parameters),
+        action_decoder(run.action_space),
+        run.seed,
+    )
+    policy._expose(setting.network, parameters)
+    policy.deployed_generation_ = generation
+    policy.n_env_steps_ = training.n_env_steps
+    policy.n_generations_ = search.generation
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a flag, in the main thread; the second one interrupts as usual."""
+    pressed = False
+
+    def handler(number: int, frame: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    previous = signal.signal(signal.SIGINT, handler)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)
