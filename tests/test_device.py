@@ -259,7 +259,6 @@ if {processes} > 1:
     jax.distributed.initialize("localhost:{port}", {processes}, int(sys.argv[1]))
 from test_device import fingerprint
 from probes import DeviceMatch
-import fused
 from ecpolicy import EvolvingConnectivityPolicy
 policy = EvolvingConnectivityPolicy(n_neurons=32, population_size=50, n_generations=3, chunk_size=10, eval_episodes=2,
                                     confirm_episodes=30, random_state=0).fit(DeviceMatch(random_length=True))
@@ -384,7 +383,6 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 import numpy as np
-import fused
 from ecpolicy import EvolvingConnectivityPolicy
 """
 
