@@ -94,3 +94,39 @@ def rsnn_step(
         if raster is not None:
             raster.append(spike)
     return State(v, i_syn, spike, rate, readout), r_out * readout, r_out * (rate @ k_out.astype(np.float32))
+
+
+def real_rsnn_step(
+    w_in: NDArray[np.float32],
+    w_h: NDArray[np.float32],
+    w_out: NDArray[np.float32],
+    state: State,
+    x: NDArray[np.float32],
+    *,
+    substeps: int,
+    constants: NDArray[np.float32],
+) -> tuple[State, NDArray[np.float32]]:
+    """One environment step of one network with real weights: the new state (without rates) and the output.
+
+    Sums run over presynaptic neurons in an order of NumPy's own; they are exact, and so equal the kernels', where weights
+    and observations are multiples of a power of two.
+
+    Parameters
+    ----------
+    w_in : (obs_size, neurons); w_h : (neurons, neurons) pre by post; w_out : (neurons, outputs); x : (obs_size,)
+    constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt
+    """
+    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = constants
+    flush = np.float32(1e-12)
+    v, i_syn, readout = (np.where(np.abs(a) < flush, np.float32(0), a) for a in (state.v, state.i_syn, state.readout))
+    spike = state.spike
+    i_in = (x @ w_in) * r_in
+    for _ in range(substeps):
+        i_syn = decay_syn * i_syn + r_h * (spike.astype(np.float32) @ w_h)
+        u = i_syn + i_in
+        v = u + decay_m * (v - u)
+        spike = v > 1
+        v = np.where(spike, np.float32(0), v)
+        total = (spike.astype(np.float32) @ w_out) * per_dt
+        readout = total + decay_out * (readout - total)
+    return State(v, i_syn, spike, state.rate, readout), r_out * readout
