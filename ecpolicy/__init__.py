@@ -2,9 +2,17 @@
 
 from ecpolicy.estimators.ec import EvolvingConnectivityPolicy
 from ecpolicy.estimators.es import ESPolicy
+from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy
 from ecpolicy.persistence import ModelFileError
 from ecpolicy.rollout.outcome import EpisodeError
 
 __version__ = "0.1.0"
 
-__all__ = ["ESPolicy", "EpisodeError", "EvolvingConnectivityPolicy", "ModelFileError", "__version__"]
+__all__ = [
+    "ESPolicy",
+    "EpisodeError",
+    "EvolvingConnectivityPolicy",
+    "ModelFileError",
+    "SurrogateGradientPPOPolicy",
+    "__version__",
+]

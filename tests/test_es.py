@@ -338,3 +338,12 @@ def test_networks_of_ones_own(kind, parameters, tmp_path):
     assert loaded.set_params(warm_start=True, n_generations=21, score_threshold=None).fit(Match).n_generations_ >= 2
     with pytest.raises(TypeError, match="is written for the host alone"):
         clone(policy).fit(MATCH)
+
+
+def test_a_network_of_the_library_given_as_an_object(tmp_path):
+    network = RealRSNN(16, gain_in=0.3, dense=True)
+    policy = ESPolicy(network=network, population_size=8, n_generations=2, random_state=0).fit(Match)
+    policy.save(tmp_path / "p.ecp")
+    loaded = ESPolicy.load(tmp_path / "p.ecp")
+    assert loaded.network == loaded._deployed.network == network
+    assert loaded.score(Match) == policy.score(Match)

@@ -67,7 +67,7 @@ def from_file(
     given = _parameters(document, cls._get_param_names())
     trained = _network_from_json(document["network"], network)
     if isinstance(given["network"], dict):
-        given["network"] = network
+        given["network"] = _network_from_json(given["network"], network)
     policy = cls(**given)
     policy._check()
     _restore(policy, document, arrays, trained, (low, high))
