@@ -3,7 +3,8 @@
 The library's estimators with default settings; beside them, on the same machine, Stable-Baselines3's PPO (its MLP
 policy and default settings) and evosax's OpenAI-ES on the same GRU and the same rollouts as ours, with the paper's
 settings for it. For all, "reaches" means: the mean over 100 fresh episodes clears the threshold by 1.645 standard
-errors. Steps are training's own; those of the evaluations come on top. evosax is installed for this benchmark alone: pip install evosax.
+errors. Steps are training's own; those of the evaluations come on top. evosax is installed for this benchmark alone:
+pip install evosax.
 
     python benchmarks/comparison.py [--env CartPole-v1] [--seeds 0 1 2] [--methods EC ES-GRU ...]
 """
@@ -53,10 +54,11 @@ def sb3_ppo(environment, seed, most_steps=1_000_000):
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.evaluation import evaluate_policy
+    from stable_baselines3.common.monitor import Monitor
 
     threshold, judge = (
         gym.spec(environment).reward_threshold,
-        gym.wrappers.RecordEpisodeStatistics(gym.make(environment)),
+        Monitor(gym.make(environment)),
     )
 
     class Stop(BaseCallback):
