@@ -10,6 +10,7 @@ import pytest
 from ecpolicy import EvolvingConnectivityPolicy
 
 ROOT = Path(__file__).parent.parent
+SMALL_PPO = ["--episodes", "2", "--set", "n_neurons=16", "step_ms=4"]
 TINY = ["--env", "brax/inverted_pendulum", "--population", "4", "--neurons", "16"]
 OPTIONAL = ["jax", "torch", "stable_baselines3", "brax", "ray", "dask", "matplotlib", "mujoco"]
 
@@ -74,6 +75,12 @@ def test_example_trains_scores_and_saves(tmp_path):
     assert EvolvingConnectivityPolicy.load(tmp_path / "p.ecp").n_generations_ == 1
 
 
+def test_example_of_an_own_network():
+    arguments = ["--generations", "1", "--population", "8"]
+    output = run(sys.executable, str(ROOT / "examples" / "own_network.py"), *arguments)
+    assert re.search(r"mean return \d+\.\d over 100 fresh episodes", output)
+
+
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
@@ -81,6 +88,9 @@ def test_example_trains_scores_and_saves(tmp_path):
         ("throughput.py", ["--env", "CartPole-v1", "--generations", "2", "--rounds", "1"]),
         ("learning.py", ["--tasks", "cartpole", "--seeds", "0", "--generations", "1"]),
         ("import_time.py", ["--rounds", "1"]),
+        ("efficiency.py", ["--env", "CartPole-v1", "--population", "4", "--neurons", "16", "--generations", "1"]),
+        ("comparison.py", ["--methods", "ES-LSTM", "--seeds", "0"]),
+        ("surrogates.py", ["--surrogates", "sigmoid", "--betas", "10", "--seeds", "0", "--steps", "64", *SMALL_PPO]),
         ("contraction.py", ["--neurons", "16", "--population", "4", "--steps", "2"]),
         ("device_throughput.py", [*TINY, "--generations", "2", "--horizon", "3", "--steps", "2"]),
         ("brax_run.py", [*TINY, "--generations", "1", "--horizon", "3", "--checkpoint", "{tmp}/run.ecp"]),

@@ -108,8 +108,8 @@ def real_rsnn_step(
 ) -> tuple[State, NDArray[np.float32]]:
     """One environment step of one network with real weights: the new state (without rates) and the output.
 
-    Sums run over presynaptic neurons in an order of NumPy's own; they are exact, and so equal the kernels', where weights
-    and observations are multiples of a power of two.
+    Sums run over presynaptic neurons in an order of NumPy's own; they are exact, and so equal the kernels', where
+    weights and observations are multiples of a power of two.
 
     Parameters
     ----------
