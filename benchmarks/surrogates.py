@@ -59,12 +59,13 @@ def main():
                 except FloatingPointError:  # the policy is that of the update before
                     diverged += 1
                 seconds.append(time.perf_counter() - began)
-                scores.append(policy.score(arguments.env, n_episodes=arguments.episodes, seed=UNSEEN))
-                steps.append(policy.n_env_steps_)
+                if hasattr(policy, "weights_"):  # it may diverge before anything was learnt
+                    scores.append(policy.score(arguments.env, n_episodes=arguments.episodes, seed=UNSEEN))
+                    steps.append(policy.n_env_steps_)
+            returns = f"{np.mean(scores):>9.1f} ± {np.std(scores):<7.1f}" if scores else f"{'none':>19}"
             print(
-                f"{surrogate:<17} {beta:>5g} | {np.mean(scores):>9.1f} ± {np.std(scores):<7.1f} | "
-                f"{np.mean(steps):>9,.0f} | {np.mean(seconds):>9.1f}"
-                + (f" | {diverged} of {len(scores)} diverged" if diverged else ""),
+                f"{surrogate:<17} {beta:>5g} | {returns} | {np.mean(steps or 0):>9,.0f} | {np.mean(seconds):>9.1f}"
+                + (f" | {diverged} of {len(seconds)} diverged" if diverged else ""),
                 flush=True,
             )
 
