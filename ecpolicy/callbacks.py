@@ -63,15 +63,16 @@ class Progress:
         if self._first is None:
             self._first = policy.history_[-2] if len(policy.history_) > 1 else {"generation": 0, "n_env_steps": 0}
             self._began = perf_counter() - record["seconds"]
-        if record["generation"] % self._every and record["generation"] != policy.n_generations:
-            return
         elapsed = perf_counter() - self._began
         fraction = self._fraction(policy, record)
+        if record["generation"] % self._every and fraction < 1:
+            return
+        total = f"/{policy.n_generations}" if hasattr(policy, "n_generations") else ""
+        spread = f" ± {record['return_std']:.2f}, max {record['return_max']:.2f}" if "return_std" in record else ""
         left = f"at most {_duration(elapsed * (1 - fraction) / fraction)} left" if 0 < fraction < 1 else "done"
         print(
-            f"generation {record['generation']:>4}/{policy.n_generations}"
-            f" | return {record['return_mean']:9.2f} ± {record['return_std']:.2f}, max {record['return_max']:.2f}"
-            f" | deployed {record['deployed_return']:9.2f}, best {record['best_deployed_return']:.2f}"
+            f"generation {record['generation']:>4}{total} | return {_score(record['return_mean']):>9}{spread}"
+            f" | deployed {_score(record['deployed_return']):>9}, best {_score(record['best_deployed_return'])}"
             f" | {record['n_env_steps']:>10,} steps, {self._speed(record):>7,.0f}/s | {_duration(elapsed)}, {left}",
             file=self._stream or sys.stdout,
             flush=True,
@@ -84,8 +85,10 @@ class Progress:
     def _fraction(self, policy: Any, record: dict[str, Any]) -> float:
         """Share of this fit that is over, by generations or by steps, whichever ends it first."""
         assert self._first is not None
-        generations = record["generation"] - self._first["generation"]
-        share = generations / (policy.n_generations - self._first["generation"])
+        share = 0.0
+        if hasattr(policy, "n_generations"):  # SurrogateGradientPPOPolicy counts steps alone
+            generations = record["generation"] - self._first["generation"]
+            share = generations / (policy.n_generations - self._first["generation"])
         if policy.max_env_steps is not None:
             done = record["n_env_steps"] - self._first["n_env_steps"]
             share = max(share, done / max(policy.max_env_steps - self._first["n_env_steps"], 1))
@@ -95,6 +98,10 @@ class Progress:
         assert self._first is not None
         steps = int(record["n_env_steps"]) - int(self._first["n_env_steps"])
         return steps / (perf_counter() - self._began)
+
+
+def _score(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
 
 
 def _duration(seconds: float) -> str:

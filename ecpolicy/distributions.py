@@ -228,6 +228,26 @@ class Point:
 
     shapes: Mapping[str, Shape]
 
+    def init(self, key: Key) -> dict[str, NDArray[np.float32]]:
+        """Weights of zero (pre, post), by name."""
+        return {name: np.zeros((shape.pre, shape.post), np.float32) for name, shape in self.shapes.items()}
+
+    def project(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
+        """Any weights are allowed."""
+        return dict(parameters)
+
+    def sample(self, parameters: Parameters, keys: Key) -> dict[str, NDArray[np.float32]]:
+        """The same weights for every member: (members, pre, post) by name."""
+        return {name: np.repeat(p[None], keys.shape[0], axis=0) for name, p in parameters.items()}
+
     def mode(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
         """The weights, with a leading axis of one."""
         return {name: np.ascontiguousarray(p)[None] for name, p in parameters.items()}
+
+    def gradient(self, parameters: Parameters, keys: Key, utility: Utility) -> dict[str, NDArray[np.float32]]:
+        """Zeros: there is nothing to climb by."""
+        return {name: np.zeros_like(p) for name, p in parameters.items()}
+
+    def streams(self, keys: Key, name: str) -> Key:
+        """The keys themselves: nothing is drawn from them."""
+        return keys

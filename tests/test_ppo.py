@@ -1,5 +1,6 @@
 """SurrogateGradientPPOPolicy and the policy class that it trains."""
 
+import io
 import random
 import signal
 import subprocess
@@ -20,8 +21,11 @@ pytest.importorskip("sb3_contrib")
 
 from stable_baselines3.common.evaluation import evaluate_policy  # noqa: E402
 
-from ecpolicy.estimators import ppo  # noqa: E402
+from ecpolicy.callbacks import Checkpoint, Progress  # noqa: E402
+from ecpolicy.estimators.environments import resolve  # noqa: E402
 from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy  # noqa: E402
+from ecpolicy.estimators.ppo_files import policy_shapes  # noqa: E402
+from ecpolicy.estimators.ppo_training import CRITICS, training_environment  # noqa: E402
 
 SMALL = {
     "n_neurons": 32,
@@ -73,7 +77,7 @@ def test_match_is_solved(fitted):
     record = fitted.history_[-1]
     assert record["return_mean"] > fitted.history_[0]["return_mean"]
     assert record["n_episodes"] * 10 in range(128 - 80, 128 + 80)
-    evaluated = [r["update"] for r in fitted.history_ if r["deployed_return"] is not None]
+    evaluated = [r["generation"] for r in fitted.history_ if r["deployed_return"] is not None]
     assert evaluated == [5, 10, 15, 16]
     assert fitted.deployed_update_ in evaluated
 
@@ -134,7 +138,7 @@ def test_action_spaces(action_space, tmp_path):
     sampled = [policy.predict(observation, deterministic=False)[0] for _ in range(40)]
     assert all(action_space.contains(action) for action in sampled)
     assert len({str(action) for action in sampled}) > 1
-    trained = ppo._policy_shapes(policy._training.setting, 5, action_space)
+    trained = policy_shapes(policy._training.setting, 5, action_space)
     assert trained == {name: value.shape for name, value in policy._training.policy.items()}
     policy.save(tmp_path / "p.ecp")
     loaded = SurrogateGradientPPOPolicy.load(tmp_path / "p.ecp")
@@ -164,10 +168,10 @@ def test_sampled_box_actions_are_normal():
     assert abs(actions.std() - 0.5) < 0.02
 
 
-@pytest.mark.parametrize("critic", ppo.CRITICS)
+@pytest.mark.parametrize("critic", CRITICS)
 def test_critics(critic, tmp_path):
     policy = SurrogateGradientPPOPolicy(**TINY, critic=critic).fit(Match)
-    shapes = ppo._policy_shapes(policy._training.setting, 1, Match.action_space)
+    shapes = policy_shapes(policy._training.setting, 1, Match.action_space)
     assert shapes == {name: value.shape for name, value in policy._training.policy.items()}
     assert any(value.any() for value in policy._training.second.values())
     policy.save(tmp_path / "p.ecp")
@@ -295,6 +299,55 @@ def test_callbacks():
     assert policy.stop_reason_ == "callback"
 
 
+def test_checkpoint_writes_a_loadable_file(tmp_path):
+    path, updates = tmp_path / "p.ecp", []
+    policy = SurrogateGradientPPOPolicy(**TINY)
+    watch = lambda p: updates.append(SurrogateGradientPPOPolicy.load(path).n_updates_)  # noqa: E731
+    policy.fit(Match, callbacks=[Checkpoint(path, every=1), watch])
+    assert updates == [1, 2]
+    loaded = SurrogateGradientPPOPolicy.load(path)
+    assert equal(loaded, policy)
+    assert loaded.history_ == policy.history_
+    assert loaded.stop_reason_ == policy.stop_reason_ == "max_env_steps"
+
+
+def test_progress_without_returns_or_evaluations():
+    """Episodes of Match take ten steps: none has ended in the first update, and only the last one is evaluated."""
+    stream = io.StringIO()
+    parameters = {**TINY, "eval_every": 5, "max_env_steps": 54}
+    policy = SurrogateGradientPPOPolicy(**parameters).fit(Match, callbacks=[Progress(2, stream), Progress(1, stream)])
+    lines = stream.getvalue().splitlines()
+    assert [line.split()[1] for line in lines] == ["1", "2", "2", "3", "3"]
+    assert "return      none | deployed      none, best none |" in lines[0]
+    assert lines[0].endswith("left")
+    last = policy.history_[-1]
+    assert f"deployed {last['deployed_return']:9.2f}, best {last['best_deployed_return']:.2f} |" in lines[-1]
+    assert lines[-1].endswith("done")
+
+
+def test_verbose_prints_evaluations(capsys):
+    SurrogateGradientPPOPolicy(**{**TINY, "max_env_steps": 90, "eval_every": 2}, verbose=1).fit(Match)
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["2", "4", "5"]
+
+
+def test_partial_fit_is_one_update_more():
+    policy = SurrogateGradientPPOPolicy(**{**TINY, "max_env_steps": 18})
+    assert policy.partial_fit(Match) is policy
+    fit = clone(policy).fit(Match)
+    assert same_arrays(policy._training.policy, fit._training.policy)
+    for update in (2, 3):
+        before = policy._training
+        policy.partial_fit(Match)
+        assert policy.n_updates_ == len(policy.history_) == update
+        assert policy.history_[-1]["generation"] == update
+        assert policy.history_[-1]["deployed_return"] is not None
+        assert policy.n_env_steps_ == 18 * update
+        assert policy._training.gradient_steps == before.gradient_steps + 4
+        moved = np.abs(policy._training.policy["lstm_actor.recurrent"] - before.policy["lstm_actor.recurrent"]).max()
+        assert 0 < moved < 10 * 4 * SMALL["learning_rate"]
+    assert policy.stop_reason_ == "partial_fit"
+
+
 def test_ctrl_c_ends_after_the_update():
     policy = SurrogateGradientPPOPolicy(**{**TINY, "max_env_steps": 1000, "eval_every": 1000})
     press = [lambda p: p.n_updates_ == 2 and signal.raise_signal(signal.SIGINT)]
@@ -308,7 +361,7 @@ def test_clipping_is_the_same_in_training_and_after():
     """Without standardisation too, observations are clipped, as in EvolvingConnectivityPolicy."""
     parameters = {**TINY, "normalize_observations": False, "observation_clip": 0.5}
     policy = SurrogateGradientPPOPolicy(**parameters).fit(Match)
-    made = ppo._training_environment(ppo.resolve(Match), policy._training.setting, 0)
+    made = training_environment(resolve(Match), policy._training.setting, 0)
     assert abs(made.reset(seed=0)[0]) == 0.5
     assert policy._deployed.standardizer.clip == 0.5
 

@@ -1,6 +1,6 @@
 """What a policy's file holds, and how a policy is put together from it: every part checked."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from numbers import Integral, Real
 from typing import Any
@@ -34,7 +34,7 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
     if best is not None:
         _add_network(arrays, "best", best.parameters, best.moments)
     document = {
-        "parameters": {name: _to_json(name, value) for name, value in policy.get_params(deep=False).items()},
+        "parameters": {name: to_json(name, value) for name, value in policy.get_params(deep=False).items()},
         "network": _network_to_json(training.setting.network),
         "setting": {
             "normalize_observations": training.setting.normalize_observations,
@@ -119,7 +119,7 @@ def _restore(
     check_spaces(policy.observation_space_, policy.action_space_)
     policy.n_features_in_ = observation_size(policy.observation_space_)
     shapes = network.shapes(policy.n_features_in_, action_outputs(policy.action_space_))
-    policy.seed_ = _count(document, "seed", 2**64 - 1)
+    policy.seed_ = count(document, "seed", 2**64 - 1)
     setting, names = document["setting"], document["environments"]
     if not isinstance(setting, dict) or set(setting) != {"normalize_observations", "observation_clip", "optimizer"}:
         raise ModelFileError("its setting is incomplete")
@@ -135,25 +135,25 @@ def _restore(
                 for name, shape in shapes.items()
             }
     optimizer = OptimizerState(
-        setting["optimizer"], _count(document, "updates"), moments.get("first", {}), moments.get("second", {})
+        setting["optimizer"], count(document, "updates"), moments.get("first", {}), moments.get("second", {})
     )
     parts = arrays, shapes, policy.n_features_in_, within
-    found, observed = _take_network("search", _count(document, "n_observations"), *parts)
-    search = State(_count(document, "generation", 2**32 - 2), found, optimizer, observed)
+    found, observed = _take_network("search", count(document, "n_observations"), *parts)
+    search = State(count(document, "generation", 2**32 - 2), found, optimizer, observed)
     best = None
     if document["best"] is not None:
-        found, observed = _take_network("best", _count(document["best"], "n_observations"), *parts)
-        score = _number(document["best"], "score")
-        best = Deployed(found, observed, score, _count(document["best"], "generation", search.generation))
+        found, observed = _take_network("best", count(document["best"], "n_observations"), *parts)
+        score = number(document["best"], "score")
+        best = Deployed(found, observed, score, count(document["best"], "generation", search.generation))
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ModelFileError(f"its environments are {names!r}")
     policy._training = Training(
         Setting(network, setting["normalize_observations"], float(setting["observation_clip"]), tuple(names)),
         search,
         best,
-        _count(document, "n_env_steps"),
-        _count(document, "n_evaluation_steps"),
-        None if document["solved_at"] is None else _number(document, "solved_at"),
+        count(document, "n_env_steps"),
+        count(document, "n_evaluation_steps"),
+        None if document["solved_at"] is None else number(document, "solved_at"),
     )
     policy.history_ = document["history"]
     if not isinstance(policy.history_, list) or len(policy.history_) != search.generation:
@@ -162,7 +162,7 @@ def _restore(
         if set(record) != set(policy.history_[0]):
             raise ModelFileError("the records of its history differ")
         for name in record:
-            _number(record, name)
+            number(record, name)
     policy.stop_reason_ = document["stop_reason"]
     if not isinstance(policy.stop_reason_, str | None):
         raise ModelFileError(f"its stop_reason is {policy.stop_reason_!r}")
@@ -188,21 +188,23 @@ def _take_network(
     return parameters, Moments(count, mean, squares)
 
 
-def _count(document: dict[str, Any], name: str, high: float = 2**63) -> int:
+def count(document: Mapping[str, Any], name: str, high: float = 2**63) -> int:
+    """An integer of a document, from 0 to ``high``; raises ModelFileError otherwise."""
     value = document[name]
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= high:
         raise ModelFileError(f"its {name} is {value!r}.")
     return value
 
 
-def _number(document: dict[str, Any], name: str) -> float:
+def number(document: Mapping[str, Any], name: str, low: float = -np.inf) -> float:
+    """A finite number of a document, at least ``low``; raises ModelFileError otherwise."""
     value = document[name]
-    if not isinstance(value, int | float) or isinstance(value, bool) or not np.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not np.isfinite(value) or value < low:
         raise ModelFileError(f"its {name} is {value!r}")
-    return value
+    return float(value)
 
 
-def _to_json(name: str, value: Any) -> Any:
+def to_json(name: str, value: Any) -> Any:
     """A parameter as JSON has it; a generator given as random_state is not kept, the seed drawn from it is."""
     if value is None or isinstance(value, str | bool | np.bool_):
         return value if not isinstance(value, np.bool_) else bool(value)
@@ -211,9 +213,11 @@ def _to_json(name: str, value: Any) -> Any:
     if isinstance(value, Real):
         return float(value)
     if isinstance(value, Sequence):
-        return [_to_json(name, part) for part in value]
+        return [to_json(name, part) for part in value]
     if name == "random_state":
         return None
     if name == "network":
         return _network_to_json(value)
+    if isinstance(value, dict):
+        return {key: to_json(key, part) for key, part in value.items()}
     raise TypeError(f"The parameter {name}={value!r} cannot be saved.")

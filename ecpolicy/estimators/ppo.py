@@ -1,108 +1,51 @@
 """SurrogateGradientPPOPolicy: spiking networks with real weights, trained by PPO through surrogate gradients."""
 
-import copy
-import functools
-import importlib
-import inspect
-import random
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import fields
 from time import perf_counter
 from typing import Any, NamedTuple, Self
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ecpolicy import persistence
-from ecpolicy.callbacks import Callback
-from ecpolicy.distributions import Connections, Parameters, Point
-from ecpolicy.estimators.backends import Plays, runner
+from ecpolicy.callbacks import Callback, Progress
+from ecpolicy.distributions import Connections, Point
+from ecpolicy.estimators import ppo_files
+from ecpolicy.estimators.backends import runner
 from ecpolicy.estimators.base import ENDLESS_EPISODE, BasePolicy, DeployedPolicy
 from ecpolicy.estimators.environments import Resolved, resolve
 from ecpolicy.estimators.evolving import interrupts
 from ecpolicy.estimators.parameters import check_choice, check_flag, check_number, make_network, seed_of
-from ecpolicy.estimators.training import ONE_SIDED_95, SOLVED_EPISODES, Record, deployment_key
+from ecpolicy.estimators.ppo_training import (
+    CRITICS,
+    Judge,
+    PPOTrainer,
+    Setting,
+    Training,
+    check_ppo_kwargs,
+    globals_kept,
+    require_sb3,
+)
+from ecpolicy.estimators.training import Record
 from ecpolicy.networks import Network, RealRSNN
-from ecpolicy.normalization import Standardizer
-from ecpolicy.persistence import Arrays, ModelFileError, take
-from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, uniform
-from ecpolicy.rollout.outcome import EpisodeError
-from ecpolicy.rollout.parallel import AnyEnv, Environment, deployed_task
-from ecpolicy.spaces import action_decoder, action_outputs, check_spaces, observation_encoder, observation_size
+from ecpolicy.persistence import Arrays
+from ecpolicy.random import Stream, fold_in, key_from_seed, uniform
+from ecpolicy.spaces import action_decoder, action_outputs, observation_size
 
 SURROGATE_NAMES = ("superspike", "piecewise_linear", "sigmoid")
-CRITICS = ("feedforward", "spiking", "shared")
-CRITIC_WIDTH = 64  # of ecpolicy.networks.recurrent_policy, which needs PyTorch to be imported
-CONFIRM_EPISODES = 20  # fresh ones, on which a new best deployed network must hold
-VARIANCE_FLOOR = 1e-8  # VecNormalize's epsilon
-LARGE = float(np.finfo(np.float32).max)
-
-# Arguments of RecurrentPPO that the policy's own parameters give, or that make no sense here.
-OWN_ARGUMENTS = {
-    "self", "policy", "env", "learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range",
-    "ent_coef", "vf_coef", "max_grad_norm", "policy_kwargs", "seed", "verbose", "tensorboard_log", "use_sde",
-    "sde_sample_freq", "_init_setup_model",
-}  # fmt: skip
 
 
-class Statistics(NamedTuple):
-    """Running mean and variance, as VecNormalize keeps them."""
+class _Run(NamedTuple):
+    """What one call of fit or partial_fit works with."""
 
-    mean: NDArray[np.float64]
-    var: NDArray[np.float64]
-    n: float  # observations, and VecNormalize's small start value
-
-
-class Learnt(NamedTuple):
-    """A network worth deploying and what goes with it."""
-
-    weights: Parameters  # "input", "recurrent", "output": (pre, post)
-    log_std: NDArray[np.float32]  # (outputs,) of continuous actions, else (0,)
-    observations: Statistics
-    score: float  # what it was kept for
-    update: int
-
-
-class Setting(NamedTuple):
-    """What a deployed network's score depends on, apart from the network and the observation statistics."""
-
-    network: RealRSNN
-    critic: str
-    normalize_observations: bool
-    observation_clip: float
-    environments: tuple[str, ...]
-
-
-class Training(NamedTuple):
-    """All that continues a fit, in plain arrays: nothing here needs PyTorch."""
-
-    setting: Setting
-    policy: Parameters  # of the actor, the critic and the action distribution, by PyTorch's names
-    first: Parameters  # Adam's moments of each of these
-    second: Parameters
-    gradient_steps: int
-    observations: Statistics
-    returns: Statistics  # of discounted returns, which scale the rewards
-    update: int = 0
-    n_env_steps: int = 0
-    n_evaluation_steps: int = 0
-    best: Learnt | None = None
-    solved_at: float | None = None  # the score threshold that the best network reached
-
-    def current(self, score: float = np.nan) -> Learnt:
-        """The network as it is now."""
-        weights = {
-            "input": self.policy["lstm_actor.input"],
-            "recurrent": self.policy["lstm_actor.recurrent"],
-            "output": self.policy["action_net.weight"],
-        }
-        log_std = self.policy.get("log_std", np.zeros(0, np.float32))
-        return Learnt(weights, log_std, self.observations, score, self.update)
+    trainer: PPOTrainer
+    judge: Judge
+    resolved: Resolved
+    seed: int
+    history: list[Record]
 
 
 class SurrogateGradientPPOPolicy(BasePolicy):
@@ -166,7 +109,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     random_state : int, numpy Generator or RandomState, or None
         An integer makes training reproducible on the same machine, bit for bit.
     verbose : int, default 0
-        Print a line every so many evaluations.
+        Print a line every so many evaluations, see :class:`ecpolicy.callbacks.Progress`.
 
     Attributes
     ----------
@@ -181,13 +124,13 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     n_features_in_ : int
         Size of a flattened observation.
     history_ : list of dict
-        One entry per update: returns of the episodes that ended in it (None without any), the deployed network's score
-        (None where it was not evaluated), steps, losses, seconds.
+        One entry per update: its number ("generation"), returns of the episodes that ended in it (None without any),
+        the deployed network's score (None where it was not evaluated), steps, losses, seconds.
     n_env_steps_ : int
         Environment steps of training; those of evaluations are in ``history_``.
     n_updates_ : int
     stop_reason_ : str
-        "max_env_steps", "score_threshold", "callback", "interrupted" or "error".
+        "max_env_steps", "score_threshold", "callback", "interrupted", "error" or "partial_fit".
 
     Examples
     --------
@@ -308,11 +251,62 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         EpisodeError
             Where an environment raises, or returns NaN.
         """
-        network = self._check()
         called = list(callbacks or [])
         for callback in called:
             if not callable(callback):
                 raise TypeError(f"callbacks must be callables that take the policy; got {callback!r}.")
+        warm = bool(self.warm_start) and hasattr(self, "_training")
+        reason, began = "error", False
+        with self._prepared(environments, warm=warm) as run, interrupts() as interrupted:
+            if self.verbose:
+                called.append(Progress(int(self.verbose) * int(self.eval_every)))
+            training = run.trainer.training()
+            try:
+                while not (end := self._reason_to_stop(training, run.judge.threshold, began and interrupted())):
+                    training = self._advance(run, training, interrupted)
+                    began = True
+                    stops = [callback(self) for callback in called]
+                    if any(stops):
+                        end = "callback"
+                        break
+                reason = end
+            except KeyboardInterrupt:
+                reason = "interrupted"
+                raise
+            finally:
+                if began or warm:
+                    self.stop_reason_ = reason
+                if began:
+                    for callback in called:
+                        getattr(callback, "finish", lambda policy: None)(self)
+        if reason == "interrupted":
+            warnings.warn(f"Interrupted: fit ended after update {self.n_updates_}.", stacklevel=2)
+        return self
+
+    def partial_fit(self, environments: Any, y: None = None) -> Self:
+        """Train for one update, going on from where the last ``fit`` or ``partial_fit`` ended.
+
+        The network is evaluated after it. Environments start new episodes at every call, so the result is not that of
+        ``fit``.
+
+        Parameters
+        ----------
+        environments, y
+            As for ``fit``.
+
+        Returns
+        -------
+        self
+        """
+        with self._prepared(environments, warm=hasattr(self, "_training")) as run:
+            self._advance(run, run.trainer.training(), lambda: True)
+        self.stop_reason_ = "partial_fit"
+        return self
+
+    @contextmanager
+    def _prepared(self, environments: Any, *, warm: bool) -> Iterator[_Run]:
+        """Check everything; what trains on these environments, whose copies are closed with the context."""
+        network = self._check()
         resolved = resolve(environments)
         if resolved.vectorized or resolved.on_device:
             what = "environments of Brax or MuJoCo Playground" if resolved.on_device else "a VectorEnv"
@@ -325,12 +319,12 @@ class SurrogateGradientPPOPolicy(BasePolicy):
                 f"n_envs must be at least the number of environments given, {len(resolved.environments)}, so that each "
                 f"is trained on; got {self.n_envs}."
             )
-        _require_sb3()
-        further = self._check_ppo_kwargs()
+        require_sb3()
+        further = dict(self.ppo_kwargs or {})
+        check_ppo_kwargs(further)
         setting = Setting(
             network, self.critic, bool(self.normalize_observations), float(self.observation_clip), resolved.names
         )
-        warm = bool(self.warm_start) and hasattr(self, "_training")
         if warm:
             self._check_continuable(resolved, setting)
         seed = self.seed_ if warm else seed_of(self.random_state)
@@ -338,56 +332,37 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             network.shapes(observation_size(resolved.observation_space), action_outputs(resolved.action_space))
         )
         bar: Any = resolved.reward_threshold if self.score_threshold == "auto" else self.score_threshold
-        threshold = None if bar is None else float(bar)
-        reason, began = "error", False
         with (
             runner("numpy", resolved, network, point, n_jobs=self.n_jobs, chunk_size=None) as episodes,
-            _globals_kept(further.get("device", "cpu")),
-            interrupts() as interrupted,
+            globals_kept(further.get("device", "cpu")),
         ):
-            ppo = _PPO(self, further, setting, resolved, seed, self._training if warm else None)
-            training = ppo.training()
-            judge = _Judge(
+            judge = Judge(
                 episodes,
                 seed,
                 len(resolved.environments),
                 np.inf if resolved.time_limited else ENDLESS_EPISODE,
-                threshold,
+                None if bar is None else float(bar),
                 int(self.eval_episodes),
             )
-            history = list(self.history_) if warm else []
+            trainer = PPOTrainer(self, further, setting, resolved, seed, self._training if warm else None)
             try:
-                while not (end := self._reason_to_stop(training, judge.threshold, began and interrupted())):
-                    start = perf_counter()
-                    training, record = ppo.advance(training)
-                    last = training.n_env_steps >= self.max_env_steps or interrupted()
-                    if training.update % self.eval_every == 0 or last:
-                        training, record["deployed_return"] = judge.assess(training)
-                    record["best_deployed_return"] = training.best.score if training.best else None
-                    record["n_evaluation_steps"] = training.n_evaluation_steps
-                    record["seconds"] = perf_counter() - start
-                    history.append(record)
-                    self._publish(training, history, resolved, seed)
-                    began = True
-                    self._print(record)
-                    stops = [callback(self) for callback in called]
-                    if any(stops):
-                        end = "callback"
-                        break
-                reason = end
-            except KeyboardInterrupt:
-                reason = "interrupted"
-                raise
+                yield _Run(trainer, judge, resolved, seed, list(self.history_) if warm else [])
             finally:
-                ppo.close()
-                if began or warm:
-                    self.stop_reason_ = reason
-                if began:
-                    for callback in called:
-                        getattr(callback, "finish", lambda policy: None)(self)
-        if reason == "interrupted":
-            warnings.warn(f"Interrupted: fit ended after update {self.n_updates_}.", stacklevel=2)
-        return self
+                trainer.close()
+
+    def _advance(self, run: _Run, training: Training, last: Callable[[], bool]) -> Training:
+        """One update, evaluated where that is due or it is the last, and published."""
+        start = perf_counter()
+        training, record = run.trainer.advance(training)
+        ends = training.n_env_steps >= self.max_env_steps or last()
+        if training.update % self.eval_every == 0 or ends:
+            training, record["deployed_return"] = run.judge.assess(training)
+        record["best_deployed_return"] = training.best.score if training.best else None
+        record["n_evaluation_steps"] = training.n_evaluation_steps
+        record["seconds"] = perf_counter() - start
+        run.history.append(record)
+        self._publish(training, run.history, run.resolved, run.seed)
+        return training
 
     def _check(self) -> RealRSNN:
         """Check the parameters that need no PyTorch; the network that they describe."""
@@ -436,19 +411,6 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         assert isinstance(network, RealRSNN)
         return network
 
-    def _check_ppo_kwargs(self) -> dict[str, Any]:
-        """The further arguments of RecurrentPPO; raises ValueError where it does not take one."""
-        from sb3_contrib import RecurrentPPO
-
-        known = set(inspect.signature(RecurrentPPO.__init__).parameters) - OWN_ARGUMENTS
-        given = dict(self.ppo_kwargs or {})
-        if not set(given) <= known:
-            raise ValueError(
-                f"ppo_kwargs may hold {sorted(known)}; got {sorted(set(given) - known)}. What is a parameter of "
-                "SurrogateGradientPPOPolicy is to be given as such."
-            )
-        return given
-
     def _check_continuable(self, resolved: Resolved, setting: Setting) -> None:
         """Raise where the earlier training does not fit these environments or parameters."""
         for name in ("observation_space", "action_space"):
@@ -496,9 +458,9 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         point = Point(setting.network.shapes(self.n_features_in_, outputs))
         self._deployed = DeployedPolicy(
             network=setting.network,
-            distribution=point,  # type: ignore[arg-type]  # episodes of the deployed network ask for its mode alone
+            distribution=point,
             parameters=learnt.weights,
-            standardizer=_standardizer(learnt.observations, setting),
+            standardizer=setting.standardizer(learnt.observations),
             connections=point.mode(learnt.weights),
             decode=action_decoder(self.action_space_),
             seed=self.seed_,
@@ -535,550 +497,10 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             noise = -np.log(-np.log(u))
         return self._deployed.decode((output + noise).astype(np.float32))
 
-    def _print(self, record: Record) -> None:
-        if not self.verbose or record["deployed_return"] is None:
-            return
-        if record["update"] // self.eval_every % int(self.verbose) == 0:
-            finished = record["return_mean"]
-            sys.stdout.write(
-                f"update {record['update']:>5} | {record['n_env_steps']:>10,} steps"
-                f" | return {'   none' if finished is None else f'{finished:9.2f}'}"
-                f" | deployed {record['deployed_return']:9.2f}, best {record['best_deployed_return']:.2f}\n"
-            )
-            sys.stdout.flush()
-
     def _to_file(self) -> tuple[dict[str, Any], Arrays]:
-        training: Training = self._training
-        arrays: Arrays = {}
-        for prefix in ("policy", "first", "second"):
-            for name, value in getattr(training, prefix).items():
-                arrays[f"{prefix}/{name}"] = value
-        _add_statistics(arrays, "observations", training.observations)
-        best = training.best
-        if best is not None:
-            for name, value in best.weights.items():
-                arrays[f"best/weights/{name}"] = value
-            arrays["best/log_std"] = best.log_std
-            _add_statistics(arrays, "best/observations", best.observations)
-        document = {
-            "parameters": {name: _to_json(name, value) for name, value in self.get_params(deep=False).items()},
-            "network": asdict(training.setting.network),
-            "setting": {
-                "critic": training.setting.critic,
-                "normalize_observations": training.setting.normalize_observations,
-                "observation_clip": training.setting.observation_clip,
-            },
-            "environments": list(training.setting.environments),
-            "observation_space": persistence.space_to_json(self.observation_space_),
-            "action_space": persistence.space_to_json(self.action_space_),
-            "seed": self.seed_,
-            "n_observations": training.observations.n,
-            "returns": {"var": float(training.returns.var), "mean": float(training.returns.mean),
-                        "n": training.returns.n},
-            "update": training.update,
-            "gradient_steps": training.gradient_steps,
-            "n_env_steps": training.n_env_steps,
-            "n_evaluation_steps": training.n_evaluation_steps,
-            "n_sampled": self._n_sampled,
-            "solved_at": training.solved_at,
-            "stop_reason": getattr(self, "stop_reason_", None),
-            "best": None
-            if best is None
-            else {"score": best.score, "update": best.update, "n_observations": best.observations.n},
-            "history": self.history_,
-        }  # fmt: skip
-        return document, arrays
+        return ppo_files.to_file(self)
 
     @classmethod
     def _from_file(cls, document: dict[str, Any], arrays: Arrays, network: Network | None = None) -> Self:
-        given = document["parameters"]
-        known = set(cls._get_param_names())
-        if not isinstance(given, dict) or set(given) != known:
-            different = sorted(set(given) ^ known) if isinstance(given, dict) else given
-            raise ModelFileError(f"its parameters differ from this release's in {different}")
-        policy = cls(**given)
-        policy._check()
-        _restore(policy, document, arrays)
-        return policy
-
-
-class _Judge(NamedTuple):
-    """Evaluates the deployed network during a fit."""
-
-    runner: Plays
-    seed: int
-    n_environments: int
-    horizon: float
-    threshold: float | None
-    eval_episodes: int
-
-    def assess(self, training: Training) -> tuple[Training, float]:
-        """Score the network; keep it if it holds on fresh episodes; see whether the task is solved.
-
-        A few episodes pick candidates and further ones decide, so that a lucky first score keeps no network.
-        """
-        network, best, bar = training.current(), training.best, self.threshold
-        steps = 0
-
-        def play(stream: Stream, first: int, count: int) -> NDArray[np.float64]:
-            nonlocal steps
-            key = fold_in(fold_in(key_from_seed(self.seed), training.update), np.uint32(2**32 - 1))
-            keys = fold_in(fold_in(key, stream), np.arange(self.n_environments))[:, None, :]
-            task = deployed_task(
-                network.weights,
-                environment_seed(fold_in(keys, np.arange(first, first + count))),
-                membrane_key=deployment_key(self.seed),
-                standardizer=_standardizer(network.observations, training.setting),
-                horizon=self.horizon,
-            )
-            outcome = self.runner.run(task)
-            steps += outcome.n_steps
-            return outcome.fitness
-
-        screened = float(play(Stream.EVALUATION, 0, self.eval_episodes).mean())
-        solved = False
-        if best is None or screened > best.score or (bar is not None and screened >= bar):
-            returns = play(Stream.CONFIRMATION, 0, CONFIRM_EPISODES)
-            if bar is not None and returns.mean() >= bar:
-                returns = np.append(returns, play(Stream.CONFIRMATION, returns.size, SOLVED_EPISODES - returns.size))
-                error = returns.std() / np.sqrt(returns.size)
-                solved = bool(returns.mean() - ONE_SIDED_95 * error >= bar)
-            score = float(returns.mean())
-            if best is None or score > best.score or solved:
-                best = network._replace(score=score)
-        n_evaluation_steps = training.n_evaluation_steps + steps
-        solved_at = bar if solved else training.solved_at
-        return training._replace(best=best, n_evaluation_steps=n_evaluation_steps, solved_at=solved_at), screened
-
-
-class _PPO:
-    """RecurrentPPO on copies of the environments, one update at a time; everything of Stable-Baselines3 is in here."""
-
-    def __init__(
-        self,
-        parameters: SurrogateGradientPPOPolicy,
-        further: Mapping[str, Any],
-        setting: Setting,
-        resolved: Resolved,
-        seed: int,
-        earlier: Training | None,
-    ) -> None:
-        from sb3_contrib import RecurrentPPO
-        from stable_baselines3.common.logger import Logger
-        from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
-
-        from ecpolicy.networks.recurrent_policy import RSNNPolicy
-
-        p, n = parameters, int(parameters.n_envs)
-        self._setting, self._resumed = setting, earlier
-        make = functools.partial(_training_environment, resolved, setting)
-        self._env: Any = VecNormalize(
-            VecMonitor(DummyVecEnv([functools.partial(make, i) for i in range(n)])),
-            norm_obs=bool(p.normalize_observations),
-            norm_reward=bool(p.normalize_rewards),
-            clip_obs=float(p.observation_clip),
-            gamma=float(p.gamma),
-            epsilon=VARIANCE_FLOOR,
-        )
-        # Every fit has a stream of its own: a warm start must not repeat the episodes and draws of the first one.
-        stream = fold_in(fold_in(key_from_seed(seed), 0 if earlier is None else earlier.update), Stream.ENVIRONMENT)
-        self._model: Any = RecurrentPPO(
-            RSNNPolicy,
-            self._env,
-            learning_rate=float(p.learning_rate),
-            n_steps=int(p.n_steps),
-            batch_size=None if p.batch_size is None else int(p.batch_size),
-            n_epochs=int(p.n_epochs),
-            gamma=float(p.gamma),
-            gae_lambda=float(p.gae_lambda),
-            clip_range=float(p.clip_range),
-            ent_coef=float(p.ent_coef),
-            vf_coef=float(p.vf_coef),
-            max_grad_norm=float(p.max_grad_norm),
-            policy_kwargs={
-                "network": setting.network,
-                "surrogate": p.surrogate,
-                "beta": float(p.beta),
-                "shared_lstm": p.critic == "shared",
-                "enable_critic_lstm": p.critic == "spiking",
-            },
-            seed=int(environment_seed(stream)) >> 1,  # environment i is seeded with it + i, below 2**31
-            **{"device": "cpu", **further},
-        )
-        self._model.set_logger(Logger(folder=None, output_formats=[]))
-        if earlier is not None:
-            self._load(earlier)
-
-    def _load(self, earlier: Training) -> None:
-        """Go on from earlier weights, optimiser and statistics."""
-        import torch
-
-        policy, env = self._model.policy, self._env
-        policy.load_state_dict({name: torch.tensor(value) for name, value in earlier.policy.items()})
-        if earlier.gradient_steps:
-            state = policy.optimizer.state
-            for name, parameter in policy.named_parameters():
-                state[parameter] = {
-                    "step": torch.tensor(float(earlier.gradient_steps)),
-                    "exp_avg": torch.tensor(earlier.first[name]).to(parameter.device),
-                    "exp_avg_sq": torch.tensor(earlier.second[name]).to(parameter.device),
-                }
-        if env.norm_obs:
-            env.obs_rms.mean, env.obs_rms.var = earlier.observations.mean.copy(), earlier.observations.var.copy()
-            env.obs_rms.count = earlier.observations.n
-        env.ret_rms.mean, env.ret_rms.var, env.ret_rms.count = earlier.returns
-        self._model.num_timesteps = earlier.n_env_steps
-
-    def training(self) -> Training:
-        """Everything as it is now; what evaluations found stays as it was in the earlier training."""
-        policy, env = self._model.policy, self._env
-        state = policy.optimizer.state
-        arrays = {name: _to_array(value) for name, value in policy.state_dict().items()}
-        first, second, steps = {}, {}, [0]
-        for name, parameter in policy.named_parameters():
-            moments = state.get(parameter, {})
-            first[name] = _to_array(moments["exp_avg"]) if moments else np.zeros_like(arrays[name])
-            second[name] = _to_array(moments["exp_avg_sq"]) if moments else np.zeros_like(arrays[name])
-            steps.append(int(moments["step"]) if moments else 0)
-        size = policy.lstm_actor.input_size
-        observations = _statistics(env.obs_rms) if env.norm_obs else Statistics(np.zeros(size), np.ones(size), 0.0)
-        new = Training(self._setting, arrays, first, second, max(steps), observations, _statistics(env.ret_rms))
-        earlier = self._resumed
-        if earlier is None:
-            return new
-        best, solved_at = (earlier.best, earlier.solved_at) if earlier.setting == self._setting else (None, None)
-        return new._replace(
-            update=earlier.update,
-            n_env_steps=earlier.n_env_steps,
-            n_evaluation_steps=earlier.n_evaluation_steps,
-            best=best,
-            solved_at=solved_at,
-        )
-
-    def advance(self, before: Training) -> tuple[Training, Record]:
-        """One rollout and the update that learns from it."""
-        from stable_baselines3.common.callbacks import BaseCallback
-
-        class Finished(BaseCallback):
-            """Collects the episodes that end."""
-
-            def __init__(self) -> None:
-                super().__init__()
-                self.episodes: list[Mapping[str, float]] = []
-
-            def _on_step(self) -> bool:
-                self.episodes += [info["episode"] for info in self.locals["infos"] if "episode" in info]
-                return True
-
-        model, finished = self._model, Finished()
-        diverged: ValueError | None = None
-        try:
-            model.learn(model.n_steps * model.n_envs, callback=finished, log_interval=None, reset_num_timesteps=False)
-        except ValueError as error:  # PyTorch's distributions refuse NaN
-            diverged = error
-        logged = model.logger.name_to_value
-        after = self.training()._replace(
-            update=before.update + 1,
-            n_env_steps=int(model.num_timesteps),
-            n_evaluation_steps=before.n_evaluation_steps,
-            best=before.best,
-            solved_at=before.solved_at,
-        )
-        bad = [name for name, value in after.policy.items() if not np.isfinite(value).all()]
-        if bad:
-            raise FloatingPointError(
-                f"Update {after.update} made {bad} infinite or NaN; the policy is that of the update before. Give a "
-                "smaller learning_rate or max_grad_norm."
-            ) from diverged
-        if diverged is not None:
-            raise diverged
-        returns = [float(episode["r"]) for episode in finished.episodes]
-        lengths = [float(episode["l"]) for episode in finished.episodes]
-        record = {
-            "update": after.update,
-            "n_episodes": len(returns),
-            "return_mean": float(np.mean(returns)) if returns else None,
-            "episode_length": float(np.mean(lengths)) if lengths else None,
-            "deployed_return": None,
-            "best_deployed_return": None,
-            "n_env_steps": after.n_env_steps,
-            "n_evaluation_steps": after.n_evaluation_steps,
-            "policy_loss": _logged(logged, "policy_gradient_loss"),
-            "value_loss": _logged(logged, "value_loss"),
-            "entropy_loss": _logged(logged, "entropy_loss"),
-            "approx_kl": _logged(logged, "approx_kl"),
-            "clip_fraction": _logged(logged, "clip_fraction"),
-            "explained_variance": _logged(logged, "explained_variance"),
-            "seconds": 0.0,
-        }
-        return after, record
-
-    def close(self) -> None:
-        """Close the copies of the environments."""
-        self._env.close()
-
-
-class _TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment with flat observations, and with the actions that Stable-Baselines3 knows how to sample.
-
-    A Box of any shape is trained as a vector in [-1, 1] where it is bounded, which the deployed network's decoder maps
-    to the action; choices count from zero.
-    """
-
-    def __init__(self, env: AnyEnv, clip: float) -> None:
-        super().__init__(env)  # type: ignore[arg-type]
-        space: Any = env.action_space
-        self._clip, self._encode = clip, observation_encoder(env.observation_space)
-        self._decode = action_decoder(space)
-        self._original = space
-        size = observation_size(env.observation_space)
-        self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float64)
-        if isinstance(space, spaces.Box):
-            bound = np.where((space.bounded_below & space.bounded_above).reshape(-1), 1.0, LARGE).astype(np.float32)
-            self.action_space = spaces.Box(-bound, bound, dtype=np.float32)
-        elif isinstance(space, spaces.Discrete):
-            self.action_space = spaces.Discrete(int(space.n))
-        elif isinstance(space, spaces.MultiDiscrete):
-            self.action_space = spaces.MultiDiscrete(space.nvec.reshape(-1))
-        else:
-            self.action_space = spaces.MultiBinary(action_outputs(space))
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """The first observation, flat."""
-        observation, info = self._guarded(lambda: self.env.reset(seed=seed, options=options), "reset")
-        return self._observe(observation), info
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """One step with an action of the trained space."""
-        taken = self._action(action)
-        observation, reward, terminated, truncated, info = self._guarded(lambda: self.env.step(taken), "step")
-        if not np.isfinite(float(reward)):
-            raise EpisodeError(f"A reward is {reward}. Mend the environment, or wrap it to replace such values.")
-        return self._observe(observation), reward, bool(terminated), bool(truncated), info
-
-    def _guarded(self, call: Callable[[], Any], what: str) -> Any:
-        try:
-            return call()
-        except Exception as error:
-            raise EpisodeError(f"The environment raised {type(error).__name__}: {error} in {what}.") from error
-
-    def _action(self, action: Any) -> Any:
-        space = self._original
-        if isinstance(space, spaces.Box):
-            return self._decode(np.asarray(action, dtype=np.float32)[None])[0]
-        if isinstance(space, spaces.Discrete):
-            return np.int64(action) + np.int64(space.start)
-        if isinstance(space, spaces.MultiDiscrete):
-            return np.asarray(np.reshape(action, space.start.shape) + space.start, dtype=space.dtype)
-        return np.asarray(np.reshape(action, space.shape), dtype=space.dtype)
-
-    def _observe(self, observation: Any) -> NDArray[np.float64]:
-        try:
-            flat = np.asarray(self._encode(observation), dtype=np.float64)
-        except ValueError as error:
-            raise EpisodeError(str(error)) from error
-        if not np.isfinite(flat).all():
-            raise EpisodeError(
-                f"An observation is NaN or infinite: {flat}. Mend the environment, or wrap it to replace such values."
-            )
-        return np.clip(flat, -self._clip, self._clip)
-
-
-def _training_environment(resolved: Resolved, setting: Setting, i: int) -> gym.Env[Any, Any]:
-    """Environment ``i`` of those that are stepped together: the given ones take turns."""
-    given: Environment = resolved.environments[i % len(resolved.environments)]
-    if isinstance(given, gym.Env):
-        try:
-            made: AnyEnv = copy.deepcopy(given)
-        except Exception as error:
-            raise ValueError(
-                f"{given} cannot be copied ({type(error).__name__}: {error}), and training steps several at once. Give "
-                "its id or a callable that makes one."
-            ) from error
-    else:
-        assert callable(given)
-        made = given()
-    return _TrainingEnv(made, np.inf if setting.normalize_observations else setting.observation_clip)
-
-
-def _require_sb3() -> None:
-    """Raise ImportError unless the packages that train can be imported."""
-    for package in ("torch", "stable_baselines3", "sb3_contrib"):
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise ImportError(
-                f"Fitting SurrogateGradientPPOPolicy needs {package}, which cannot be imported ({error}). Install it: "
-                'pip install "ecpolicy[sb3]".'
-            ) from error
-
-
-@contextmanager
-def _globals_kept(device: str) -> Iterator[None]:
-    """Give back the global states of random numbers and threads, which Stable-Baselines3 sets; train on one thread.
-
-    The layer's matrices are small: a second thread costs more than it gains, and changes the rounding.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    devices = [] if device == "cpu" else list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices=devices):
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
-
-
-def _standardizer(observations: Statistics, setting: Setting) -> Standardizer:
-    """How observations entered the network in training."""
-    if not setting.normalize_observations:
-        return Standardizer(np.zeros_like(observations.mean), np.ones_like(observations.mean), setting.observation_clip)
-    inverse_std = 1 / np.sqrt(observations.var + VARIANCE_FLOOR)
-    return Standardizer(observations.mean.copy(), inverse_std, setting.observation_clip)
-
-
-def _statistics(running: Any) -> Statistics:
-    return Statistics(np.array(running.mean, np.float64), np.array(running.var, np.float64), float(running.count))
-
-
-def _to_array(tensor: Any) -> NDArray[np.float32]:
-    return np.array(tensor.detach().cpu().numpy(), dtype=np.float32)
-
-
-def _logged(logged: Mapping[str, Any], name: str) -> float | None:
-    value = logged.get(f"train/{name}")
-    return None if value is None or not np.isfinite(value) else float(value)
-
-
-def _add_statistics(arrays: Arrays, prefix: str, statistics: Statistics) -> None:
-    arrays[f"{prefix}/mean"], arrays[f"{prefix}/var"] = statistics.mean, statistics.var
-
-
-def _take_statistics(arrays: Arrays, prefix: str, size: int, count: float) -> Statistics:
-    large = float(np.finfo(np.float64).max)
-    mean = take(arrays, f"{prefix}/mean", "<f8", (size,), -large, large)
-    return Statistics(mean, take(arrays, f"{prefix}/var", "<f8", (size,), 0.0, large), count)
-
-
-def _policy_shapes(setting: Setting, obs_size: int, action_space: gym.Space[Any]) -> dict[str, tuple[int, ...]]:
-    """Shapes of the policy's parameters, by PyTorch's names; checked in the tests against what PyTorch has."""
-    n, outputs, width = setting.network.n_neurons, action_outputs(action_space), CRITIC_WIDTH
-    shapes: dict[str, tuple[int, ...]] = {
-        "lstm_actor.input": (obs_size, n),
-        "lstm_actor.recurrent": (n, n),
-        "action_net.weight": (n, outputs),
-    }
-    if isinstance(action_space, spaces.Box):
-        shapes["log_std"] = (outputs,)
-    if setting.critic == "feedforward":
-        shapes |= {"critic.0.weight": (width, obs_size), "critic.0.bias": (width,)}
-        shapes |= {"critic.2.weight": (width, width), "critic.2.bias": (width,)}
-    elif setting.critic == "spiking":
-        shapes |= {"lstm_critic.input": (obs_size, n), "lstm_critic.recurrent": (n, n)}
-    last = width if setting.critic == "feedforward" else n
-    return shapes | {"value_net.weight": (1, last), "value_net.bias": (1,)}
-
-
-def _restore(policy: SurrogateGradientPPOPolicy, document: dict[str, Any], arrays: Arrays) -> None:
-    """Set the fitted attributes that a file holds, and deploy."""
-    policy.observation_space_ = persistence.space_from_json(document["observation_space"])
-    policy.action_space_ = persistence.space_from_json(document["action_space"])
-    check_spaces(policy.observation_space_, policy.action_space_)
-    policy.n_features_in_ = obs_size = observation_size(policy.observation_space_)
-    outputs = action_outputs(policy.action_space_)
-    described, names, given = document["network"], document["environments"], document["setting"]
-    if not isinstance(described, dict) or set(described) != {field.name for field in fields(RealRSNN)}:
-        raise ModelFileError("its network is incomplete")
-    network = make_network("real-rsnn", described)
-    if not isinstance(network, RealRSNN) or network.random_start:
-        raise ModelFileError("its network starts from random potentials")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelFileError(f"its environments are {names!r}")
-    check_choice("critic", given["critic"], CRITICS)
-    check_flag("normalize_observations", given["normalize_observations"])
-    check_number("observation_clip", given["observation_clip"], low=0, open_low=True)
-    setting = Setting(
-        network, given["critic"], given["normalize_observations"], float(given["observation_clip"]), tuple(names)
-    )
-    shapes = _policy_shapes(setting, obs_size, policy.action_space_)
-    policy.seed_ = _count(document, "seed", 2**64 - 1)
-
-    def parts(prefix: str, low: float) -> dict[str, NDArray[np.float32]]:
-        return {name: take(arrays, f"{prefix}/{name}", "<f4", shape, low, LARGE) for name, shape in shapes.items()}
-
-    best, update = None, _count(document, "update", 2**32 - 2)
-    if document["best"] is not None:
-        wanted = network.shapes(obs_size, outputs)
-        best = Learnt(
-            {
-                name: take(arrays, f"best/weights/{name}", "<f4", (shape.pre, shape.post), -LARGE, LARGE)
-                for name, shape in wanted.items()
-            },
-            take(arrays, "best/log_std", "<f4", shapes.get("log_std", (0,)), -LARGE, LARGE),
-            _take_statistics(arrays, "best/observations", obs_size, _number(document["best"], "n_observations", 0)),
-            _number(document["best"], "score"),
-            _count(document["best"], "update", update),
-        )
-    returns = document["returns"]
-    training = Training(
-        setting,
-        parts("policy", -LARGE),
-        parts("first", -LARGE),
-        parts("second", 0.0),
-        _count(document, "gradient_steps"),
-        _take_statistics(arrays, "observations", obs_size, _number(document, "n_observations", 0)),
-        Statistics(np.array(_number(returns, "mean")), np.array(_number(returns, "var", 0)), _number(returns, "n", 0)),
-        update,
-        _count(document, "n_env_steps"),
-        _count(document, "n_evaluation_steps"),
-        best,
-        None if document["solved_at"] is None else _number(document, "solved_at"),
-    )
-    policy.history_ = document["history"]
-    if not isinstance(policy.history_, list) or len(policy.history_) != update:
-        raise ModelFileError("its history does not have one record per update")
-    for record in policy.history_:
-        if set(record) != set(policy.history_[0]):
-            raise ModelFileError("the records of its history differ")
-        for name, value in record.items():
-            if value is not None:
-                _number(record, name)
-    policy.stop_reason_ = document["stop_reason"]
-    if not isinstance(policy.stop_reason_, str | None):
-        raise ModelFileError(f"its stop_reason is {policy.stop_reason_!r}")
-    policy._n_sampled = _count(document, "n_sampled", 2**32 - 1)
-    policy._deploy(training)
-
-
-def _count(document: Mapping[str, Any], name: str, high: float = 2**63) -> int:
-    value = document[name]
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= high:
-        raise ModelFileError(f"its {name} is {value!r}")
-    return value
-
-
-def _number(document: Mapping[str, Any], name: str, low: float = -np.inf) -> float:
-    value = document[name]
-    if not isinstance(value, int | float) or isinstance(value, bool) or not np.isfinite(value) or value < low:
-        raise ModelFileError(f"its {name} is {value!r}")
-    return float(value)
-
-
-def _to_json(name: str, value: Any) -> Any:
-    """A parameter as JSON has it; a generator given as random_state is not kept, the seed drawn from it is."""
-    if isinstance(value, dict):
-        return {key: _to_json(key, part) for key, part in value.items()}
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if name == "random_state":
-        return None
-    raise TypeError(f"The parameter {name}={value!r} cannot be saved.")
+        loaded: Self = ppo_files.from_file(cls, document, arrays)
+        return loaded

@@ -1,0 +1,460 @@
+"""Training by PPO: Stable-Baselines3's side, the state that continues a fit, and the deployed network's score."""
+
+import copy
+import functools
+import importlib
+import inspect
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ecpolicy.distributions import Parameters
+from ecpolicy.estimators.backends import Plays
+from ecpolicy.estimators.environments import Resolved
+from ecpolicy.estimators.training import ONE_SIDED_95, SOLVED_EPISODES, Record, deployment_key
+from ecpolicy.networks import RealRSNN
+from ecpolicy.normalization import Standardizer
+from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
+from ecpolicy.rollout.outcome import EpisodeError
+from ecpolicy.rollout.parallel import AnyEnv, Environment, deployed_task
+from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder, observation_size
+
+CRITICS = ("feedforward", "spiking", "shared")
+CONFIRM_EPISODES = 20  # fresh ones, on which a new best deployed network must hold
+VARIANCE_FLOOR = 1e-8  # VecNormalize's epsilon
+LARGE = float(np.finfo(np.float32).max)
+
+# Arguments of RecurrentPPO that the policy's own parameters give, or that make no sense here.
+OWN_ARGUMENTS = {
+    "self", "policy", "env", "learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range",
+    "ent_coef", "vf_coef", "max_grad_norm", "policy_kwargs", "seed", "verbose", "tensorboard_log", "use_sde",
+    "sde_sample_freq", "_init_setup_model",
+}  # fmt: skip
+
+
+class Statistics(NamedTuple):
+    """Running mean and variance, as VecNormalize keeps them."""
+
+    mean: NDArray[np.float64]
+    var: NDArray[np.float64]
+    n: float  # observations, and VecNormalize's small start value
+
+
+class Learnt(NamedTuple):
+    """A network worth deploying and what goes with it."""
+
+    weights: Parameters  # "input", "recurrent", "output": (pre, post)
+    log_std: NDArray[np.float32]  # (outputs,) of continuous actions, else (0,)
+    observations: Statistics
+    score: float  # what it was kept for
+    update: int
+
+
+class Setting(NamedTuple):
+    """What a deployed network's score depends on, apart from the network and the observation statistics."""
+
+    network: RealRSNN
+    critic: str
+    normalize_observations: bool
+    observation_clip: float
+    environments: tuple[str, ...]
+
+    def standardizer(self, observations: Statistics) -> Standardizer:
+        """How observations entered the network in training."""
+        if not self.normalize_observations:
+            mean = np.zeros_like(observations.mean)
+            return Standardizer(mean, np.ones_like(mean), self.observation_clip)
+        inverse_std = 1 / np.sqrt(observations.var + VARIANCE_FLOOR)
+        return Standardizer(observations.mean.copy(), inverse_std, self.observation_clip)
+
+
+class Training(NamedTuple):
+    """All that continues a fit, in plain arrays: nothing here needs PyTorch."""
+
+    setting: Setting
+    policy: Parameters  # of the actor, the critic and the action distribution, by PyTorch's names
+    first: Parameters  # Adam's moments of each of these
+    second: Parameters
+    gradient_steps: int
+    observations: Statistics
+    returns: Statistics  # of discounted returns, which scale the rewards
+    update: int = 0
+    n_env_steps: int = 0
+    n_evaluation_steps: int = 0
+    best: Learnt | None = None
+    solved_at: float | None = None  # the score threshold that the best network reached
+
+    def current(self, score: float = np.nan) -> Learnt:
+        """The network as it is now."""
+        weights = {
+            "input": self.policy["lstm_actor.input"],
+            "recurrent": self.policy["lstm_actor.recurrent"],
+            "output": self.policy["action_net.weight"],
+        }
+        log_std = self.policy.get("log_std", np.zeros(0, np.float32))
+        return Learnt(weights, log_std, self.observations, score, self.update)
+
+
+class Judge(NamedTuple):
+    """Evaluates the deployed network during a fit."""
+
+    runner: Plays
+    seed: int
+    n_environments: int
+    horizon: float
+    threshold: float | None
+    eval_episodes: int
+
+    def assess(self, training: Training) -> tuple[Training, float]:
+        """Score the network; keep it if it holds on fresh episodes; see whether the task is solved.
+
+        A few episodes pick candidates and further ones decide, so that a lucky first score keeps no network.
+        """
+        network, best, bar = training.current(), training.best, self.threshold
+        steps = 0
+
+        def play(stream: Stream, first: int, count: int) -> NDArray[np.float64]:
+            nonlocal steps
+            key = fold_in(fold_in(key_from_seed(self.seed), training.update), np.uint32(2**32 - 1))
+            keys = fold_in(fold_in(key, stream), np.arange(self.n_environments))[:, None, :]
+            task = deployed_task(
+                network.weights,
+                environment_seed(fold_in(keys, np.arange(first, first + count))),
+                membrane_key=deployment_key(self.seed),
+                standardizer=training.setting.standardizer(network.observations),
+                horizon=self.horizon,
+            )
+            outcome = self.runner.run(task)
+            steps += outcome.n_steps
+            return outcome.fitness
+
+        screened = float(play(Stream.EVALUATION, 0, self.eval_episodes).mean())
+        solved = False
+        if best is None or screened > best.score or (bar is not None and screened >= bar):
+            returns = play(Stream.CONFIRMATION, 0, CONFIRM_EPISODES)
+            if bar is not None and returns.mean() >= bar:
+                returns = np.append(returns, play(Stream.CONFIRMATION, returns.size, SOLVED_EPISODES - returns.size))
+                error = returns.std() / np.sqrt(returns.size)
+                solved = bool(returns.mean() - ONE_SIDED_95 * error >= bar)
+            score = float(returns.mean())
+            if best is None or score > best.score or solved:
+                best = network._replace(score=score)
+        n_evaluation_steps = training.n_evaluation_steps + steps
+        solved_at = bar if solved else training.solved_at
+        return training._replace(best=best, n_evaluation_steps=n_evaluation_steps, solved_at=solved_at), screened
+
+
+class PPOTrainer:
+    """RecurrentPPO on copies of the environments, one update at a time; everything of Stable-Baselines3 is in here."""
+
+    def __init__(
+        self,
+        parameters: Any,
+        further: Mapping[str, Any],
+        setting: Setting,
+        resolved: Resolved,
+        seed: int,
+        earlier: Training | None,
+    ) -> None:
+        from sb3_contrib import RecurrentPPO
+        from stable_baselines3.common.logger import Logger
+        from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
+
+        from ecpolicy.networks.recurrent_policy import RSNNPolicy
+
+        p, n = parameters, int(parameters.n_envs)
+        self._setting, self._resumed = setting, earlier
+        make = functools.partial(training_environment, resolved, setting)
+        self._env: Any = VecNormalize(
+            VecMonitor(DummyVecEnv([functools.partial(make, i) for i in range(n)])),
+            norm_obs=bool(p.normalize_observations),
+            norm_reward=bool(p.normalize_rewards),
+            clip_obs=float(p.observation_clip),
+            gamma=float(p.gamma),
+            epsilon=VARIANCE_FLOOR,
+        )
+        # Every fit has a stream of its own: a warm start must not repeat the episodes and draws of the first one.
+        stream = fold_in(fold_in(key_from_seed(seed), 0 if earlier is None else earlier.update), Stream.ENVIRONMENT)
+        self._model: Any = RecurrentPPO(
+            RSNNPolicy,
+            self._env,
+            learning_rate=float(p.learning_rate),
+            n_steps=int(p.n_steps),
+            batch_size=None if p.batch_size is None else int(p.batch_size),
+            n_epochs=int(p.n_epochs),
+            gamma=float(p.gamma),
+            gae_lambda=float(p.gae_lambda),
+            clip_range=float(p.clip_range),
+            ent_coef=float(p.ent_coef),
+            vf_coef=float(p.vf_coef),
+            max_grad_norm=float(p.max_grad_norm),
+            policy_kwargs={
+                "network": setting.network,
+                "surrogate": p.surrogate,
+                "beta": float(p.beta),
+                "shared_lstm": p.critic == "shared",
+                "enable_critic_lstm": p.critic == "spiking",
+            },
+            seed=int(environment_seed(stream)) >> 1,  # environment i is seeded with it + i, below 2**31
+            **{"device": "cpu", **further},
+        )
+        self._model.set_logger(Logger(folder=None, output_formats=[]))
+        if earlier is not None:
+            self._load(earlier)
+
+    def _load(self, earlier: Training) -> None:
+        """Go on from earlier weights, optimiser and statistics."""
+        import torch
+
+        policy, env = self._model.policy, self._env
+        policy.load_state_dict({name: torch.tensor(value) for name, value in earlier.policy.items()})
+        if earlier.gradient_steps:
+            state = policy.optimizer.state
+            for name, parameter in policy.named_parameters():
+                state[parameter] = {
+                    "step": torch.tensor(float(earlier.gradient_steps)),
+                    "exp_avg": torch.tensor(earlier.first[name]).to(parameter.device),
+                    "exp_avg_sq": torch.tensor(earlier.second[name]).to(parameter.device),
+                }
+        if env.norm_obs:
+            env.obs_rms.mean, env.obs_rms.var = earlier.observations.mean.copy(), earlier.observations.var.copy()
+            env.obs_rms.count = earlier.observations.n
+        env.ret_rms.mean, env.ret_rms.var, env.ret_rms.count = earlier.returns
+        self._model.num_timesteps = earlier.n_env_steps
+
+    def training(self) -> Training:
+        """Everything as it is now; what evaluations found stays as it was in the earlier training."""
+        policy, env = self._model.policy, self._env
+        state = policy.optimizer.state
+        arrays = {name: _to_array(value) for name, value in policy.state_dict().items()}
+        first, second, steps = {}, {}, [0]
+        for name, parameter in policy.named_parameters():
+            moments = state.get(parameter, {})
+            first[name] = _to_array(moments["exp_avg"]) if moments else np.zeros_like(arrays[name])
+            second[name] = _to_array(moments["exp_avg_sq"]) if moments else np.zeros_like(arrays[name])
+            steps.append(int(moments["step"]) if moments else 0)
+        size = policy.lstm_actor.input_size
+        observations = _statistics(env.obs_rms) if env.norm_obs else Statistics(np.zeros(size), np.ones(size), 0.0)
+        new = Training(self._setting, arrays, first, second, max(steps), observations, _statistics(env.ret_rms))
+        earlier = self._resumed
+        if earlier is None:
+            return new
+        best, solved_at = (earlier.best, earlier.solved_at) if earlier.setting == self._setting else (None, None)
+        return new._replace(
+            update=earlier.update,
+            n_env_steps=earlier.n_env_steps,
+            n_evaluation_steps=earlier.n_evaluation_steps,
+            best=best,
+            solved_at=solved_at,
+        )
+
+    def advance(self, before: Training) -> tuple[Training, Record]:
+        """One rollout and the update that learns from it."""
+        from stable_baselines3.common.callbacks import BaseCallback
+
+        class Finished(BaseCallback):
+            """Collects the episodes that end."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.episodes: list[Mapping[str, float]] = []
+
+            def _on_step(self) -> bool:
+                self.episodes += [info["episode"] for info in self.locals["infos"] if "episode" in info]
+                return True
+
+        model, finished = self._model, Finished()
+        diverged: ValueError | None = None
+        try:
+            model.learn(model.n_steps * model.n_envs, callback=finished, log_interval=None, reset_num_timesteps=False)
+        except ValueError as error:  # PyTorch's distributions refuse NaN
+            diverged = error
+        logged = model.logger.name_to_value
+        after = self.training()._replace(
+            update=before.update + 1,
+            n_env_steps=int(model.num_timesteps),
+            n_evaluation_steps=before.n_evaluation_steps,
+            best=before.best,
+            solved_at=before.solved_at,
+        )
+        bad = [name for name, value in after.policy.items() if not np.isfinite(value).all()]
+        if bad:
+            raise FloatingPointError(
+                f"Update {after.update} made {bad} infinite or NaN; the policy is that of the update before. Give a "
+                "smaller learning_rate or max_grad_norm."
+            ) from diverged
+        if diverged is not None:
+            raise diverged
+        returns = [float(episode["r"]) for episode in finished.episodes]
+        lengths = [float(episode["l"]) for episode in finished.episodes]
+        record = {
+            "generation": after.update,
+            "n_episodes": len(returns),
+            "return_mean": float(np.mean(returns)) if returns else None,
+            "episode_length": float(np.mean(lengths)) if lengths else None,
+            "deployed_return": None,
+            "best_deployed_return": None,
+            "n_env_steps": after.n_env_steps,
+            "n_evaluation_steps": after.n_evaluation_steps,
+            "policy_loss": _logged(logged, "policy_gradient_loss"),
+            "value_loss": _logged(logged, "value_loss"),
+            "entropy_loss": _logged(logged, "entropy_loss"),
+            "approx_kl": _logged(logged, "approx_kl"),
+            "clip_fraction": _logged(logged, "clip_fraction"),
+            "explained_variance": _logged(logged, "explained_variance"),
+            "seconds": 0.0,
+        }
+        return after, record
+
+    def close(self) -> None:
+        """Close the copies of the environments."""
+        self._env.close()
+
+
+class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment with flat observations, and with the actions that Stable-Baselines3 knows how to sample.
+
+    A Box of any shape is trained as a vector in [-1, 1] where it is bounded, which the deployed network's decoder maps
+    to the action; choices count from zero.
+    """
+
+    def __init__(self, env: AnyEnv, clip: float) -> None:
+        super().__init__(env)  # type: ignore[arg-type]
+        space: Any = env.action_space
+        self._clip, self._encode = clip, observation_encoder(env.observation_space)
+        self._decode = action_decoder(space)
+        self._original = space
+        size = observation_size(env.observation_space)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float64)
+        if isinstance(space, spaces.Box):
+            bound = np.where((space.bounded_below & space.bounded_above).reshape(-1), 1.0, LARGE).astype(np.float32)
+            self.action_space = spaces.Box(-bound, bound, dtype=np.float32)
+        elif isinstance(space, spaces.Discrete):
+            self.action_space = spaces.Discrete(int(space.n))
+        elif isinstance(space, spaces.MultiDiscrete):
+            self.action_space = spaces.MultiDiscrete(space.nvec.reshape(-1))
+        else:
+            self.action_space = spaces.MultiBinary(action_outputs(space))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """The first observation, flat."""
+        observation, info = self._guarded(lambda: self.env.reset(seed=seed, options=options), "reset")
+        return self._observe(observation), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """One step with an action of the trained space."""
+        taken = self._action(action)
+        observation, reward, terminated, truncated, info = self._guarded(lambda: self.env.step(taken), "step")
+        if not np.isfinite(float(reward)):
+            raise EpisodeError(f"A reward is {reward}. Mend the environment, or wrap it to replace such values.")
+        return self._observe(observation), reward, bool(terminated), bool(truncated), info
+
+    def _guarded(self, call: Callable[[], Any], what: str) -> Any:
+        try:
+            return call()
+        except Exception as error:
+            raise EpisodeError(f"The environment raised {type(error).__name__}: {error} in {what}.") from error
+
+    def _action(self, action: Any) -> Any:
+        space = self._original
+        if isinstance(space, spaces.Box):
+            return self._decode(np.asarray(action, dtype=np.float32)[None])[0]
+        if isinstance(space, spaces.Discrete):
+            return np.int64(action) + np.int64(space.start)
+        if isinstance(space, spaces.MultiDiscrete):
+            return np.asarray(np.reshape(action, space.start.shape) + space.start, dtype=space.dtype)
+        return np.asarray(np.reshape(action, space.shape), dtype=space.dtype)
+
+    def _observe(self, observation: Any) -> NDArray[np.float64]:
+        try:
+            flat = np.asarray(self._encode(observation), dtype=np.float64)
+        except ValueError as error:
+            raise EpisodeError(str(error)) from error
+        if not np.isfinite(flat).all():
+            raise EpisodeError(
+                f"An observation is NaN or infinite: {flat}. Mend the environment, or wrap it to replace such values."
+            )
+        return np.clip(flat, -self._clip, self._clip)
+
+
+def training_environment(resolved: Resolved, setting: Setting, i: int) -> gym.Env[Any, Any]:
+    """Environment ``i`` of those that are stepped together: the given ones take turns."""
+    given: Environment = resolved.environments[i % len(resolved.environments)]
+    if isinstance(given, gym.Env):
+        try:
+            made: AnyEnv = copy.deepcopy(given)
+        except Exception as error:
+            raise ValueError(
+                f"{given} cannot be copied ({type(error).__name__}: {error}), and training steps several at once. Give "
+                "its id or a callable that makes one."
+            ) from error
+    else:
+        assert callable(given)
+        made = given()
+    return TrainingEnv(made, np.inf if setting.normalize_observations else setting.observation_clip)
+
+
+def require_sb3() -> None:
+    """Raise ImportError unless the packages that train can be imported."""
+    for package in ("torch", "stable_baselines3", "sb3_contrib"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ImportError(
+                f"Fitting SurrogateGradientPPOPolicy needs {package}, which cannot be imported ({error}). Install it: "
+                'pip install "ecpolicy[sb3]".'
+            ) from error
+
+
+def check_ppo_kwargs(given: Mapping[str, Any]) -> None:
+    """Raise ValueError where RecurrentPPO does not take a further argument."""
+    from sb3_contrib import RecurrentPPO
+
+    known = set(inspect.signature(RecurrentPPO.__init__).parameters) - OWN_ARGUMENTS
+    if not set(given) <= known:
+        raise ValueError(
+            f"ppo_kwargs may hold {sorted(known)}; got {sorted(set(given) - known)}. What is a parameter of "
+            "SurrogateGradientPPOPolicy is to be given as such."
+        )
+
+
+@contextmanager
+def globals_kept(device: str) -> Iterator[None]:
+    """Give back the global states of random numbers and threads, which Stable-Baselines3 sets; train on one thread.
+
+    The layer's matrices are small: a second thread costs more than it gains, and changes the rounding.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    devices = [] if device == "cpu" else list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices):
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _statistics(running: Any) -> Statistics:
+    return Statistics(np.array(running.mean, np.float64), np.array(running.var, np.float64), float(running.count))
+
+
+def _to_array(tensor: Any) -> NDArray[np.float32]:
+    return np.array(tensor.detach().cpu().numpy(), dtype=np.float32)
+
+
+def _logged(logged: Mapping[str, Any], name: str) -> float | None:
+    value = logged.get(f"train/{name}")
+    return None if value is None or not np.isfinite(value) else float(value)
