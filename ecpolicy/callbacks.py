@@ -7,11 +7,20 @@ unless no generation was finished.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, TextIO
 
 Callback = Callable[[Any], bool | None]
+
+
+def checked(callbacks: Sequence[Callback] | None) -> list[Callback]:
+    """The callbacks as a list; raises TypeError where one cannot be called."""
+    called = list(callbacks or [])
+    for callback in called:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be callables that take the policy; got {callback!r}.")
+    return called
 
 
 class Checkpoint:

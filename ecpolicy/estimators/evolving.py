@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 
-from ecpolicy.callbacks import Callback, Progress
+from ecpolicy.callbacks import Callback, Progress, checked
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.backends import check_seed, choose, runner
 from ecpolicy.estimators.base import DeployedPolicy
-from ecpolicy.estimators.environments import resolve
+from ecpolicy.estimators.environments import Resolved, resolve
 from ecpolicy.estimators.parameters import check_horizon, seed_of
 from ecpolicy.estimators.training import Record, Setting, Trainer, Training
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
@@ -60,10 +60,7 @@ class Run(NamedTuple):
 
 def fit(policy: Any, environments: Any, callbacks: Sequence[Callback] | None) -> None:
     """Train ``policy`` until there is a reason to stop."""
-    called: list[Callback] = list(callbacks or [])
-    for callback in called:
-        if not callable(callback):
-            raise TypeError(f"callbacks must be callables that take the policy; got {callback!r}.")
+    called = checked(callbacks)
     warm = bool(policy.warm_start) and hasattr(policy, "_training")
     began, reason = False, "error"
     with _trainer(policy, environments, warm=warm) as (trainer, run), interrupts() as interrupted:
@@ -154,12 +151,7 @@ def _trainer(policy: Any, environments: Any, *, warm: bool) -> Iterator[tuple[Tr
 
 def _check_continuable(policy: Any, run: Run, distribution: Distribution, kind: str) -> None:
     """Raise where the earlier training does not fit these environments or parameters."""
-    for name in ("observation_space", "action_space"):
-        if getattr(policy, f"{name}_") != getattr(run, name):
-            raise ValueError(
-                f"Training so far was for the {name} {getattr(policy, f'{name}_')}, the environment has "
-                f"{getattr(run, name)}. Fit without warm_start to start anew."
-            )
+    check_same_spaces(policy, run)
     search = policy._training.search
     trained = {name: p.shape for name, p in search.parameters.items()}
     wanted = {name: (shape.pre, shape.post) for name, shape in distribution.shapes.items()}
@@ -167,6 +159,16 @@ def _check_continuable(policy: Any, run: Run, distribution: Distribution, kind: 
         raise ValueError(f"Training so far was of matrices {trained}; the parameters now say {wanted}.")
     if kind != search.optimizer.kind:
         raise ValueError(f"Training so far used optimizer {search.optimizer.kind!r}; it cannot go on with {kind!r}.")
+
+
+def check_same_spaces(policy: Any, given: Run | Resolved) -> None:
+    """Raise where the earlier training was for other spaces."""
+    for name in ("observation_space", "action_space"):
+        if getattr(policy, f"{name}_") != getattr(given, name):
+            raise ValueError(
+                f"Training so far was for the {name} {getattr(policy, f'{name}_')}, the environment has "
+                f"{getattr(given, name)}. Fit without warm_start to start anew."
+            )
 
 
 def _reason_to_stop(policy: Any, training: Training, threshold: float | None, interrupted: Callable[[], bool]) -> str:

@@ -64,7 +64,7 @@ def from_file(
     cls: Any, document: dict[str, Any], arrays: Arrays, network: Network | None, *, low: float, high: float
 ) -> Any:
     """The policy of a file, with parameters of its distribution within [low, high]; ``network`` is the user's own."""
-    given = _parameters(document, cls._get_param_names())
+    given = parameters(document, cls._get_param_names())
     trained = _network_from_json(document["network"], network)
     if isinstance(given["network"], dict):
         given["network"] = _network_from_json(given["network"], network)
@@ -76,7 +76,7 @@ def from_file(
     return policy
 
 
-def _parameters(document: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
+def parameters(document: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
     """The constructor parameters of a document; raises ModelFileError where one is unknown or missing."""
     given = document["parameters"]
     if not isinstance(given, dict) or set(given) != set(known):

@@ -86,8 +86,28 @@ def check_horizon(name: str, value: Any) -> list[tuple[int, float]]:
     return schedule
 
 
+def check_fit(policy: Any) -> None:
+    """Check the parameters that all estimators share."""
+    check_number("observation_clip", policy.observation_clip, low=0, open_low=True)
+    for name in ("normalize_observations", "warm_start"):
+        check_flag(name, getattr(policy, name))
+    if not isinstance(policy.verbose, bool):
+        check_number("verbose", policy.verbose, low=0, integer=True)
+    if policy.n_jobs is not None:
+        check_number("n_jobs", policy.n_jobs, low=-np.inf, integer=True)
+    if policy.n_jobs == 0:
+        raise ValueError("n_jobs must be None or a number of workers as in joblib, not 0.")
+    if isinstance(policy.score_threshold, str) and policy.score_threshold != "auto":
+        raise ValueError(f'score_threshold must be "auto", a number or None; got {policy.score_threshold!r}.')
+    if not isinstance(policy.score_threshold, str | None):
+        check_number("score_threshold", policy.score_threshold, low=-np.inf)
+    if not isinstance(policy.random_state, np.random.Generator | np.random.RandomState | None):
+        check_number("random_state", policy.random_state, low=0, high=2**64 - 1, integer=True)
+
+
 def check_evolution(policy: Any) -> None:
     """Check the parameters that the evolving estimators share."""
+    check_fit(policy)
 
     def number(*names: str, **bounds: Any) -> None:
         for name in names:
@@ -95,25 +115,13 @@ def check_evolution(policy: Any) -> None:
 
     number("n_generations", "episodes_per_member", "eval_episodes", "confirm_episodes", low=1, integer=True)
     number("population_size", low=2, high=2**23, integer=True)
-    number("observation_clip", low=0, open_low=True)
-    for name in ("normalize_observations", "keep_best", "warm_start"):
-        check_flag(name, getattr(policy, name))
-    if not isinstance(policy.verbose, bool):
-        number("verbose", low=0, integer=True)
-    for name, low in (("max_env_steps", 1), ("chunk_size", 1), ("n_jobs", -np.inf)):
+    check_flag("keep_best", policy.keep_best)
+    for name in ("max_env_steps", "chunk_size"):
         if getattr(policy, name) is not None:
-            number(name, low=low, integer=True)
-    if policy.n_jobs == 0:
-        raise ValueError("n_jobs must be None or a number of workers as in joblib, not 0.")
+            number(name, low=1, integer=True)
     check_choice("backend", policy.backend, BACKENDS)
     check_choice("fitness_shaping", policy.fitness_shaping, FITNESS_SHAPINGS)
     check_horizon("max_episode_steps", policy.max_episode_steps)
-    if isinstance(policy.score_threshold, str) and policy.score_threshold != "auto":
-        raise ValueError(f'score_threshold must be "auto", a number or None; got {policy.score_threshold!r}.')
-    if not isinstance(policy.score_threshold, str | None):
-        number("score_threshold", low=-np.inf)
-    if not isinstance(policy.random_state, np.random.Generator | np.random.RandomState | None):
-        number("random_state", low=0, high=2**64 - 1, integer=True)
 
 
 def check_ec(policy: Any) -> Network:

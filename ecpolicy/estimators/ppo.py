@@ -11,14 +11,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ecpolicy.callbacks import Callback, Progress
+from ecpolicy.callbacks import Callback, Progress, checked
 from ecpolicy.distributions import Connections, Point
 from ecpolicy.estimators import ppo_files
 from ecpolicy.estimators.backends import runner
 from ecpolicy.estimators.base import ENDLESS_EPISODE, BasePolicy, DeployedPolicy
 from ecpolicy.estimators.environments import Resolved, resolve
-from ecpolicy.estimators.evolving import interrupts
-from ecpolicy.estimators.parameters import check_choice, check_flag, check_number, make_network, seed_of
+from ecpolicy.estimators.evolving import check_same_spaces, interrupts
+from ecpolicy.estimators.parameters import check_choice, check_fit, check_flag, check_number, make_network, seed_of
 from ecpolicy.estimators.ppo_training import (
     CRITICS,
     Judge,
@@ -251,10 +251,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         EpisodeError
             Where an environment raises, or returns NaN.
         """
-        called = list(callbacks or [])
-        for callback in called:
-            if not callable(callback):
-                raise TypeError(f"callbacks must be callables that take the policy; got {callback!r}.")
+        called = checked(callbacks)
         warm = bool(self.warm_start) and hasattr(self, "_training")
         reason, began = "error", False
         with self._prepared(environments, warm=warm) as run, interrupts() as interrupted:
@@ -371,8 +368,9 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             for name in names:
                 check_number(name, getattr(self, name), **bounds)
 
+        check_fit(self)
         number("n_envs", "n_steps", "n_epochs", "max_env_steps", "eval_every", "eval_episodes", low=1, integer=True)
-        number("beta", "learning_rate", "clip_range", "max_grad_norm", "observation_clip", low=0, open_low=True)
+        number("beta", "learning_rate", "clip_range", "max_grad_norm", low=0, open_low=True)
         number("gamma", "gae_lambda", low=0, high=1)
         number("vf_coef", "ent_coef", low=0)
         if self.n_envs * self.n_steps < 2:
@@ -385,22 +383,9 @@ class SurrogateGradientPPOPolicy(BasePolicy):
                     "(n_envs * n_steps) for a batch of its own, over which advantages cannot be standardised. Give a "
                     "divisor of these."
                 )
-        for name in ("normalize_observations", "normalize_rewards", "warm_start"):
-            check_flag(name, getattr(self, name))
-        if not isinstance(self.verbose, bool):
-            number("verbose", low=0, integer=True)
-        if self.n_jobs is not None:
-            number("n_jobs", low=-np.inf, integer=True)
-            if self.n_jobs == 0:
-                raise ValueError("n_jobs must be None or a number of workers as in joblib, not 0.")
+        check_flag("normalize_rewards", self.normalize_rewards)
         check_choice("surrogate", self.surrogate, SURROGATE_NAMES)
         check_choice("critic", self.critic, CRITICS)
-        if isinstance(self.score_threshold, str) and self.score_threshold != "auto":
-            raise ValueError(f'score_threshold must be "auto", a number or None; got {self.score_threshold!r}.')
-        if not isinstance(self.score_threshold, str | None):
-            number("score_threshold", low=-np.inf)
-        if not isinstance(self.random_state, np.random.Generator | np.random.RandomState | None):
-            number("random_state", low=0, high=2**64 - 1, integer=True)
         if not isinstance(self.ppo_kwargs, dict | None):
             raise TypeError(f"ppo_kwargs must be a dict or None; got {self.ppo_kwargs!r}.")
         for name, value in (self.ppo_kwargs or {}).items():
@@ -413,12 +398,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
 
     def _check_continuable(self, resolved: Resolved, setting: Setting) -> None:
         """Raise where the earlier training does not fit these environments or parameters."""
-        for name in ("observation_space", "action_space"):
-            if getattr(self, f"{name}_") != getattr(resolved, name):
-                raise ValueError(
-                    f"Training so far was for the {name} {getattr(self, f'{name}_')}, the environment has "
-                    f"{getattr(resolved, name)}. Fit without warm_start to start anew."
-                )
+        check_same_spaces(self, resolved)
         trained = self._training.setting
         for name in ("critic", "normalize_observations"):
             if getattr(trained, name) != getattr(setting, name):

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ecpolicy.estimators.files import count, number, to_json
+from ecpolicy.estimators.files import count, number, parameters, to_json
 from ecpolicy.estimators.parameters import check_choice, check_flag, check_number, make_network
 from ecpolicy.estimators.ppo_training import CRITICS, LARGE, Learnt, Setting, Statistics, Training
 from ecpolicy.networks import RealRSNN
@@ -64,11 +64,7 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
 
 def from_file(cls: Any, document: dict[str, Any], arrays: Arrays) -> Any:
     """The policy of a file."""
-    given, known = document["parameters"], set(cls._get_param_names())
-    if not isinstance(given, dict) or set(given) != known:
-        different = sorted(set(given) ^ known) if isinstance(given, dict) else given
-        raise ModelFileError(f"its parameters differ from this release's in {different}")
-    policy = cls(**given)
+    policy = cls(**parameters(document, cls._get_param_names()))
     policy._check()
     _restore(policy, document, arrays)
     return policy

@@ -98,19 +98,19 @@ def weighted_noise(keys: Key, weights: NDArray[np.int32], size: int) -> NDArray[
     Weights are split into digits of eight bits, whose sums over 448 members fit into 32 bits.
     """
     devices = jax.local_devices()
-    digits = [np.sign(weights) * ((np.abs(weights) >> shift) & 0xFF) for shift in (0, 8, 16, 24)]
+    signed = [np.sign(weights) * ((np.abs(weights) >> shift) & 0xFF) for shift in (0, 8, 16, 24)]
+    digits = np.stack(signed, axis=1).astype(np.int32)  # (members, digits)
     each, blocks = len(devices), min(-(-keys.shape[0] // (len(devices) * MEMBERS_AT_A_TIME)), 7)
     members = each * blocks * MEMBERS_AT_A_TIME
     add = _weighted_noise(tuple(devices), size)
-    total = np.zeros((len(digits), size), dtype=np.int64)
+    total = np.zeros((digits.shape[1], size), dtype=np.int64)
     for start in range(0, keys.shape[0], members):
         chunk = slice(start, start + members)
         missing = max(start + members - keys.shape[0], 0)
         some_keys = np.pad(keys[chunk], ((0, missing), (0, 0))).reshape(each, blocks, MEMBERS_AT_A_TIME, 2)
-        some_digits = np.pad(np.stack(digits, axis=1)[chunk], ((0, missing), (0, 0)))
-        some_digits = some_digits.astype(np.int32).reshape(each, blocks, MEMBERS_AT_A_TIME, len(digits))
+        some_digits = np.pad(digits[chunk], ((0, missing), (0, 0))).reshape(each, blocks, MEMBERS_AT_A_TIME, -1)
         total += np.asarray(add(some_keys, some_digits)).sum(axis=0, dtype=np.int64)
-    return sum((total[k] << (8 * k) for k in range(len(digits))), np.zeros(size, np.int64))
+    return sum((part << (8 * k) for k, part in enumerate(total)), np.zeros(size, np.int64))
 
 
 @cache
