@@ -2,6 +2,7 @@
 
 from ecpolicy.estimators.ec import EvolvingConnectivityPolicy
 from ecpolicy.estimators.es import ESPolicy
+from ecpolicy.estimators.loading import load
 from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy
 from ecpolicy.persistence import ModelFileError
 from ecpolicy.rollout.outcome import EpisodeError
@@ -15,4 +16,5 @@ __all__ = [
     "ModelFileError",
     "SurrogateGradientPPOPolicy",
     "__version__",
+    "load",
 ]

@@ -5,12 +5,15 @@ JSON lists every array with its dtype and shape; nothing is read before the arch
 Files are written beside their destination and renamed into place: a crash leaves the old file or the new one.
 """
 
+import errno
+import glob
 import json
 import os
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -27,6 +30,7 @@ DOCUMENT = "policy.json"
 LIMIT = 64 << 20  # bytes of JSON
 LARGEST_BOX = 1 << 26  # numbers in an observation or action
 HEADER = 4096  # bytes that an .npy header may take
+STALE = 600  # seconds after which an unfinished file is taken for abandoned
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every archive member: equal policies give equal files
 
 Arrays = dict[str, NDArray[Any]]
@@ -37,29 +41,84 @@ class ModelFileError(ValueError):
 
 
 def write(path: str | os.PathLike[str], document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a document and its arrays atomically."""
+    """Write a document and its arrays atomically.
+
+    Raises
+    ------
+    OSError
+        Naming the file and the reason; what was at ``path`` before is unchanged.
+    """
     path = Path(path)
     listing = {name: {"dtype": array.dtype.str, "shape": list(array.shape)} for name, array in arrays.items()}
     text = json.dumps({"format": FORMAT, "version": VERSION, **document, "arrays": listing}, indent=1, allow_nan=False)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
-    try:
+    with _temporary(path) as (descriptor, temporary):
         with os.fdopen(descriptor, "wb") as stream:
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr(zipfile.ZipInfo(DOCUMENT, EPOCH), text, zipfile.ZIP_DEFLATED)
+            with zipfile.ZipFile(stream, "w") as archive:
+                _add(archive, DOCUMENT, text)
                 for label, array in arrays.items():
                     buffer = BytesIO()
                     np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-                    archive.writestr(zipfile.ZipInfo(f"{label}.npy", EPOCH), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+                    _add(archive, f"{label}.npy", buffer.getvalue())
             stream.flush()
             os.fsync(stream.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        _sync_folder(path.parent)
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, EPOCH), content, zipfile.ZIP_DEFLATED)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise OSError where a file could not be saved at ``path``."""
+    path = Path(path)
+    with _temporary(path) as (descriptor, temporary):
+        os.close(descriptor)
+        temporary.unlink()
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[tuple[int, Path]]:
+    """An open file beside ``path``, removed where what is done with it fails; failures are told in the user's terms."""
+    temporary: Path | None = None
+    try:
+        if os.path.isdir(path):  # noqa: PTH112 -- unlike Path's, it does not raise
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        yield descriptor, temporary
+        _remove_stale(path)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        missing = isinstance(error, FileNotFoundError)
+        what = f"its folder {path.parent} does not exist" if missing else error.strerror or error
+        kept = "The file that was there is unchanged." if os.path.isfile(path) else "Nothing was written."  # noqa: PTH113
+        message = f"{path} could not be saved: {what}. {kept}"
+        raise (type(error)(error.errno, message) if error.errno else type(error)(message)) from error
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what processes that were killed while saving to ``path`` have left."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):  # another process may remove it, or own it
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename outlast a loss of power, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:

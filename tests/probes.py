@@ -1,8 +1,10 @@
 """Environments whose best return is known, and environments that misbehave in one way each."""
 
 import os
+import signal
+import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -101,6 +103,68 @@ class DiesOnce(Match):
             self.path.touch()
             os._exit(1)
         return super().step(action)
+
+
+class Dies(Match):
+    """Kills the process that steps it."""
+
+    def step(self, action):
+        os._exit(1)
+
+
+class Hangs(Match):
+    """Sleeps for ever at the fourth step."""
+
+    def step(self, action):
+        if self.t == 3:
+            time.sleep(3600)
+        return super().step(action)
+
+
+class HangsDeaf(Match):
+    """Sleeps for ever at the fourth step, and a timer cannot wake it, as in compiled code."""
+
+    def step(self, action):
+        if self.t == 3:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+            time.sleep(3600)
+        return super().step(action)
+
+
+class NotesItsProcess(Match):
+    """Leaves a file named after its process in a folder, at every episode; steps may take a while, and leak memory."""
+
+    leaked: ClassVar[list] = []
+
+    def __init__(self, folder, seconds_per_step: float = 0.0, bytes_leaked: int = 0):
+        self.folder, self.seconds, self.bytes_leaked = Path(folder), seconds_per_step, bytes_leaked
+
+    def reset(self, **kwargs: Any):
+        (self.folder / str(os.getpid())).touch()
+        self.leaked.append(b"x" * self.bytes_leaked)
+        return super().reset(**kwargs)
+
+    def step(self, action):
+        time.sleep(self.seconds)
+        return super().step(action)
+
+
+class ChangesSpaces(Match):
+    """Has other spaces from its second episode on, in the way ``how`` says, or another in every instance."""
+
+    made = 0
+
+    def __init__(self, how: str):
+        self.how, self.episodes = how, 0
+        type(self).made += 1
+        if how == "instance" and self.made > 2:
+            self.action_space = spaces.Discrete(3)
+
+    def reset(self, **kwargs: Any):
+        self.episodes += 1
+        if self.how == "episode" and self.episodes > 1:
+            self.observation_space = spaces.Box(-2, 2, (1,), np.float32)
+        return super().reset(**kwargs)
 
 
 class DeviceState(NamedTuple):

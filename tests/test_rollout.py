@@ -18,7 +18,7 @@ from ecpolicy.networks import RSNN
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, uniform
 from ecpolicy.rollout.outcome import EpisodeError
-from ecpolicy.rollout.parallel import MEMBERS_PER_TASK, Plan, Runner, _run_in_worker, deployed_task, population_task
+from ecpolicy.rollout.parallel import MEMBERS_PER_TASK, Call, Plan, Runner, deployed_task, population_task, work
 from ecpolicy.spaces import action_decoder, action_outputs, observation_size
 from probes import Broken, DiesOnce, Lengths, Match, Spaces
 
@@ -191,12 +191,8 @@ def test_workers_may_run_outside_the_main_thread_of_another_process():
     plan = plan_of(Lengths)
     task = task_of(plan)
 
-    def work():
-        return _run_in_worker("token", -1, plan, 3, task)
-
     with ThreadPoolExecutor(1) as pool:
-        number, outcome = pool.submit(work).result()
-    assert number == 3
+        outcome = pool.submit(work, plan, task.parameters, Call("token", -1, task)).result()
     np.testing.assert_array_equal(outcome.returns, run(plan, task).returns)
 
 

@@ -68,7 +68,14 @@ def weighted_noise(backend: str) -> WeightedNoise:
 
 
 def runner(
-    backend: str, resolved: Resolved, network: Any, distribution: Any, *, n_jobs: int | None, chunk_size: int | None
+    backend: str,
+    resolved: Resolved,
+    network: Any,
+    distribution: Any,
+    *,
+    n_jobs: int | None,
+    timeout: float | None,
+    chunk_size: int | None,
 ) -> AbstractContextManager[Plays]:
     """What plays episodes of this network on these environments; a context manager."""
     if backend == "jax" and not resolved.on_device:
@@ -82,6 +89,7 @@ def runner(
         network,
         distribution,
         resolved.vectorized,
+        None if timeout is None else float(timeout),
     )
     if resolved.on_device:
         from ecpolicy.rollout.device import DeviceRunner

@@ -53,6 +53,7 @@ class BasePolicy(BaseEstimator):
     backend: str
     chunk_size: int | None
     n_jobs: int | None
+    timeout: float | None
     stop_reason_: str | None
     _deployed: DeployedPolicy
     _n_sampled: int = 0  # networks that predict(deterministic=False) has drawn since the last fit
@@ -237,7 +238,13 @@ class BasePolicy(BaseEstimator):
         backend = choose(self.backend, resolved)
         deployed = self._deployed
         with runner(
-            backend, resolved, deployed.network, deployed.distribution, n_jobs=self.n_jobs, chunk_size=self.chunk_size
+            backend,
+            resolved,
+            deployed.network,
+            deployed.distribution,
+            n_jobs=self.n_jobs,
+            timeout=self.timeout,
+            chunk_size=self.chunk_size,
         ) as episodes:
             return episodes.run(task).returns
 

@@ -12,6 +12,7 @@ from ecpolicy.estimators import evolving, files
 from ecpolicy.estimators.backends import weighted_sum
 from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.estimators.parameters import check_ec
+from ecpolicy.estimators.resumption import ResumeFrom
 from ecpolicy.networks import RSNN, Network
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer
 
@@ -71,7 +72,12 @@ class EvolvingConnectivityPolicy(BasePolicy):
         Members that a device plays at once, on environments of Brax and MuJoCo Playground; None for all, up to 2048 (on
         a CPU, 256). Smaller chunks take less memory and can be spread over more devices; results change by rounding.
     n_jobs : int or None, default None
-        joblib workers for the episodes on Gymnasium environments. Results do not depend on it.
+        joblib workers for the episodes on Gymnasium environments. ``joblib.parallel_config`` chooses what they are, up
+        to a cluster. None is one, unless ``parallel_config`` says otherwise. Results do not depend on it.
+    timeout : float or None, default None
+        Seconds that the episodes of 16 members, or two of the deployed network, may take before ``fit`` and ``score``
+        give up with an EpisodeError, for environments that may hang. Where one hangs in compiled code that never comes
+        back to Python, only ``n_jobs`` of at least 2 can end it. Not for environments in JAX.
     warm_start : bool, default False
         Continue the last fit instead of starting anew.
     random_state : int, numpy Generator or RandomState, or None
@@ -144,6 +150,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
         backend: str = "auto",
         chunk_size: int | None = None,
         n_jobs: int | None = None,
+        timeout: float | None = None,
         warm_start: bool = False,
         random_state: int | np.random.Generator | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -179,11 +186,20 @@ class EvolvingConnectivityPolicy(BasePolicy):
         self.backend = backend
         self.chunk_size = chunk_size
         self.n_jobs = n_jobs
+        self.timeout = timeout
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, environments: Any, y: None = None, *, callbacks: Sequence[Callback] | None = None) -> Self:
+    def fit(
+        self,
+        environments: Any,
+        y: None = None,
+        *,
+        callbacks: Callback | Sequence[Callback] | None = None,
+        resume_from: ResumeFrom | None = None,
+        observation_statistics: Any = None,
+    ) -> Self:
         """Train on an environment, or on the mean return over a list of environments.
 
         Ctrl-C ends training after the current generation; a second one at once. Whatever happens, the policy stays
@@ -196,8 +212,15 @@ class EvolvingConnectivityPolicy(BasePolicy):
             "brax/hopper" and the like, and environment objects of Brax and MuJoCo Playground, are played in JAX.
         y : None
             Ignored; scikit-learn's place for labels.
-        callbacks : sequence of callables, optional
-            Called with the policy after every generation; a callback that returns True ends training.
+        callbacks : callable or sequence of callables, optional
+            Called with a read-only view of the policy after every generation; one that returns True ends training. See
+            :mod:`ecpolicy.callbacks`.
+        resume_from : path-like or Checkpoint, optional
+            Go on from a saved training instead of starting anew: from this file, or from the newest file of this
+            :class:`ecpolicy.callbacks.Checkpoint`, if there is one yet. The result is that of a fit which was never
+            interrupted, bit for bit, where the parameters are the same.
+        observation_statistics : VecNormalize or (mean, variance, count), optional
+            Of observations made before, which the normalisation of a new training starts from.
 
         Returns
         -------
@@ -207,10 +230,12 @@ class EvolvingConnectivityPolicy(BasePolicy):
         ------
         TypeError, ValueError
             Naming the parameter or environment, what was given and what is wanted.
+        FileNotFoundError, ModelFileError
+            Where ``resume_from`` does not exist, or is damaged.
         EpisodeError
-            Where an environment raises, or returns NaN.
+            Where an environment raises, hangs, returns NaN, changes its spaces or kills its worker.
         """
-        evolving.fit(self, environments, callbacks)
+        evolving.fit(self, environments, callbacks, resume_from, observation_statistics)
         return self
 
     def partial_fit(self, environments: Any, y: None = None) -> Self:

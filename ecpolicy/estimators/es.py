@@ -12,6 +12,7 @@ from ecpolicy.estimators import evolving, files
 from ecpolicy.estimators.backends import weighted_noise
 from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.estimators.parameters import check_es
+from ecpolicy.estimators.resumption import ResumeFrom
 from ecpolicy.networks import Network
 from ecpolicy.optimizers import Optimizer, adamw
 
@@ -60,9 +61,9 @@ class ESPolicy(BasePolicy):
         Each step takes ``learning_rate * weight_decay`` of the weights away.
     fitness_shaping, episodes_per_member, max_episode_steps, normalize_observations, observation_clip, max_env_steps
         As in :class:`ecpolicy.EvolvingConnectivityPolicy`.
-    score_threshold, eval_episodes, confirm_episodes, keep_best, backend, chunk_size, n_jobs, warm_start
+    score_threshold, eval_episodes, confirm_episodes, keep_best, backend, chunk_size, n_jobs, timeout
         As in :class:`ecpolicy.EvolvingConnectivityPolicy`; ``chunk_size`` must be even.
-    random_state, verbose
+    warm_start, random_state, verbose
         As in :class:`ecpolicy.EvolvingConnectivityPolicy`.
 
     Attributes
@@ -112,6 +113,7 @@ class ESPolicy(BasePolicy):
         backend: str = "auto",
         chunk_size: int | None = None,
         n_jobs: int | None = None,
+        timeout: float | None = None,
         warm_start: bool = False,
         random_state: int | np.random.Generator | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -144,16 +146,25 @@ class ESPolicy(BasePolicy):
         self.backend = backend
         self.chunk_size = chunk_size
         self.n_jobs = n_jobs
+        self.timeout = timeout
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, environments: Any, y: None = None, *, callbacks: Sequence[Callback] | None = None) -> Self:
+    def fit(
+        self,
+        environments: Any,
+        y: None = None,
+        *,
+        callbacks: Callback | Sequence[Callback] | None = None,
+        resume_from: ResumeFrom | None = None,
+        observation_statistics: Any = None,
+    ) -> Self:
         """Train on an environment, or on the mean return over a list of environments.
 
         Parameters, returns and errors are those of :meth:`ecpolicy.EvolvingConnectivityPolicy.fit`.
         """
-        evolving.fit(self, environments, callbacks)
+        evolving.fit(self, environments, callbacks, resume_from, observation_statistics)
         return self
 
     def partial_fit(self, environments: Any, y: None = None) -> Self:

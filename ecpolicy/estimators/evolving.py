@@ -1,7 +1,5 @@
 """Fitting by evolution: what the estimators that search a distribution of networks have in common."""
 
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +8,16 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 
-from ecpolicy.callbacks import Callback, Progress, checked
+from ecpolicy.callbacks import Callback, Chain, Progress
+from ecpolicy.callbacks.protocol import chained
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.backends import check_seed, choose, runner
 from ecpolicy.estimators.base import DeployedPolicy
 from ecpolicy.estimators.environments import Resolved, resolve
+from ecpolicy.estimators.loop import interrupts, train
+from ecpolicy.estimators.observation_statistics import initial_moments
 from ecpolicy.estimators.parameters import check_horizon, seed_of
+from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training
 from ecpolicy.estimators.training import Record, Setting, Trainer, Training
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
 from ecpolicy.networks import Network
@@ -58,74 +60,86 @@ class Run(NamedTuple):
         return action_outputs(self.action_space)
 
 
-def fit(policy: Any, environments: Any, callbacks: Sequence[Callback] | None) -> None:
+def fit(
+    policy: Any,
+    environments: Any,
+    callbacks: Callback | Sequence[Callback] | None,
+    resume_from: ResumeFrom | None,
+    observation_statistics: Any,
+) -> None:
     """Train ``policy`` until there is a reason to stop."""
-    called = checked(callbacks)
-    warm = bool(policy.warm_start) and hasattr(policy, "_training")
-    began, reason = False, "error"
-    with _trainer(policy, environments, warm=warm) as (trainer, run), interrupts() as interrupted:
+    called = chained(callbacks)
+    earlier = earlier_training(policy, resume_from)
+    with (
+        _trainer(policy, environments, earlier, observation_statistics) as (trainer, run, training),
+        interrupts() as interrupted,
+    ):
         if policy.verbose:
-            called.append(Progress(int(policy.verbose)))
-        training = trainer.resume(policy._training) if warm else trainer.start(run.obs_size)
-        try:
-            while not (end := _reason_to_stop(policy, training, trainer.score_threshold, interrupted)):
-                training, record = trainer.advance(training)
-                _publish(policy, training, run, record)
-                began = True
-                stops = [callback(policy) for callback in called]
-                if any(stops):
-                    end = "callback"
-                    break
-            reason = end
-            if not began:  # nothing left to do: parameters that choose the deployed network may have changed
+            called = Chain(called, Progress(int(policy.verbose)))
+        if earlier is not None:
+            adopt(policy, earlier)
+
+        def step() -> None:
+            nonlocal training
+            training, record = trainer.advance(training)
+            _publish(policy, training, run, record)
+
+        def reason(began: bool) -> str:
+            end = _reason_to_stop(policy, training, trainer.score_threshold, interrupted)
+            if end and not began:  # parameters that choose the deployed network may have changed
                 deploy(policy, training, run)
-        except KeyboardInterrupt:
-            reason = "interrupted"
-            raise
-        finally:
-            if began or warm:
-                policy.stop_reason_ = reason
-            if began:
-                for callback in called:
-                    getattr(callback, "finish", lambda policy: None)(policy)
-    if reason == "interrupted":
+            return end
+
+        stopped = train(policy, called, continues=earlier is not None, step=step, reason=reason)
+    if stopped == "interrupted":
         warnings.warn(f"Interrupted: fit ended after generation {policy.n_generations_}.", stacklevel=3)
 
 
 def partial_fit(policy: Any, environments: Any) -> None:
     """Train ``policy`` for one generation more."""
-    warm = hasattr(policy, "_training")
-    with _trainer(policy, environments, warm=warm) as (trainer, run):
-        training, record = trainer.advance(trainer.resume(policy._training) if warm else trainer.start(run.obs_size))
+    with _trainer(policy, environments, policy if hasattr(policy, "_training") else None) as (trainer, run, training):
+        training, record = trainer.advance(training)
         _publish(policy, training, run, record)
     policy.stop_reason_ = "partial_fit"
 
 
 @contextmanager
-def _trainer(policy: Any, environments: Any, *, warm: bool) -> Iterator[tuple[Trainer, Run]]:
-    """Check everything; the trainer for these environments, whose workers end with the context."""
+def _trainer(
+    policy: Any, environments: Any, earlier: Any, observation_statistics: Any = None
+) -> Iterator[tuple[Trainer, Run, Training]]:
+    """Check everything; the trainer for these environments, whose workers end with the context, and where it starts.
+
+    ``earlier`` is the policy whose training goes on, or None.
+    """
     network = policy._check()
     resolved = resolve(environments)
     backend = choose(policy.backend, resolved)
-    if not warm:
+    if earlier is None:
         check_seed(backend, policy.random_state)
     run = Run(
-        seed=policy.seed_ if warm else seed_of(policy.random_state),
-        history=policy.history_ if warm else [],
+        seed=seed_of(policy.random_state) if earlier is None else earlier.seed_,
+        history=[] if earlier is None else earlier.history_,
         observation_space=resolved.observation_space,
         action_space=resolved.action_space,
     )
     distribution = policy._search(network, run.obs_size, run.n_outputs, backend)
     kind, optimizer = policy._ascent()
-    if warm:
-        _check_continuable(policy, run, distribution, kind)
+    if earlier is not None:
+        _check_continuable(earlier, run, distribution, kind)
+    moments = initial_moments(observation_statistics, resolved.observation_space, continues=earlier is not None)
     horizons = check_horizon("max_episode_steps", policy.max_episode_steps)
     threshold = resolved.reward_threshold if policy.score_threshold == "auto" else policy.score_threshold
     evaluation_horizon = np.inf if resolved.time_limited else horizons[-1][1]
     if resolved.on_device and not resolved.time_limited and np.isinf(max(horizon for _, horizon in horizons)):
         raise ValueError("The environment has no time limit of its own: max_episode_steps must be a number.")
     with runner(
-        backend, resolved, network, distribution, n_jobs=policy.n_jobs, chunk_size=policy.chunk_size
+        backend,
+        resolved,
+        network,
+        distribution,
+        n_jobs=policy.n_jobs,
+        timeout=policy.timeout,
+        chunk_size=policy.chunk_size,
     ) as episodes:
         trainer = Trainer(
             seed=run.seed,
@@ -146,13 +160,13 @@ def _trainer(policy: Any, environments: Any, *, warm: bool) -> Iterator[tuple[Tr
             confirm_episodes=int(policy.confirm_episodes),
             keep_best=bool(policy.keep_best),
         )
-        yield trainer, run
+        yield trainer, run, trainer.start(moments) if earlier is None else trainer.resume(earlier._training)
 
 
-def _check_continuable(policy: Any, run: Run, distribution: Distribution, kind: str) -> None:
+def _check_continuable(earlier: Any, run: Run, distribution: Distribution, kind: str) -> None:
     """Raise where the earlier training does not fit these environments or parameters."""
-    check_same_spaces(policy, run)
-    search = policy._training.search
+    check_same_spaces(earlier, run)
+    search = earlier._training.search
     trained = {name: p.shape for name, p in search.parameters.items()}
     wanted = {name: (shape.pre, shape.post) for name, shape in distribution.shapes.items()}
     if trained != wanted:
@@ -214,24 +228,3 @@ def deploy(policy: Any, training: Training, run: Run) -> None:
     policy.deployed_generation_ = generation
     policy.n_env_steps_ = training.n_env_steps
     policy.n_generations_ = search.generation
-
-
-@contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag, in the main thread; the second one interrupts as usual."""
-    pressed = False
-
-    def handler(number: int, frame: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    previous = signal.signal(signal.SIGINT, handler)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, previous)

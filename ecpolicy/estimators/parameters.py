@@ -93,6 +93,8 @@ def check_fit(policy: Any) -> None:
         check_flag(name, getattr(policy, name))
     if not isinstance(policy.verbose, bool):
         check_number("verbose", policy.verbose, low=0, integer=True)
+    if policy.timeout is not None:
+        check_number("timeout", policy.timeout, low=0, open_low=True)
     if policy.n_jobs is not None:
         check_number("n_jobs", policy.n_jobs, low=-np.inf, integer=True)
     if policy.n_jobs == 0:

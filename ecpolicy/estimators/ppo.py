@@ -11,13 +11,16 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ecpolicy.callbacks import Callback, Progress, checked
+from ecpolicy.callbacks import Callback, Chain, Progress
+from ecpolicy.callbacks.protocol import chained
 from ecpolicy.distributions import Connections, Point
 from ecpolicy.estimators import ppo_files
 from ecpolicy.estimators.backends import runner
 from ecpolicy.estimators.base import ENDLESS_EPISODE, BasePolicy, DeployedPolicy
 from ecpolicy.estimators.environments import Resolved, resolve
-from ecpolicy.estimators.evolving import check_same_spaces, interrupts
+from ecpolicy.estimators.evolving import check_same_spaces
+from ecpolicy.estimators.loop import interrupts, train
+from ecpolicy.estimators.observation_statistics import initial_moments
 from ecpolicy.estimators.parameters import check_choice, check_fit, check_flag, check_number, make_network, seed_of
 from ecpolicy.estimators.ppo_training import (
     CRITICS,
@@ -29,6 +32,7 @@ from ecpolicy.estimators.ppo_training import (
     globals_kept,
     require_sb3,
 )
+from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training
 from ecpolicy.estimators.training import Record
 from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.persistence import Arrays
@@ -103,6 +107,9 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         Episodes of an evaluation.
     n_jobs : int or None, default None
         joblib workers for the episodes of evaluations and of ``score``. Results do not depend on it.
+    timeout : float or None, default None
+        Seconds that an update, or two episodes of an evaluation, may take before ``fit`` and ``score`` give up with an
+        EpisodeError, for environments that may hang.
     warm_start : bool, default False
         Continue the last fit instead of starting anew. Weights, optimiser, statistics and history go on; environments
         start new episodes, so the result is not that of an uninterrupted fit.
@@ -182,6 +189,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         eval_every: int = 5,
         eval_episodes: int = 4,
         n_jobs: int | None = None,
+        timeout: float | None = None,
         warm_start: bool = False,
         random_state: int | np.random.Generator | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -218,11 +226,20 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         self.eval_every = eval_every
         self.eval_episodes = eval_episodes
         self.n_jobs = n_jobs
+        self.timeout = timeout
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, environments: Any, y: None = None, *, callbacks: Sequence[Callback] | None = None) -> Self:
+    def fit(
+        self,
+        environments: Any,
+        y: None = None,
+        *,
+        callbacks: Callback | Sequence[Callback] | None = None,
+        resume_from: ResumeFrom | None = None,
+        observation_statistics: Any = None,
+    ) -> Self:
         """Train on an environment, or on a list of environments.
 
         Ctrl-C ends training after the current update; a second one at once. Whatever happens, the policy stays usable
@@ -235,8 +252,14 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             or a list of these.
         y : None
             Ignored; scikit-learn's place for labels.
-        callbacks : sequence of callables, optional
-            Called with the policy after every update; a callback that returns True ends training.
+        callbacks : callable or sequence of callables, optional
+            Called with a read-only view of the policy after every update; one that returns True ends training. See
+            :mod:`ecpolicy.callbacks`.
+        resume_from : path-like or Checkpoint, optional
+            Go on from a saved training instead of starting anew, as with ``warm_start``: environments start new
+            episodes, so the result is not that of an uninterrupted fit.
+        observation_statistics : VecNormalize or (mean, variance, count), optional
+            Of observations made before, which the normalisation of a new training starts from.
 
         Returns
         -------
@@ -248,35 +271,32 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             Where sb3-contrib or PyTorch is missing.
         TypeError, ValueError
             Naming the parameter or environment, what was given and what is wanted.
+        FileNotFoundError, ModelFileError
+            Where ``resume_from`` does not exist, or is damaged.
         EpisodeError
-            Where an environment raises, or returns NaN.
+            Where an environment raises, hangs, returns NaN or changes its spaces.
         """
-        called = checked(callbacks)
-        warm = bool(self.warm_start) and hasattr(self, "_training")
-        reason, began = "error", False
-        with self._prepared(environments, warm=warm) as run, interrupts() as interrupted:
+        called = chained(callbacks)
+        earlier = earlier_training(self, resume_from)
+        with (
+            self._prepared(environments, earlier, observation_statistics) as run,
+            interrupts() as interrupted,
+        ):
             if self.verbose:
-                called.append(Progress(int(self.verbose) * int(self.eval_every)))
+                called = Chain(called, Progress(int(self.verbose) * int(self.eval_every)))
+            if earlier is not None:
+                adopt(self, earlier)
             training = run.trainer.training()
-            try:
-                while not (end := self._reason_to_stop(training, run.judge.threshold, began and interrupted())):
-                    training = self._advance(run, training, interrupted)
-                    began = True
-                    stops = [callback(self) for callback in called]
-                    if any(stops):
-                        end = "callback"
-                        break
-                reason = end
-            except KeyboardInterrupt:
-                reason = "interrupted"
-                raise
-            finally:
-                if began or warm:
-                    self.stop_reason_ = reason
-                if began:
-                    for callback in called:
-                        getattr(callback, "finish", lambda policy: None)(self)
-        if reason == "interrupted":
+
+            def step() -> None:
+                nonlocal training
+                training = self._advance(run, training, interrupted)
+
+            def reason(began: bool) -> str:
+                return self._reason_to_stop(training, run.judge.threshold, began and interrupted())
+
+            stopped = train(self, called, continues=earlier is not None, step=step, reason=reason)
+        if stopped == "interrupted":
             warnings.warn(f"Interrupted: fit ended after update {self.n_updates_}.", stacklevel=2)
         return self
 
@@ -295,14 +315,17 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         -------
         self
         """
-        with self._prepared(environments, warm=hasattr(self, "_training")) as run:
+        with self._prepared(environments, self if hasattr(self, "_training") else None) as run:
             self._advance(run, run.trainer.training(), lambda: True)
         self.stop_reason_ = "partial_fit"
         return self
 
     @contextmanager
-    def _prepared(self, environments: Any, *, warm: bool) -> Iterator[_Run]:
-        """Check everything; what trains on these environments, whose copies are closed with the context."""
+    def _prepared(self, environments: Any, earlier: Any, observation_statistics: Any = None) -> Iterator[_Run]:
+        """Check everything; what trains on these environments, whose copies are closed with the context.
+
+        ``earlier`` is the policy whose training goes on, or None.
+        """
         network = self._check()
         resolved = resolve(environments)
         if resolved.vectorized or resolved.on_device:
@@ -322,15 +345,18 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         setting = Setting(
             network, self.critic, bool(self.normalize_observations), float(self.observation_clip), resolved.names
         )
-        if warm:
-            self._check_continuable(resolved, setting)
-        seed = self.seed_ if warm else seed_of(self.random_state)
+        if earlier is not None:
+            _check_continuable(earlier, resolved, setting)
+        seed = seed_of(self.random_state) if earlier is None else earlier.seed_
+        moments = initial_moments(observation_statistics, resolved.observation_space, continues=earlier is not None)
         point = Point(
             network.shapes(observation_size(resolved.observation_space), action_outputs(resolved.action_space))
         )
         bar: Any = resolved.reward_threshold if self.score_threshold == "auto" else self.score_threshold
         with (
-            runner("numpy", resolved, network, point, n_jobs=self.n_jobs, chunk_size=None) as episodes,
+            runner(
+                "numpy", resolved, network, point, n_jobs=self.n_jobs, timeout=self.timeout, chunk_size=None
+            ) as episodes,
             globals_kept(further.get("device", "cpu")),
         ):
             judge = Judge(
@@ -341,9 +367,11 @@ class SurrogateGradientPPOPolicy(BasePolicy):
                 None if bar is None else float(bar),
                 int(self.eval_episodes),
             )
-            trainer = PPOTrainer(self, further, setting, resolved, seed, self._training if warm else None)
+            trainer = PPOTrainer(
+                self, further, setting, resolved, seed, None if earlier is None else earlier._training, moments
+            )
             try:
-                yield _Run(trainer, judge, resolved, seed, list(self.history_) if warm else [])
+                yield _Run(trainer, judge, resolved, seed, [] if earlier is None else list(earlier.history_))
             finally:
                 trainer.close()
 
@@ -395,22 +423,6 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         network = make_network("real-rsnn", {**settings, "random_start": False})
         assert isinstance(network, RealRSNN)
         return network
-
-    def _check_continuable(self, resolved: Resolved, setting: Setting) -> None:
-        """Raise where the earlier training does not fit these environments or parameters."""
-        check_same_spaces(self, resolved)
-        trained = self._training.setting
-        for name in ("critic", "normalize_observations"):
-            if getattr(trained, name) != getattr(setting, name):
-                raise ValueError(
-                    f"Training so far had {name}={getattr(trained, name)!r}; it cannot go on with "
-                    f"{getattr(setting, name)!r}. Fit without warm_start to start anew."
-                )
-        if trained.network.n_neurons != setting.network.n_neurons:
-            raise ValueError(
-                f"Training so far was of {trained.network.n_neurons} neurons; n_neurons is now "
-                f"{setting.network.n_neurons}. Fit without warm_start to start anew."
-            )
 
     def _reason_to_stop(self, training: Training, threshold: float | None, interrupted: bool) -> str:
         """Why there is no further update, or an empty string."""
@@ -484,3 +496,20 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     def _from_file(cls, document: dict[str, Any], arrays: Arrays, network: Network | None = None) -> Self:
         loaded: Self = ppo_files.from_file(cls, document, arrays)
         return loaded
+
+
+def _check_continuable(earlier: Any, resolved: Resolved, setting: Setting) -> None:
+    """Raise where the earlier training does not fit these environments or parameters."""
+    check_same_spaces(earlier, resolved)
+    trained = earlier._training.setting
+    for name in ("critic", "normalize_observations"):
+        if getattr(trained, name) != getattr(setting, name):
+            raise ValueError(
+                f"Training so far had {name}={getattr(trained, name)!r}; it cannot go on with "
+                f"{getattr(setting, name)!r}. Fit without warm_start to start anew."
+            )
+    if trained.network.n_neurons != setting.network.n_neurons:
+        raise ValueError(
+            f"Training so far was of {trained.network.n_neurons} neurons; n_neurons is now "
+            f"{setting.network.n_neurons}. Fit without warm_start to start anew."
+        )

@@ -19,10 +19,12 @@ from ecpolicy.estimators.backends import Plays
 from ecpolicy.estimators.environments import Resolved
 from ecpolicy.estimators.training import ONE_SIDED_95, SOLVED_EPISODES, Record, deployment_key
 from ecpolicy.networks import RealRSNN
-from ecpolicy.normalization import Standardizer
+from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
 from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.rollout.parallel import AnyEnv, Environment, deployed_task
+from ecpolicy.rollout.spaces_kept import SpacesKept
+from ecpolicy.rollout.time_limit import TimeLimitError, time_limit
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder, observation_size
 
 CRITICS = ("feedforward", "spiking", "shared")
@@ -161,6 +163,7 @@ class PPOTrainer:
         resolved: Resolved,
         seed: int,
         earlier: Training | None,
+        moments: Moments,
     ) -> None:
         from sb3_contrib import RecurrentPPO
         from stable_baselines3.common.logger import Logger
@@ -205,8 +208,12 @@ class PPOTrainer:
             **{"device": "cpu", **further},
         )
         self._model.set_logger(Logger(folder=None, output_formats=[]))
+        self._timeout = None if p.timeout is None else float(p.timeout)
         if earlier is not None:
             self._load(earlier)
+        elif moments.n and self._env.norm_obs:
+            running: Any = self._env.obs_rms
+            running.mean, running.var, running.count = moments.mean, moments.squares / moments.n, float(moments.n)
 
     def _load(self, earlier: Training) -> None:
         """Go on from earlier weights, optimiser and statistics."""
@@ -272,7 +279,12 @@ class PPOTrainer:
         model, finished = self._model, Finished()
         diverged: ValueError | None = None
         try:
-            model.learn(model.n_steps * model.n_envs, callback=finished, log_interval=None, reset_num_timesteps=False)
+            with time_limit(self._timeout):
+                model.learn(
+                    model.n_steps * model.n_envs, callback=finished, log_interval=None, reset_num_timesteps=False
+                )
+        except TimeLimitError as error:
+            raise EpisodeError(f"An update took longer than timeout={self._timeout} s.") from error
         except ValueError as error:  # PyTorch's distributions refuse NaN
             diverged = error
         logged = model.logger.name_to_value
@@ -330,6 +342,7 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._clip, self._encode = clip, observation_encoder(env.observation_space)
         self._decode = action_decoder(space)
         self._original = space
+        self._check_spaces = SpacesKept(env.observation_space, space)
         size = observation_size(env.observation_space)
         self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float64)
         if isinstance(space, spaces.Box):
@@ -345,6 +358,7 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """The first observation, flat."""
         observation, info = self._guarded(lambda: self.env.reset(seed=seed, options=options), "reset")
+        self._check_spaces(self.env)
         return self._observe(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -358,6 +372,8 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
     def _guarded(self, call: Callable[[], Any], what: str) -> Any:
         try:
             return call()
+        except TimeLimitError:
+            raise
         except Exception as error:
             raise EpisodeError(f"The environment raised {type(error).__name__}: {error} in {what}.") from error
 

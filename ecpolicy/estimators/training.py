@@ -78,10 +78,10 @@ class Trainer:
     confirm_episodes: int
     keep_best: bool
 
-    def start(self, obs_size: int) -> Training:
-        """The state before the first generation."""
+    def start(self, moments: Moments) -> Training:
+        """The state before the first generation, with the moments of observations made before it."""
         parameters = self.distribution.project(self.distribution.init(key_from_seed(self.seed)))
-        return Training(self.setting, State(0, parameters, self.optimizer.init(parameters), Moments.empty(obs_size)))
+        return Training(self.setting, State(0, parameters, self.optimizer.init(parameters), moments))
 
     def resume(self, training: Training) -> Training:
         """Go on from a training; a best network that was measured in another setting does not count."""

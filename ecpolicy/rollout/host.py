@@ -1,6 +1,6 @@
 """Lockstep rollouts on Gymnasium environments: one network call for all live episodes, then one step of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +11,7 @@ from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome
+from ecpolicy.rollout.time_limit import TimeLimitError
 from ecpolicy.spaces import Decode, Encode
 
 
@@ -63,11 +64,18 @@ class Batch:
 
 
 def play(
-    environments: Sequence[gym.Env[Any, Any]], batch: Batch, episodes: Episodes, *, encode: Encode, decode: Decode
+    environments: Sequence[gym.Env[Any, Any]],
+    batch: Batch,
+    episodes: Episodes,
+    *,
+    encode: Encode,
+    decode: Decode,
+    check: Callable[[gym.Env[Any, Any]], None],
 ) -> Outcome:
     """Play episodes on a set of equal environments; each environment takes the next episode when it is done.
 
-    An episode depends on its seed and its network alone, not on the environment that plays it.
+    An episode depends on its seed and its network alone, not on the environment that plays it. ``check`` looks at an
+    environment whenever it has been reset.
     """
     n = episodes.owners.size
     returns, lengths = [0.0] * n, [0] * n
@@ -82,6 +90,7 @@ def play(
         if following is not None:
             episode = following
             observation, _ = environment.reset(seed=int(episodes.seeds[episode]))
+            check(environment)
             raw[episode] = encode(observation)
             live.append((episode, environment))
 
@@ -108,8 +117,9 @@ def play(
     except EpisodeError:
         raise
     except Exception as error:
+        what = "hangs" if isinstance(error, TimeLimitError) else f"raised {type(error).__name__}"
         raise EpisodeError(
-            f"The environment raised {type(error).__name__}: {error} at step {abs(lengths[episode])} of the episode "
+            f"The environment {what}: {error} at step {abs(lengths[episode])} of the episode "
             f"started with reset(seed={episodes.seeds[episode]})."
         ) from error
     return batch.outcome(returns, [abs(length) for length in lengths])

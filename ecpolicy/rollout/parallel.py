@@ -5,15 +5,12 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import gymnasium as gym
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
-from joblib.externals.loky.process_executor import TerminatedWorkerError
-from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
 
 from ecpolicy.distributions import Connections, Distribution, Parameters
@@ -21,12 +18,14 @@ from ecpolicy.networks import Network
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Key, Stream, environment_seed, fold_in
 from ecpolicy.rollout import host, vector
+from ecpolicy.rollout.engines import WorkersLost, engine
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, below, beside
+from ecpolicy.rollout.spaces_kept import SpacesKept
+from ecpolicy.rollout.time_limit import time_limit
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder
 
 MEMBERS_PER_TASK = 16  # part of the result: observation sums are added up within a task, then across tasks
 EPISODES_PER_TASK = 2  # of the deployed network, which plays few: every worker should get some
-ATTEMPTS = 3  # times a task is sent out before a lost worker is taken for the environment's fault
 
 AnyEnv = gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]
 Environment = AnyEnv | Callable[[], AnyEnv]
@@ -41,6 +40,7 @@ class Plan(NamedTuple):
     network: Network
     distribution: Distribution
     vectorized: bool  # some environment is a VectorEnv
+    timeout: float | None = None  # seconds that a task may take
 
 
 class Task(NamedTuple):
@@ -93,13 +93,15 @@ def is_instance(environment: Environment) -> bool:
 class Instances:
     """The environment instances of one process, made when first needed and kept between tasks."""
 
-    def __init__(self, environments: Sequence[Environment]) -> None:
-        self._given = environments
-        self._made: list[list[AnyEnv]] = [[] for _ in environments]
+    def __init__(self, plan: Plan | None) -> None:
+        self._plan = plan
+        self._made: list[list[AnyEnv]] = [[] for _ in plan.environments] if plan else []
+        self.check_spaces = SpacesKept(plan.observation_space, plan.action_space) if plan else None
 
     def of(self, index: int, wanted: int) -> list[AnyEnv]:
         """Up to ``wanted`` instances of an environment; exactly one of a VectorEnv, or where an instance was given."""
-        given, made = self._given[index], self._made[index]
+        assert self._plan is not None
+        given, made = self._plan.environments[index], self._made[index]
         if isinstance(given, gym.Env | gym.vector.VectorEnv):
             return [given]
         while len(made) < wanted and not (made and isinstance(made[0], gym.vector.VectorEnv)):
@@ -127,13 +129,14 @@ def run_task(plan: Plan, task: Task, instances: Instances) -> Outcome:
         connections, owners = plan.distribution.mode(task.parameters), np.zeros(members, dtype=np.int64)
     else:
         connections, owners = plan.distribution.sample(task.parameters, task.keys), np.arange(members)
-    return beside(
-        [
-            _play(plan, task, connections, instances, owners, index, episode)
-            for index in range(n_environments)
-            for episode in range(n_episodes)
-        ]
-    )
+    with time_limit(plan.timeout):
+        return beside(
+            [
+                _play(plan, task, connections, instances, owners, index, episode)
+                for index in range(n_environments)
+                for episode in range(n_episodes)
+            ]
+        )
 
 
 def _play(
@@ -152,47 +155,46 @@ def _play(
     made = instances.of(index, owners.size)
     decode = action_decoder(plan.action_space)
     first = made[0]
+    assert instances.check_spaces is not None
     if isinstance(first, gym.vector.VectorEnv):
+        instances.check_spaces(first)
         return vector.play(first, batch, episodes, observation_space=plan.observation_space, decode=decode)
     single = [environment for environment in made if isinstance(environment, gym.Env)]
-    return host.play(single, batch, episodes, encode=observation_encoder(plan.observation_space), decode=decode)
+    encode = observation_encoder(plan.observation_space)
+    return host.play(single, batch, episodes, encode=encode, decode=decode, check=instances.check_spaces)
 
 
 class _Kept(threading.local):
-    """In a joblib worker: the environments of the fit that it last worked for, as making them is slow."""
+    """In a worker: the environments of the fit that it last worked for, as making them is slow."""
 
     token = ""
-    instances = Instances(())
+    instances = Instances(None)
 
 
 _kept = _Kept()
 
 
-def _run_in_worker(token: str, parent: int, plan: Plan, number: int, task: Task) -> tuple[int, Outcome]:
-    if _kept.token != token:
-        if os.getpid() != parent and threading.current_thread() is threading.main_thread():
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What differs from one task to the next: keys and seeds. The plan and the parameters are shared."""
+
+    token: str  # of the fit
+    parent: int  # process that sends
+    task: Task  # without parameters
+
+
+def work(plan: Plan, parameters: Parameters, call: Call) -> Outcome:
+    """Play a task on a worker."""
+    if _kept.token != call.token:
+        if os.getpid() != call.parent and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
         _kept.instances.close()
-        _kept.token, _kept.instances = token, Instances(plan.environments)
-    return number, run_task(plan, task, _kept.instances)
-
-
-def _shares_memory() -> bool:
-    """Whether joblib's active backend runs workers in this process."""
-    backend, _ = get_active_backend()
-    return bool(getattr(backend, "supports_sharedmem", False))
-
-
-def _joblib(n_jobs: int | None) -> Parallel:
-    """A joblib pool: one task at a time to whoever is free; results as they come, where the backend can."""
-    try:
-        return Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-    except ValueError:  # multiprocessing returns lists only
-        return Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="all")
+        _kept.token, _kept.instances = call.token, Instances(plan)
+    return run_task(plan, call.task._replace(parameters=parameters), _kept.instances)
 
 
 class Runner:
-    """Plays tasks, here or on joblib workers; a context manager that owns the environments and the workers.
+    """Plays tasks, here or on workers; a context manager that owns the environments and the workers.
 
     Parameters
     ----------
@@ -204,23 +206,22 @@ class Runner:
 
     def __init__(self, plan: Plan, n_jobs: int | None) -> None:
         self._plan = plan
-        self._here = Instances(plan.environments)
-        self._parallel: Parallel | None = None
-        if effective_n_jobs(n_jobs) > 1 and not plan.vectorized:
-            shared = any(is_instance(environment) for environment in plan.environments) and _shares_memory()
-            self._parallel = None if shared else _joblib(n_jobs)
+        self._here = Instances(plan)
+        given = any(is_instance(environment) for environment in plan.environments)
+        self._engine = None if plan.vectorized else engine(n_jobs, timeout=plan.timeout, threads=not given)
         self._token = uuid.uuid4().hex
+        self._shared_plan: Any = None
 
     def __enter__(self) -> Self:
-        if self._parallel is not None:
-            self._parallel.__enter__()
+        if self._engine is not None:
+            self._engine.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._parallel is not None:
-            self._parallel.__exit__(kind, error, traceback)
+        if self._engine is not None:
+            self._engine.__exit__(kind, error, traceback)
         self._here.close()
 
     def run(self, task: Task) -> Outcome:
@@ -230,25 +231,38 @@ class Runner:
         if self._plan.vectorized:
             size = members
         chunks = [task.rows(slice(start, start + size)) for start in range(0, members, size)]
-        if self._parallel is None:
+        if self._engine is None:
             return below([run_task(self._plan, chunk, self._here) for chunk in chunks])
-        return below(self._run_parallel(chunks))
+        return below(self._run_on_workers(task.parameters, chunks))
 
-    def _run_parallel(self, chunks: Sequence[Task]) -> list[Outcome]:
+    def _run_on_workers(self, parameters: Parameters, chunks: Sequence[Task]) -> list[Outcome]:
         """Send the chunks out; those that a lost worker took with it are sent again."""
-        assert self._parallel is not None
+        assert self._engine is not None
+        calls = [Call(self._token, os.getpid(), chunk._replace(parameters={})) for chunk in chunks]
         done: dict[int, Outcome] = {}
-        for attempt in range(1, ATTEMPTS + 1):
-            missing = [i for i in range(len(chunks)) if i not in done]
+        failures = 0
+        while len(done) < len(calls):
+            before = len(done)
             try:
-                jobs = (delayed(_run_in_worker)(self._token, os.getpid(), self._plan, i, chunks[i]) for i in missing)
-                for number, outcome in self._parallel(jobs):
+                if self._shared_plan is None:
+                    self._shared_plan = self._engine.share(self._plan)
+                shared = self._shared_plan, self._engine.share(parameters)
+                missing = {i: (*shared, call) for i, call in enumerate(calls) if i not in done}
+                for number, outcome in self._engine.run(work, missing):
                     done[number] = outcome  # noqa: PERF403 -- kept when a worker is lost on the way
-                break
-            except (TerminatedWorkerError, BrokenProcessPool) as error:
-                if attempt == ATTEMPTS:
+            except WorkersLost as error:
+                self._shared_plan = None
+                failures = 1 if len(done) > before else failures + 1
+                if failures == self._engine.attempts:
                     raise EpisodeError(
-                        f"Workers died {ATTEMPTS} times over the same episodes: the environment kills its process, or "
+                        f"Workers died {failures} times over the same episodes, the first of them started with "
+                        f"reset(seed={calls[min(missing)].task.seeds.flat[0]}): the environment kills its process, or "
                         f"memory is short. {error}"
                     ) from error
-        return [done[i] for i in range(len(chunks))]
+            except TimeoutError as error:
+                waiting = [calls[i].task.seeds.flat[0] for i in missing if i not in done]
+                raise EpisodeError(
+                    f"No worker finished its episodes within timeout={self._plan.timeout} s: an environment hangs, or "
+                    f"the limit is too short. Unfinished are the tasks that begin with reset(seed=...) {waiting[:8]}."
+                ) from error
+        return [done[i] for i in range(len(calls))]

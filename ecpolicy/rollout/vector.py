@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode
 
 from ecpolicy.rollout.host import Batch
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome
+from ecpolicy.rollout.time_limit import TimeLimitError
 from ecpolicy.spaces import Decode, encode_batch
 
 IDLE, RESETTING, DRAINING = -1, -2, -3
@@ -79,5 +80,6 @@ def play(
     except EpisodeError:
         raise
     except Exception as error:
-        raise EpisodeError(f"The vector environment raised {type(error).__name__}: {error}.") from error
+        what = "hangs" if isinstance(error, TimeLimitError) else f"raised {type(error).__name__}"
+        raise EpisodeError(f"The vector environment {what}: {error}.") from error
     return batch.outcome(returns.tolist(), lengths.tolist())

@@ -1,0 +1,101 @@
+"""Checkpoints: files from which an interrupted fit goes on as if nothing had happened."""
+
+import os
+import shutil
+import warnings
+from contextlib import suppress
+from numbers import Real
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from ecpolicy.persistence import check_writable
+
+
+class Checkpoint:
+    """Save the training every few generations, every few seconds and at the end; ``resume_from`` goes on from there.
+
+    ``fit(environment, callbacks=[checkpoint], resume_from=checkpoint)`` starts anew where there is no file yet and goes
+    on from the newest one otherwise, so that the same command can be run again after a crash. The result is that of an
+    uninterrupted fit, bit for bit.
+
+    Every save is atomic. A save that fails (a full disk) is a warning, and training goes on; the next one is tried as
+    soon as it is due. If the last one fails, the fit ends with the error, and the policy keeps all it has learnt.
+
+    Parameters
+    ----------
+    path : path-like
+        The newest checkpoint, by convention ending in ``.ecp``. Its folder must exist.
+    every : int or None
+        Generations between saves; None for by time alone.
+    seconds : float or None
+        Save also where the last save is this long ago. Whatever is given first makes a save due.
+    keep : int
+        Files kept, the newest one included. Older ones are ``<name>.1.ecp``, ``<name>.2.ecp`` and so on.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, every: int | None = 1, seconds: float | None = None, keep: int = 1
+    ) -> None:
+        if every is None and seconds is None:
+            raise ValueError("every and seconds are both None: give one of them, or both.")
+        if every is not None and (not isinstance(every, int) or every < 1):
+            raise ValueError(f"every must be a number of generations, at least 1; got {every!r}.")
+        if seconds is not None and (not isinstance(seconds, Real) or seconds <= 0):
+            raise ValueError(f"seconds must be a positive number; got {seconds!r}.")
+        if not isinstance(keep, int) or keep < 1:
+            raise ValueError(f"keep must be a number of files, at least 1; got {keep!r}.")
+        self.path = Path(path)
+        self._every, self._seconds, self._keep = every, seconds, keep
+        self._saved_at = monotonic()
+        self._saved_generation: int | None = None
+
+    def files(self) -> list[Path]:
+        """The checkpoints that exist, newest first."""
+        return [path for path in (self._older(number) for number in range(self._keep)) if path.exists()]
+
+    def begin(self, view: Any) -> None:
+        """Raise OSError now and not after hours where the folder cannot be written to."""
+        check_writable(self.path)
+        self._saved_at, self._saved_generation = monotonic(), None
+
+    def __call__(self, view: Any) -> None:
+        """Save where it is due."""
+        generation = view.history_[-1]["generation"]
+        counted = self._every is not None and generation % self._every == 0
+        timed = self._seconds is not None and monotonic() - self._saved_at >= self._seconds
+        if counted or timed:
+            try:
+                self._save(view)
+            except OSError as error:
+                warnings.warn(f"{error} Training goes on.", RuntimeWarning, stacklevel=2)
+
+    def finish(self, view: Any) -> None:
+        """Save what the fit ends with."""
+        self._save(view)
+
+    def _save(self, view: Any) -> None:
+        generation = view.history_[-1]["generation"]
+        if generation != self._saved_generation:
+            self._rotate()
+        view.save(self.path)
+        self._saved_at, self._saved_generation = monotonic(), generation
+
+    def _rotate(self) -> None:
+        """Give every file but the newest its next number. The newest stays in place until it is replaced."""
+        for number in range(self._keep - 1, 1, -1):
+            with suppress(FileNotFoundError):
+                self._older(number - 1).replace(self._older(number))
+        if self._keep > 1 and self.path.exists():
+            second = self._older(1)
+            spare = second.with_name(f".{second.name}.tmp")
+            spare.unlink(missing_ok=True)
+            try:
+                os.link(self.path, spare)
+            except OSError:  # a file system without hard links
+                shutil.copy2(self.path, spare)
+            spare.replace(second)
+
+    def _older(self, number: int) -> Path:
+        """The file ``number`` saves before the newest."""
+        return self.path if number == 0 else self.path.with_name(f"{self.path.stem}.{number}{self.path.suffix}")

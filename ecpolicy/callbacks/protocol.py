@@ -1,0 +1,62 @@
+"""What a callback is, and several as one."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+Callback = Callable[[Any], bool | None]
+
+
+class Chain:
+    """Several callbacks as one: what ``fit`` calls, and what to give to a search.
+
+    scikit-learn takes a list with as many entries as there are environments for data and splits it; a chain it leaves
+    alone.
+
+    Parameters
+    ----------
+    *callbacks : callable
+        All are called, in this order; training ends where one of them returns True.
+    """
+
+    def __init__(self, *callbacks: Callback) -> None:
+        for callback in callbacks:
+            if not callable(callback):
+                raise TypeError(f"callbacks must be callables that take a view of the training; got {callback!r}.")
+        self._callbacks = callbacks
+
+    def begin(self, view: Any) -> None:
+        """Begin with each."""
+        for callback in self._callbacks:
+            getattr(callback, "begin", _nothing)(view)
+
+    def __call__(self, view: Any) -> bool:
+        """Call each; whether training is to end."""
+        wants_to_stop = [bool(callback(view)) for callback in self._callbacks]
+        return any(wants_to_stop)
+
+    def finish(self, view: Any) -> None:
+        """Finish with each, even where another one raises."""
+        with ExitStack() as stack:
+            for callback in reversed(self._callbacks):
+                stack.callback(getattr(callback, "finish", _nothing), view)
+
+
+def chained(callbacks: Callback | Sequence[Callback] | None) -> Chain:
+    """What was given as ``callbacks``, one or several, as a chain.
+
+    Raises
+    ------
+    TypeError
+    """
+    if callbacks is None:
+        return Chain()
+    if callable(callbacks):
+        return Chain(callbacks)
+    if not isinstance(callbacks, Sequence):
+        raise TypeError(f"callbacks must be a callable or a sequence of callables; got {callbacks!r}.")
+    return Chain(*callbacks)
+
+
+def _nothing(view: Any) -> None:
+    return None

@@ -1,0 +1,102 @@
+"""Stable-Baselines3's callbacks in our ``fit``."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+
+class StableBaselines3:
+    """Run callbacks of Stable-Baselines3: EvalCallback, CheckpointCallback, StopTrainingOnRewardThreshold and others.
+
+    They are called once per generation (or update of PPO), so their ``eval_freq`` and ``save_freq`` count generations;
+    ``num_timesteps`` counts environment steps. What they save are files of this library, ending in ``.ecp``, to be
+    loaded with :func:`ecpolicy.load`. Callbacks that look at single steps of a training environment have none to look
+    at: a generation's environments belong to its workers.
+
+    Parameters
+    ----------
+    *callbacks : stable_baselines3.common.callbacks.BaseCallback
+    logger : stable_baselines3.common.logger.Logger, optional
+        Where they log, such as ``configure("folder", ["csv", "tensorboard"])`` makes; nowhere by default.
+    """
+
+    def __init__(self, *callbacks: Any, logger: Any = None) -> None:
+        from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+        from stable_baselines3.common.logger import Logger
+
+        for callback in callbacks:
+            if not isinstance(callback, BaseCallback):
+                raise TypeError(f"Wanted callbacks of Stable-Baselines3, got {callback!r}.")
+        self._callback: Any = CallbackList(list(callbacks))
+        self._logger = Logger(folder=None, output_formats=[]) if logger is None else logger
+        self._started = False
+
+    def begin(self, view: Any) -> None:
+        """Make ready for a new fit; its spaces are known after the first generation."""
+        self._started = False
+
+    def __call__(self, view: Any) -> bool:
+        """Call them; whether one of them ends training."""
+        if not self._started:
+            self._start(view)
+        self._callback.on_rollout_start()
+        self._callback.update_locals({"self": self._callback.model})
+        goes_on = self._callback.on_step()
+        self._callback.on_rollout_end()
+        return not goes_on
+
+    def finish(self, view: Any) -> None:
+        """Tell them that training has ended."""
+        if self._started:
+            self._callback.on_training_end()
+
+    def _start(self, view: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Training and eval env are not of the same type")
+            self._callback.init_callback(Model(view, self._logger))
+        self._callback.on_training_start({}, {})
+        self._started = True
+
+
+class Model:
+    """What the callbacks of Stable-Baselines3 take for a model."""
+
+    def __init__(self, view: Any, logger: Any) -> None:
+        self._view, self.logger = view, logger
+        self.observation_space, self.action_space = view.observation_space_, view.action_space_
+        self.predict = view.predict
+        self._env = _spaces_alone(self.observation_space, self.action_space)
+
+    @property
+    def num_timesteps(self) -> int:
+        """Environment steps so far."""
+        steps: int = self._view.n_env_steps_
+        return steps
+
+    def get_env(self) -> Any:
+        """A vector environment that has spaces and cannot be stepped."""
+        return self._env
+
+    def get_vec_normalize_env(self) -> None:
+        """None: observations are normalised in the policy."""
+        return
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the policy; the file's ending becomes ``.ecp``."""
+        path = Path(path)
+        self._view.save(path.with_name(path.name.removesuffix(".zip").removesuffix(".ecp") + ".ecp"))
+
+
+def _spaces_alone(observation_space: Any, action_space: Any) -> Any:
+    from stable_baselines3.common.vec_env import VecEnv
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("A callback has no training environment to use: those of a generation are its workers'.")
+
+    names = ["reset", "step_async", "step_wait", "get_attr", "set_attr", "env_method", "env_is_wrapped"]
+    methods = {**dict.fromkeys(names, refuse), "close": lambda self: None}
+    alone = type("SpacesAlone", (VecEnv,), methods)
+    made: Any = object.__new__(alone)  # VecEnv's __init__ asks the environments for their render modes
+    made.num_envs, made.observation_space, made.action_space = 1, observation_space, action_space
+    return made

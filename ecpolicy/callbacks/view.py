@@ -1,0 +1,81 @@
+"""What a callback gets to see of a training."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+CHANGES = ("fit", "partial_fit", "set_params")  # methods that a view does not have
+
+
+class TrainingView:
+    """A policy in training, to look at: attributes, ``predict``, ``score`` and ``save``, but nothing that changes it.
+
+    Arrays are read-only, lists are read-only sequences and dictionaries read-only mappings. Views show the state of the
+    moment: copy what should last.
+    """
+
+    __slots__ = ("_policy", "continues")
+
+    continues: bool  # whether this fit goes on from an earlier one, which ``history_`` already holds at its begin
+
+    def __init__(self, policy: Any, *, continues: bool = False) -> None:
+        object.__setattr__(self, "_policy", policy)
+        object.__setattr__(self, "continues", continues)
+
+    def __getattr__(self, name: str) -> Any:
+        """An attribute of the policy, read-only."""
+        if name.startswith("_"):
+            raise AttributeError(f"{name} is not part of what a callback sees.")
+        if name in CHANGES:
+            raise AttributeError(f"A callback cannot call {name}: it looks at a training that goes on.")
+        return read_only(getattr(self._policy, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"A callback cannot set {name}: it looks at a training that goes on.")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"A callback cannot delete {name}: it looks at a training that goes on.")
+
+    def __dir__(self) -> list[str]:
+        return [name for name in dir(self._policy) if not name.startswith("_") and name not in CHANGES]
+
+    def __repr__(self) -> str:
+        return f"TrainingView({self._policy!r})"
+
+
+class Records(Sequence[Any]):
+    """A list that cannot be changed, and neither can what is in it."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._items[index]
+        return Records(found) if isinstance(index, slice) else read_only(found)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(other) if isinstance(other, Sequence) else other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._items))
+
+    def __repr__(self) -> str:
+        return f"Records({self._items!r})"
+
+
+def read_only(value: Any) -> Any:
+    """A value through which its owner's data cannot be changed."""
+    if isinstance(value, np.ndarray):
+        seen = value.view()
+        seen.flags.writeable = False
+        return seen
+    if isinstance(value, list):
+        return Records(value)
+    if isinstance(value, Mapping):
+        return MappingProxyType({key: read_only(part) for key, part in value.items()})
+    return value

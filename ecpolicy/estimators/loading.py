@@ -1,0 +1,39 @@
+"""Loading a policy whose class the file knows."""
+
+import os
+
+from ecpolicy import persistence
+from ecpolicy.estimators.base import BasePolicy
+from ecpolicy.estimators.ec import EvolvingConnectivityPolicy
+from ecpolicy.estimators.es import ESPolicy
+from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy
+from ecpolicy.networks import Network
+
+ESTIMATORS: dict[str, type[BasePolicy]] = {
+    kind.__name__: kind for kind in (EvolvingConnectivityPolicy, ESPolicy, SurrogateGradientPPOPolicy)
+}
+
+
+def load(path: str | os.PathLike[str], *, network: Network | None = None) -> BasePolicy:
+    """Load a saved policy of any class, as the ``load`` of its class does.
+
+    Parameters
+    ----------
+    path : path-like
+    network : Network, optional
+        The network, where the policy was trained with one of your own.
+
+    Returns
+    -------
+    EvolvingConnectivityPolicy, ESPolicy or SurrogateGradientPPOPolicy
+
+    Raises
+    ------
+    FileNotFoundError, ModelFileError
+    """
+    with persistence.damage_named(path):
+        document, arrays = persistence.read(path)
+        kind = ESTIMATORS.get(str(document["class"]))
+        if kind is None:
+            raise persistence.ModelFileError(f"it holds a {document['class']!r}, which this release does not know")
+        return kind._from_file(document, arrays, network)

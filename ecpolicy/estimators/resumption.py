@@ -1,0 +1,50 @@
+"""Going on from an earlier training: the policy's own, or that of a checkpoint."""
+
+import os
+import warnings
+from numbers import Integral
+from typing import Any
+
+from ecpolicy.callbacks import Checkpoint
+from ecpolicy.persistence import ModelFileError
+
+ResumeFrom = str | os.PathLike[str] | Checkpoint
+
+
+def earlier_training(policy: Any, resume_from: ResumeFrom | None) -> Any:
+    """The policy to go on from: itself, one that was loaded, or None to start anew."""
+    if resume_from is None:
+        return policy if policy.warm_start and hasattr(policy, "_training") else None
+    restored = _newest(policy, resume_from) if isinstance(resume_from, Checkpoint) else _load(policy, resume_from)
+    if restored is not None and isinstance(policy.random_state, Integral) and policy.random_state != restored.seed_:
+        raise ValueError(
+            f"resume_from continues a training of random_state={restored.seed_}; random_state is now "
+            f"{policy.random_state}. Give the same, or None, or start anew without resume_from."
+        )
+    return restored
+
+
+def adopt(policy: Any, earlier: Any) -> None:
+    """Take over what another policy has learnt; the parameters stay the policy's own."""
+    if earlier is not policy:
+        parameters = policy.get_params(deep=False)
+        vars(policy).update({name: value for name, value in vars(earlier).items() if name not in parameters})
+
+
+def _load(policy: Any, path: str | os.PathLike[str]) -> Any:
+    network = getattr(policy, "network", None)
+    return type(policy).load(path, network=None if isinstance(network, str) else network)
+
+
+def _newest(policy: Any, checkpoint: Checkpoint) -> Any:
+    """The policy of the newest checkpoint that can be read; None where there is none at all."""
+    damaged: ModelFileError | None = None
+    for path in checkpoint.files():
+        try:
+            return _load(policy, path)
+        except ModelFileError as error:
+            warnings.warn(f"{error} Trying the checkpoint before it.", RuntimeWarning, stacklevel=2)
+            damaged = damaged or error
+    if damaged is not None:
+        raise damaged
+    return None

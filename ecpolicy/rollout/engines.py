@@ -1,0 +1,259 @@
+"""Engines that run tasks on workers: joblib's pools, a Dask cluster, a Ray cluster. No scheduler of our own.
+
+Which one is ``joblib.parallel_config``'s choice. Dask and Ray are used through their own interfaces and not through
+joblib's: joblib waits for ever where Dask gives a task up, and deals Ray's tasks out in turn, whoever is free.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import cache
+from queue import Empty, Queue
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+from joblib import Parallel, delayed, effective_n_jobs
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.parallel import get_active_backend
+
+Result = TypeVar("Result")
+
+GRACE = (
+    1.5,
+    5.0,
+)  # factor and seconds: workers that can interrupt a hanging environment should do so first, and say where
+
+
+class WorkersLost(Exception):  # noqa: N818 -- it is not the caller's error
+    """A worker died, and with it the tasks that were not finished."""
+
+
+class Engine(Protocol):
+    """Runs tasks on workers; a context manager that owns what it started."""
+
+    attempts: (
+        int  # times in a row that tasks are sent out without a result before their workers' deaths are their fault
+    )
+
+    def __enter__(self) -> Self:
+        """Get ready."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End what was started."""
+
+    def share(self, value: Any) -> Any:
+        """Something to give to several tasks as an argument; the workers find the value in its place."""
+
+    def run(
+        self, function: Callable[..., Result], arguments: Mapping[int, tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Result]]:
+        """Results of ``function(*arguments[number])`` with their numbers, in any order.
+
+        Raises
+        ------
+        WorkersLost
+            To be run again, but for the results that came.
+        TimeoutError
+            Where no result came for too long.
+        """
+
+
+def engine(n_jobs: int | None, *, timeout: float | None, threads: bool) -> Engine | None:
+    """The engine that joblib's active backend means, or None to run tasks here.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        Workers as in joblib. A cluster decides by itself how many tasks run at once.
+    timeout : float or None
+        Seconds that a task may take.
+    threads : bool
+        Whether tasks can be run by threads of this process.
+    """
+    backend, _ = get_active_backend()
+    limit = None if timeout is None else GRACE[0] * timeout + GRACE[1]
+    kind = type(backend).__name__
+    if n_jobs == 1:
+        return None
+    if kind == "DaskDistributedBackend":
+        return DaskEngine(backend.client, limit)
+    if kind == "RayBackend":
+        return RayEngine(limit)
+    if effective_n_jobs(n_jobs) == 1:
+        return None
+    if getattr(backend, "supports_sharedmem", False) and (not threads or getattr(backend, "nesting_level", 0)):
+        return None  # below another joblib call, whose workers have the cores already
+    return JoblibEngine(n_jobs, limit)
+
+
+class JoblibEngine:
+    """A pool of joblib: loky's processes, threads, or another registered backend."""
+
+    attempts = 5
+
+    def __init__(self, n_jobs: int | None, timeout: float | None) -> None:
+        # No more than twice the workers at once: what waits in loky's queue when it is aborted makes its thread fail.
+        settings: dict[str, Any] = {"n_jobs": n_jobs, "timeout": timeout, "batch_size": 1, "pre_dispatch": "2*n_jobs"}
+        try:
+            self._parallel = Parallel(return_as="generator_unordered", **settings)
+        except ValueError:  # multiprocessing returns lists only
+            self._parallel = Parallel(**settings)
+
+    def __enter__(self) -> Self:
+        self._parallel.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._parallel.__exit__(kind, error, traceback)
+
+    def share(self, value: Any) -> Any:
+        """The value itself: joblib writes large arrays to shared memory once, and sends small ones with every task."""
+        return value
+
+    def run(
+        self, function: Callable[..., Result], arguments: Mapping[int, tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Result]]:
+        """Results with their numbers, in any order."""
+        try:
+            yield from self._parallel(delayed(_numbered)(i, function, *given) for i, given in arguments.items())
+        except (TerminatedWorkerError, BrokenProcessPool) as error:
+            raise WorkersLost(str(error)) from error
+        except multiprocessing.TimeoutError as error:  # no subclass of the built-in one
+            raise TimeoutError from error
+
+
+def _numbered(number: int, function: Callable[..., Result], *arguments: Any) -> tuple[int, Result]:
+    return number, function(*arguments)
+
+
+class DaskEngine:
+    """A Dask cluster, which sends tasks of a lost worker to others by itself, up to its ``allowed-failures``."""
+
+    attempts = 2
+
+    def __init__(self, client: Any, timeout: float | None) -> None:
+        self._client, self._timeout = client, timeout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        return None
+
+    def share(self, value: Any) -> Any:
+        """A future of the value, made by a task: scattered data would be lost with its worker, a task is run again."""
+        return self._client.submit(_itself, value, pure=False)
+
+    def run(
+        self, function: Callable[..., Result], arguments: Mapping[int, tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Result]]:
+        """Results with their numbers, in any order."""
+        from dask.distributed import KilledWorker
+
+        done: Queue[Any] = Queue()
+        pending = {self._client.submit(function, *given, pure=False): i for i, given in arguments.items()}
+        try:
+            for future in pending:
+                future.add_done_callback(done.put)
+            with _seceded():
+                while pending:
+                    future = done.get(timeout=self._timeout)
+                    yield pending.pop(future), future.result()
+        except (KilledWorker, CancelledError) as error:
+            raise WorkersLost(str(error)) from error
+        except Empty:
+            self._restart_hanging(pending)
+            raise TimeoutError from None
+        finally:
+            self._client.cancel(list(pending))
+
+    def _restart_hanging(self, pending: Mapping[Any, int]) -> None:
+        """A thread cannot be ended: end the workers that are at these tasks."""
+        keys = {future.key for future in pending}
+        at_them = [worker for worker, busy in self._client.processing().items() if keys.intersection(busy)]
+        self._client.restart_workers(at_them, raise_for_error=False)
+
+
+def _itself(value: Result) -> Result:
+    return value
+
+
+@contextmanager
+def _seceded() -> Iterator[None]:
+    """Within a task, wait for others without keeping a worker's thread from them."""
+    import distributed.utils
+
+    dask: Any = distributed
+    inside = hasattr(dask.utils.thread_state, "execution_state")
+    if inside:
+        dask.secede()
+    try:
+        yield
+    finally:
+        if inside:
+            dask.rejoin()
+
+
+class RayEngine:
+    """A Ray cluster, which sends tasks of a lost worker to others by itself, up to three times."""
+
+    attempts = 2
+
+    def __init__(self, timeout: float | None) -> None:
+        import ray
+
+        self._timeout = timeout
+        if not ray.is_initialized():  # connect to the cluster that RAY_ADDRESS names, or start one on this machine
+            ray.init()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        return None
+
+    def share(self, value: Any) -> Any:
+        """A reference into the object store, whence every node takes the value once."""
+        import ray
+
+        return ray.put(value)
+
+    def run(
+        self, function: Callable[..., Result], arguments: Mapping[int, tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Result]]:
+        """Results with their numbers, in any order."""
+        import ray
+
+        pending = {_remote(function).remote(*given): i for i, given in arguments.items()}
+        try:
+            while pending:
+                done, _ = ray.wait(list(pending), num_returns=1, timeout=self._timeout)
+                if not done:
+                    raise TimeoutError
+                for reference in done:
+                    yield pending.pop(reference), ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            raise WorkersLost(str(error)) from error
+        finally:
+            for reference in pending:
+                ray.cancel(reference, force=True)
+
+
+@cache
+def _remote(function: Callable[..., Any]) -> Any:
+    """Ray's form of a function; made once, as Ray keeps every one that is made."""
+    import ray
+
+    return ray.remote(num_cpus=1, max_retries=3)(function)

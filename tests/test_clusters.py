@@ -1,0 +1,155 @@
+"""Dask and Ray clusters, started for real: equal results, lost workers, tasks that cannot be finished."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+from joblib import parallel_config
+from sklearn.model_selection import GridSearchCV
+
+from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
+from ecpolicy.rollout import engines
+from faults import KillsWorkers, fingerprint
+from probes import Broken, Dies, Hangs, Lengths, Match, NotesItsProcess
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]
+SMALL = {"n_neurons": 32, "population_size": 80, "n_generations": 3, "confirm_episodes": 4, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def dask_cluster():
+    """Two worker processes of one thread each."""
+    dask = pytest.importorskip("dask")
+    distributed = pytest.importorskip("distributed")
+    settings = {"distributed.scheduler.allowed-failures": 1, "distributed.comm.timeouts.connect": "10s"}
+    with (
+        dask.config.set(settings),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    ray = pytest.importorskip("ray")
+    from ray.util.joblib import register_ray
+
+    register_ray()
+    tests = Path(__file__).parent
+    path = os.pathsep.join([str(tests), str(tests.parent / "benchmarks")])
+    ray.init(
+        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error",
+        runtime_env={"env_vars": {"PYTHONPATH": path, "NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"]}},
+    )  # fmt: skip
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(params=["dask", "ray"])
+def cluster(request):
+    """The name of a joblib backend whose cluster is running."""
+    request.getfixturevalue(f"{request.param}_cluster")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return fingerprint(EvolvingConnectivityPolicy(**SMALL).fit([Lengths, Match]))
+
+
+def test_a_cluster_does_not_change_the_result(cluster, expected):
+    policy = EvolvingConnectivityPolicy(**SMALL)
+    with parallel_config(backend=cluster, n_jobs=-1):
+        assert fingerprint(policy.fit([Lengths, Match])) == expected
+        on_cluster = policy.episode_returns(Lengths)
+    assert on_cluster.tolist() == policy.episode_returns(Lengths).tolist()
+
+
+def test_episodes_are_played_on_the_cluster(cluster, tmp_path):
+    with parallel_config(backend=cluster, n_jobs=-1):
+        EvolvingConnectivityPolicy(**SMALL).fit(lambda: NotesItsProcess(tmp_path))
+    processes = {int(path.name) for path in tmp_path.iterdir()}
+    assert os.getpid() not in processes
+    assert len(processes) == 2
+
+
+def test_one_job_stays_at_home(cluster, tmp_path):
+    with parallel_config(backend=cluster, n_jobs=-1):
+        EvolvingConnectivityPolicy(**SMALL, n_jobs=1).fit(lambda: NotesItsProcess(tmp_path))
+    assert {int(path.name) for path in tmp_path.iterdir()} == {os.getpid()}
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1])
+def test_searches_run_on_the_cluster(cluster, n_jobs):
+    """With n_jobs=None the populations of the candidates do so too (on Dask; Ray's tasks keep theirs to themselves)."""
+    policy = EvolvingConnectivityPolicy(**{**SMALL, "n_generations": 2}, n_jobs=n_jobs)
+    grid = {"learning_rate": [0.05, 0.3]}
+    expected = GridSearchCV(policy, grid, cv=2).fit([Lengths, Match]).cv_results_["mean_test_score"]
+    with parallel_config(backend=cluster, n_jobs=2):
+        search = GridSearchCV(policy, grid, cv=2).fit([Lengths, Match])
+    assert search.cv_results_["mean_test_score"].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("engine", ["loky", "dask", "ray"])
+def test_killed_workers_do_not_change_the_result(engine, request, tmp_path):
+    if engine != "loky":
+        request.getfixturevalue(f"{engine}_cluster")
+    settings = {**SMALL, "n_generations": 2}
+    expected = fingerprint(EvolvingConnectivityPolicy(**settings).fit(Match))
+    with KillsWorkers(tmp_path, kills=3) as killer, parallel_config(backend=engine, n_jobs=2):
+        policy = EvolvingConnectivityPolicy(**settings).fit(lambda: NotesItsProcess(tmp_path, seconds_per_step=0.005))
+    assert len(killer.killed) == 3
+    assert fingerprint(policy) == expected
+
+
+def test_an_environment_that_always_kills_its_worker_is_named(cluster):
+    policy = EvolvingConnectivityPolicy(**{**SMALL, "population_size": 4})
+    with parallel_config(backend=cluster, n_jobs=2), pytest.raises(EpisodeError, match="environment kills its process"):
+        policy.fit(Dies)
+    with parallel_config(backend=cluster, n_jobs=2):
+        assert policy.fit(Match).n_generations_ == 3  # the cluster goes on
+
+
+def test_a_misbehaving_environment_is_named(cluster):
+    with parallel_config(backend=cluster, n_jobs=2), pytest.raises(EpisodeError, match="plant exploded at step 3"):
+        EvolvingConnectivityPolicy(**SMALL).fit(lambda: Broken("raises"))
+
+
+def test_a_hanging_environment_is_named(cluster, monkeypatch):
+    monkeypatch.setattr(engines, "GRACE", (1.0, 1.0))
+    policy = EvolvingConnectivityPolicy(**SMALL, timeout=2)
+    with parallel_config(backend=cluster, n_jobs=2):
+        with pytest.raises(EpisodeError, match=r"timeout=2(\.0)? s"):
+            policy.fit(Hangs)
+        assert policy.set_params(timeout=60).fit(Match).n_generations_ == 3
+
+
+def test_rho_is_sent_once_a_generation(cluster, monkeypatch):
+    """Everything that is sent with a task is small; parameters are shared once for all tasks of a generation."""
+    import cloudpickle
+
+    shared, sent = [], []
+    for kind in (engines.DaskEngine, engines.RayEngine):
+        share, run = kind.share, kind.run
+        monkeypatch.setattr(kind, "share", lambda self, value, share=share: shared.append(value) or share(self, value))
+
+        def watched(self, function, arguments, run=run):
+            sent.append([len(cloudpickle.dumps(call)) for *_, call in arguments.values()])
+            return run(self, function, arguments)
+
+        monkeypatch.setattr(kind, "run", watched)
+    policy = EvolvingConnectivityPolicy(**{**SMALL, "n_neurons": 128, "n_generations": 2})
+    with parallel_config(backend=cluster, n_jobs=2):
+        policy.fit(Match)
+    populations = [sizes for sizes in sent if len(sizes) == 5]
+    assert len(populations) == 2
+    assert max(size for sizes in sent for size in sizes) < 3000
+    assert sum(isinstance(value, dict) for value in shared) == len(sent)
+    assert len([value for value in shared if not isinstance(value, dict)]) == 1  # the plan, once a fit

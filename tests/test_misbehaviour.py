@@ -1,0 +1,90 @@
+"""Environments that hang, leak or change; what raises or returns NaN is in the other files."""
+
+import time
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import SyncVectorEnv
+
+from ecpolicy import EpisodeError, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
+from ecpolicy.rollout import engines
+from faults import fingerprint
+from probes import ChangesSpaces, Hangs, HangsDeaf, Match, NotesItsProcess
+
+PPO = {"n_neurons": 8, "step_ms": 2.0, "n_envs": 4, "n_steps": 8, "max_env_steps": 320, "random_state": 0}
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_hanging_environment_is_interrupted_and_named(small, n_jobs):
+    policy = EvolvingConnectivityPolicy(**small, timeout=1, n_jobs=n_jobs)
+    began = time.perf_counter()
+    with pytest.raises(EpisodeError, match=r"environment hangs: .* timeout=1(\.0)? s at step 3 of the episode started"):
+        policy.fit(Hangs)
+    assert time.perf_counter() - began < 20
+    assert policy.fit(Match).n_generations_ == 4
+    with pytest.raises(EpisodeError, match="hangs"):
+        policy.score(Hangs)
+
+
+def test_a_worker_that_cannot_be_interrupted_is_given_up(small, monkeypatch):
+    monkeypatch.setattr(engines, "GRACE", (1.0, 1.0))
+    policy = EvolvingConnectivityPolicy(**small, timeout=1, n_jobs=2)
+    with pytest.raises(EpisodeError, match=r"No worker finished its episodes within timeout=1(\.0)? s: .*reset\(seed="):
+        policy.fit(HangsDeaf)
+    assert fingerprint(policy.fit(Match)) == fingerprint(EvolvingConnectivityPolicy(**small).fit(Match))
+
+
+def test_a_hanging_vector_environment_and_a_hanging_update(small):
+    with pytest.raises(EpisodeError, match="vector environment hangs"):
+        EvolvingConnectivityPolicy(**small, timeout=1).fit(SyncVectorEnv([Hangs] * 2))
+    with pytest.raises(EpisodeError, match="An update took longer than timeout=1"):
+        SurrogateGradientPPOPolicy(**PPO, timeout=1).fit(Hangs)
+
+
+def test_a_limit_that_is_kept_changes_nothing(small):
+    limited = EvolvingConnectivityPolicy(**small, timeout=100).fit(Match)
+    assert fingerprint(limited) == fingerprint(EvolvingConnectivityPolicy(**small).fit(Match))
+    for bad in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="timeout must be a number in"):
+            EvolvingConnectivityPolicy(**small, timeout=bad).fit(Match)
+
+
+@pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given:UserWarning")
+def test_workers_that_grow_are_replaced(small, tmp_path):
+    """loky replaces a process that has grown by 300 MB, where psutil is there to tell."""
+    settings = {**small, "population_size": 160, "n_generations": 1}
+    expected = fingerprint(EvolvingConnectivityPolicy(**settings).fit(Match))
+    policy = EvolvingConnectivityPolicy(**settings, n_jobs=2)
+    policy.fit(lambda: NotesItsProcess(tmp_path, seconds_per_step=0.008, bytes_leaked=40_000_000))
+    assert fingerprint(policy) == expected
+    assert len(list(tmp_path.iterdir())) > 2
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("how", ["instance", "episode"])
+def test_an_environment_that_changes_its_spaces_is_named(small, n_jobs, how):
+    ChangesSpaces.made = 0
+    policy = EvolvingConnectivityPolicy(**small, n_jobs=n_jobs)
+    name = "action_space" if how == "instance" else "observation_space"
+    with pytest.raises(EpisodeError, match=f"The {name} of .*ChangesSpaces.* was .* and has become"):
+        policy.fit(lambda: ChangesSpaces(how))
+
+
+def test_a_vector_environment_and_ppo_notice_as_well(small):
+    vectorized = SyncVectorEnv([Match] * 2)
+    policy = EvolvingConnectivityPolicy(**small).fit(vectorized)
+    change = lambda view: setattr(vectorized, "single_action_space", gym.spaces.Discrete(5))  # noqa: E731
+    with pytest.raises(EpisodeError, match=r"action_space of .* was Discrete\(2\) and has become Discrete\(5\)"):
+        policy.fit(vectorized, callbacks=change)
+    with pytest.raises(EpisodeError, match=r"observation_space of .* has become"):
+        SurrogateGradientPPOPolicy(**PPO).fit(lambda: ChangesSpaces("episode"))
+
+
+def test_equal_spaces_may_be_other_objects(small):
+    class Remakes(Match):
+        @property
+        def observation_space(self):
+            return gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    assert EvolvingConnectivityPolicy(**small).fit(Remakes).n_generations_ == 4
