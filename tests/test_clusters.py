@@ -140,9 +140,9 @@ def test_rho_is_sent_once_a_generation(cluster, monkeypatch):
         share, run = kind.share, kind.run
         monkeypatch.setattr(kind, "share", lambda self, value, share=share: shared.append(value) or share(self, value))
 
-        def watched(self, function, arguments, run=run):
-            sent.append([len(cloudpickle.dumps(call)) for *_, call in arguments.values()])
-            return run(self, function, arguments)
+        def watched(self, function, values, calls, run=run):
+            sent.append([len(cloudpickle.dumps(call)) for call in calls.values()])
+            return run(self, function, values, calls)
 
         monkeypatch.setattr(kind, "run", watched)
     policy = EvolvingConnectivityPolicy(**{**SMALL, "n_neurons": 128, "n_generations": 2})

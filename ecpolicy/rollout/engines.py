@@ -5,14 +5,15 @@ joblib's: joblib waits for ever where Dask gives a task up, and deals Ray's task
 """
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, suppress
+from functools import cache, partial
 from queue import Empty, Queue
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
+from uuid import uuid4
 
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -20,10 +21,9 @@ from joblib.parallel import get_active_backend
 
 Result = TypeVar("Result")
 
-GRACE = (
-    1.5,
-    5.0,
-)  # factor and seconds: workers that can interrupt a hanging environment should do so first, and say where
+# Factor and seconds on top of the limit: workers that can interrupt a hanging environment should do so first and say
+# where it hangs, and those that are just being started need time for that.
+GRACE = 1.5, 30.0
 
 
 class WorkersLost(Exception):  # noqa: N818 -- it is not the caller's error
@@ -49,9 +49,9 @@ class Engine(Protocol):
         """Something to give to several tasks as an argument; the workers find the value in its place."""
 
     def run(
-        self, function: Callable[..., Result], arguments: Mapping[int, tuple[Any, ...]]
+        self, function: Callable[..., Result], shared: Sequence[Any], calls: Mapping[int, Any]
     ) -> Iterator[tuple[int, Result]]:
-        """Results of ``function(*arguments[number])`` with their numbers, in any order.
+        """Results of ``function(*shared, calls[number])`` with their numbers, in any order.
 
         Raises
         ------
@@ -117,11 +117,11 @@ class JoblibEngine:
         return value
 
     def run(
-        self, function: Callable[..., Result], arguments: Mapping[int, tuple[Any, ...]]
+        self, function: Callable[..., Result], shared: Sequence[Any], calls: Mapping[int, Any]
     ) -> Iterator[tuple[int, Result]]:
         """Results with their numbers, in any order."""
         try:
-            yield from self._parallel(delayed(_numbered)(i, function, *given) for i, given in arguments.items())
+            yield from self._parallel(delayed(_numbered)(i, function, *shared, call) for i, call in calls.items())
         except (TerminatedWorkerError, BrokenProcessPool) as error:
             raise WorkersLost(str(error)) from error
         except multiprocessing.TimeoutError as error:  # no subclass of the built-in one
@@ -149,17 +149,26 @@ class DaskEngine:
         return None
 
     def share(self, value: Any) -> Any:
-        """A future of the value, made by a task: scattered data would be lost with its worker, a task is run again."""
-        return self._client.submit(_itself, value, pure=False)
+        """A future of the value, made by a task: scattered data would be lost with its worker, a task is run again.
+
+        Every worker gets a copy beforehand, or Dask would give the tasks that need it to the one worker that has it.
+        """
+        future = self._client.submit(_itself, value, key=(f"shared-{uuid4().hex}", 0))
+        with suppress(Exception):  # a worker that dies meanwhile: the tasks get the value all the same
+            self._client.replicate([future])
+        return future
 
     def run(
-        self, function: Callable[..., Result], arguments: Mapping[int, tuple[Any, ...]]
+        self, function: Callable[..., Result], shared: Sequence[Any], calls: Mapping[int, Any]
     ) -> Iterator[tuple[int, Result]]:
         """Results with their numbers, in any order."""
         from dask.distributed import KilledWorker
 
         done: Queue[Any] = Queue()
-        pending = {self._client.submit(function, *given, pure=False): i for i, given in arguments.items()}
+        # A name of its own for every run, and all tasks at once: Dask then keeps them until a worker is free.
+        keys = [(f"play-{uuid4().hex}", number) for number in calls]
+        futures = self._client.map(partial(_apart, function), calls.values(), key=keys, shared=list(shared))
+        pending = dict(zip(futures, calls, strict=True))
         try:
             for future in pending:
                 future.add_done_callback(done.put)
@@ -184,6 +193,10 @@ class DaskEngine:
 
 def _itself(value: Result) -> Result:
     return value
+
+
+def _apart(function: Callable[..., Result], call: Any, shared: Sequence[Any]) -> Result:
+    return function(*shared, call)
 
 
 @contextmanager
@@ -229,12 +242,12 @@ class RayEngine:
         return ray.put(value)
 
     def run(
-        self, function: Callable[..., Result], arguments: Mapping[int, tuple[Any, ...]]
+        self, function: Callable[..., Result], shared: Sequence[Any], calls: Mapping[int, Any]
     ) -> Iterator[tuple[int, Result]]:
         """Results with their numbers, in any order."""
         import ray
 
-        pending = {_remote(function).remote(*given): i for i, given in arguments.items()}
+        pending = {_remote(function).remote(*shared, call): number for number, call in calls.items()}
         try:
             while pending:
                 done, _ = ray.wait(list(pending), num_returns=1, timeout=self._timeout)

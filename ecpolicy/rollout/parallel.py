@@ -247,8 +247,8 @@ class Runner:
                 if self._shared_plan is None:
                     self._shared_plan = self._engine.share(self._plan)
                 shared = self._shared_plan, self._engine.share(parameters)
-                missing = {i: (*shared, call) for i, call in enumerate(calls) if i not in done}
-                for number, outcome in self._engine.run(work, missing):
+                missing = {i: call for i, call in enumerate(calls) if i not in done}
+                for number, outcome in self._engine.run(work, shared, missing):
                     done[number] = outcome  # noqa: PERF403 -- kept when a worker is lost on the way
             except WorkersLost as error:
                 self._shared_plan = None
@@ -260,7 +260,7 @@ class Runner:
                         f"memory is short. {error}"
                     ) from error
             except TimeoutError as error:
-                waiting = [calls[i].task.seeds.flat[0] for i in missing if i not in done]
+                waiting = [int(calls[i].task.seeds.flat[0]) for i in missing if i not in done]
                 raise EpisodeError(
                     f"No worker finished its episodes within timeout={self._plan.timeout} s: an environment hangs, or "
                     f"the limit is too short. Unfinished are the tasks that begin with reset(seed=...) {waiting[:8]}."
