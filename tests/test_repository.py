@@ -75,6 +75,23 @@ def test_example_trains_scores_and_saves(tmp_path):
     assert EvolvingConnectivityPolicy.load(tmp_path / "p.ecp").n_generations_ == 1
 
 
+def test_example_is_evaluated_with_the_tools_of_stable_baselines3(tmp_path):
+    path = tmp_path / "p.ecp"
+    EvolvingConnectivityPolicy(n_neurons=16, population_size=8, n_generations=1).fit("CartPole-v1").save(path)
+    arguments = [str(path), "--env", "CartPole-v1", "--n-episodes", "3", "--n-envs", "2", "--stochastic"]
+    output = run(sys.executable, str(ROOT / "examples" / "evaluate.py"), *arguments)
+    assert re.search(r"Mean return \d+\.\d+ ± \d+\.\d+, mean length \d+\.\d, 3 episodes", output)
+
+
+def test_example_goes_on_where_it_was(tmp_path):
+    arguments = ["--env", "CartPole-v1", "--population", "8", "--checkpoint", str(tmp_path / "c.ecp"), "--n-jobs", "1"]
+    for generations in ("1", "2"):
+        output = run(sys.executable, str(ROOT / "examples" / "resume.py"), "--generations", generations, *arguments)
+        assert f"after {generations} generations" in output
+    assert output.count("generation    2/2") == 1
+    assert "generation    1/" not in output  # the second run trained the second generation alone
+
+
 def test_example_of_an_own_network():
     arguments = ["--generations", "1", "--population", "8"]
     output = run(sys.executable, str(ROOT / "examples" / "own_network.py"), *arguments)
@@ -88,6 +105,29 @@ def test_example_of_an_own_network():
         ("throughput.py", ["--env", "CartPole-v1", "--generations", "2", "--rounds", "1"]),
         ("learning.py", ["--tasks", "cartpole", "--seeds", "0", "--generations", "1"]),
         ("import_time.py", ["--rounds", "1"]),
+        (
+            "memory.py",
+            [
+                "--generations",
+                "10",
+                "--env",
+                "CartPole-v1",
+                "--large-env",
+                "CartPole-v1",
+                "--population",
+                "64",
+                "--n-jobs",
+                "1",
+                "--checkpoint",
+                "{tmp}/memory.ecp",
+            ],
+        ),
+        ("search.py", ["--generations", "1", "--population", "4", "--rounds", "1"]),
+        (
+            "clusters.py",
+            ["--env", "CartPole-v1", "--populations", "32", "--generations", "2", "--rounds", "1", "--engines", "dask"],
+        ),
+        ("faults.py", ["--kills", "0", "--worker-kills", "1", "--engines", "loky"]),
         ("efficiency.py", ["--env", "CartPole-v1", "--population", "4", "--neurons", "16", "--generations", "1"]),
         ("comparison.py", ["--methods", "ES-LSTM", "--seeds", "0"]),
         ("surrogates.py", ["--surrogates", "sigmoid", "--betas", "10", "--seeds", "0", "--steps", "64", *SMALL_PPO]),

@@ -4,9 +4,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
-from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
+from ecpolicy.estimators.observation_statistics import initial_moments
+from probes import Spaces
 
 SEED, EPISODES = 700, 6
 
@@ -61,3 +63,72 @@ def test_evaluate_policy_on_vectorised_environments(policy, kind, lanes):
 def test_stochastic_evaluation_runs(policy):
     mean, _ = evaluate_policy(policy, seeded()(), n_eval_episodes=3, deterministic=False, warn=False)
     assert mean > 0
+
+
+# VecNormalize
+
+
+def normalized(environment, steps=200):
+    """A VecNormalize that has seen some random steps, and all observations that it has seen."""
+    vectorized = VecNormalize(DummyVecEnv([environment] * 2))
+    vectorized.seed(0)
+    vectorized.action_space.seed(0)
+    vectorized.reset()
+    seen = [vectorized.get_original_obs()]
+    for _ in range(steps):
+        vectorized.step(np.array([vectorized.action_space.sample() for _ in range(2)]))
+        seen.append(vectorized.get_original_obs())
+    return vectorized, seen
+
+
+@pytest.mark.parametrize("kind", [EvolvingConnectivityPolicy, ESPolicy])
+def test_a_training_starts_from_the_statistics_of_vecnormalize(kind):
+    vectorized, seen = normalized(lambda: gym.make("CartPole-v1"))
+    settings = {"n_neurons": 16, "population_size": 16, "n_generations": 1, "random_state": 0}
+    policy = kind(**settings).fit("CartPole-v1", observation_statistics=vectorized)
+    moments, observations = policy._training.search.moments, np.concatenate(seen)
+    assert moments.n == len(observations) + policy.n_env_steps_
+    by_hand = observations.mean(axis=0), observations.var(axis=0), len(observations)
+    again = kind(**settings).fit("CartPole-v1", observation_statistics=by_hand)
+    np.testing.assert_allclose(again._training.search.moments.mean, moments.mean, atol=1e-5)
+    assert again.history_[0]["return_mean"] == policy.history_[0]["return_mean"]
+    fresh = kind(**settings).fit("CartPole-v1")
+    assert fresh.history_[0]["return_mean"] != policy.history_[0]["return_mean"]  # normalised from the first step on
+
+
+def test_ppo_starts_from_them_as_well():
+    vectorized, seen = normalized(lambda: gym.make("CartPole-v1"))
+    policy = SurrogateGradientPPOPolicy(
+        n_neurons=8, step_ms=2.0, n_envs=2, n_steps=8, max_env_steps=16, random_state=0
+    ).fit("CartPole-v1", observation_statistics=vectorized)
+    assert policy._training.observations.n == pytest.approx(len(np.concatenate(seen)) + 16 + 2, abs=1)
+
+
+def test_statistics_of_dict_observations():
+    spaces = gym.spaces.Dict({"b": gym.spaces.Box(-9, 9, (2,)), "a": gym.spaces.Box(-9, 9, (1,))})
+    make = lambda: Spaces(spaces, gym.spaces.Discrete(2))  # noqa: E731
+    vectorized, _ = normalized(make, steps=20)
+    moments = initial_moments(vectorized, spaces)
+    flat = gym.spaces.flatten(spaces, {name: running.mean for name, running in vectorized.obs_rms.items()})
+    np.testing.assert_allclose(moments.mean, flat, rtol=1e-6)
+    del vectorized.obs_rms["a"]  # as with norm_obs_keys=["b"]
+    moments = initial_moments(vectorized, spaces)
+    assert moments.mean[0] == 0
+    assert moments.squares[0] == moments.n
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ("hopper.pkl", TypeError, "must be a VecNormalize of Stable-Baselines3"),
+        (([0.0], [1.0], 10), ValueError, "the mean must be 4 finite numbers"),
+        ((np.zeros(4), np.full(4, np.nan), 10), ValueError, "the variance must be 4 finite numbers"),
+        ((np.zeros(4), -np.ones(4), 10), ValueError, "must not be negative"),
+        ((np.zeros(4), np.ones(4), -1), ValueError, "must not be negative"),
+    ],
+)
+def test_bad_statistics(given, error, message):
+    policy = EvolvingConnectivityPolicy(n_neurons=16, population_size=4, n_generations=1)
+    with pytest.raises(error, match=message):
+        policy.fit("CartPole-v1", observation_statistics=given)
+    assert not hasattr(policy, "history_")
