@@ -87,9 +87,9 @@ def main():
         peak.stop()
         bits = sum(matrix.size for matrix in policy.connectivity_.values())
         print(
-            f"{arguments.large_env}, population {arguments.population:,} of {bits:,} connections, n_jobs {n_jobs}: at most "
-            f"{peak.largest / 2**30:.2f} GiB ({before / 2**30:.2f} before the fit), {policy.n_env_steps_:,} steps in "
-            f"{time.perf_counter() - began:.0f} s",
+            f"{arguments.large_env}, population {arguments.population:,} of {bits:,} connections, n_jobs {n_jobs}: at "
+            f"most {peak.largest / 2**30:.2f} GiB ({before / 2**30:.2f} before the fit), {policy.n_env_steps_:,} steps "
+            f"in {time.perf_counter() - began:.0f} s",
             flush=True,
         )
 

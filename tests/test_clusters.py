@@ -151,5 +151,6 @@ def test_rho_is_sent_once_a_generation(cluster, monkeypatch):
     populations = [sizes for sizes in sent if len(sizes) == 5]
     assert len(populations) == 2
     assert max(size for sizes in sent for size in sizes) < 3000
-    assert sum(isinstance(value, dict) for value in shared) == len(sent)
+    assert len(sent) > 4  # the deployed network is played after every generation
+    assert sum(isinstance(value, dict) for value in shared) == 3  # before the first and after each of two generations
     assert len([value for value in shared if not isinstance(value, dict)]) == 1  # the plan, once a fit

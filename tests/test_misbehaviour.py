@@ -1,6 +1,7 @@
 """Environments that hang, leak or change; what raises or returns NaN is in the other files."""
 
 import time
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -59,6 +60,20 @@ def test_workers_that_grow_are_replaced(small, tmp_path):
     policy.fit(lambda: NotesItsProcess(tmp_path, seconds_per_step=0.008, bytes_leaked=40_000_000))
     assert fingerprint(policy) == expected
     assert len(list(tmp_path.iterdir())) > 2
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="POSIX shared memory is not a folder on this system")
+def test_nothing_piles_up_in_shared_memory(small):
+    """Probabilities of more than 1 MB, which joblib would put there and keep until the workers end."""
+
+    def size():
+        return sum(path.stat().st_size for path in Path("/dev/shm").rglob("*") if path.is_file())
+
+    before, seen = size(), []
+    settings = {**small, "n_neurons": 600, "population_size": 32}
+    EvolvingConnectivityPolicy(**settings, n_jobs=2).fit(Match, callbacks=lambda view: seen.append(size()))
+    assert len(seen) == 4
+    assert max(seen) - before < 2**20
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -24,6 +24,7 @@ Result = TypeVar("Result")
 # Factor and seconds on top of the limit: workers that can interrupt a hanging environment should do so first and say
 # where it hangs, and those that are just being started need time for that.
 GRACE = 1.5, 30.0
+PATIENCE = 10.0  # seconds in which Dask should have copied a value to its workers
 
 
 class WorkersLost(Exception):  # noqa: N818 -- it is not the caller's error
@@ -97,7 +98,14 @@ class JoblibEngine:
 
     def __init__(self, n_jobs: int | None, timeout: float | None) -> None:
         # No more than twice the workers at once: what waits in loky's queue when it is aborted makes its thread fail.
-        settings: dict[str, Any] = {"n_jobs": n_jobs, "timeout": timeout, "batch_size": 1, "pre_dispatch": "2*n_jobs"}
+        # No shared memory for large arrays (max_nbytes): joblib would keep those of every generation until the end.
+        settings: dict[str, Any] = {
+            "n_jobs": n_jobs,
+            "timeout": timeout,
+            "batch_size": 1,
+            "pre_dispatch": "2*n_jobs",
+            "max_nbytes": None,
+        }
         try:
             self._parallel = Parallel(return_as="generator_unordered", **settings)
         except ValueError:  # multiprocessing returns lists only
@@ -113,7 +121,7 @@ class JoblibEngine:
         self._parallel.__exit__(kind, error, traceback)
 
     def share(self, value: Any) -> Any:
-        """The value itself: joblib writes large arrays to shared memory once, and sends small ones with every task."""
+        """The value itself, which goes through a pipe with every task."""
         return value
 
     def run(
@@ -154,8 +162,8 @@ class DaskEngine:
         Every worker gets a copy beforehand, or Dask would give the tasks that need it to the one worker that has it.
         """
         future = self._client.submit(_itself, value, key=(f"shared-{uuid4().hex}", 0))
-        with suppress(Exception):  # a worker that dies meanwhile: the tasks get the value all the same
-            self._client.replicate([future])
+        with suppress(Exception):  # a worker may die meanwhile; the tasks get the value all the same
+            self._client.replicate([future], callback_timeout=PATIENCE)
         return future
 
     def run(
@@ -166,7 +174,8 @@ class DaskEngine:
 
         done: Queue[Any] = Queue()
         # A name of its own for every run, and all tasks at once: Dask then keeps them until a worker is free.
-        keys = [(f"play-{uuid4().hex}", number) for number in calls]
+        run = uuid4().hex
+        keys = [(f"play-{run}", number) for number in calls]
         futures = self._client.map(partial(_apart, function), calls.values(), key=keys, shared=list(shared))
         pending = dict(zip(futures, calls, strict=True))
         try:
@@ -256,7 +265,7 @@ class RayEngine:
                 for reference in done:
                     yield pending.pop(reference), ray.get(reference)
         except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+            raise error.cause or error from None
         except ray.exceptions.RayError as error:
             raise WorkersLost(str(error)) from error
         finally:

@@ -210,7 +210,7 @@ class Runner:
         given = any(is_instance(environment) for environment in plan.environments)
         self._engine = None if plan.vectorized else engine(n_jobs, timeout=plan.timeout, threads=not given)
         self._token = uuid.uuid4().hex
-        self._shared_plan: Any = None
+        self._shared: list[tuple[Any, Any]] = []  # the plan and the last parameters, each with what workers get for it
 
     def __enter__(self) -> Self:
         if self._engine is not None:
@@ -244,14 +244,12 @@ class Runner:
         while len(done) < len(calls):
             before = len(done)
             try:
-                if self._shared_plan is None:
-                    self._shared_plan = self._engine.share(self._plan)
-                shared = self._shared_plan, self._engine.share(parameters)
+                shared = self._share(self._plan, parameters)
                 missing = {i: call for i, call in enumerate(calls) if i not in done}
                 for number, outcome in self._engine.run(work, shared, missing):
                     done[number] = outcome  # noqa: PERF403 -- kept when a worker is lost on the way
             except WorkersLost as error:
-                self._shared_plan = None
+                self._shared.clear()
                 failures = 1 if len(done) > before else failures + 1
                 if failures == self._engine.attempts:
                     raise EpisodeError(
@@ -266,3 +264,12 @@ class Runner:
                     f"the limit is too short. Unfinished are the tasks that begin with reset(seed=...) {waiting[:8]}."
                 ) from error
         return [done[i] for i in range(len(calls))]
+
+    def _share(self, *values: Any) -> list[Any]:
+        """What workers get for these values; each is shared once as long as it is the same object."""
+        assert self._engine is not None
+        known = {id(value): shared for value, shared in self._shared}  # the values are kept, so their ids are theirs
+        self._shared = [
+            (value, known[id(value)] if id(value) in known else self._engine.share(value)) for value in values
+        ]
+        return [shared for _, shared in self._shared]
