@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
 
+import ecpolicy
 from ecpolicy import EvolvingConnectivityPolicy, ModelFileError, persistence
 from probes import Match, Spaces
 
@@ -233,6 +234,15 @@ def test_missing_parts_are_named(saved, tmp_path):
 def test_an_unchanged_rewrite_loads(saved, tmp_path):
     """The damage above is what is refused, not the rewriting."""
     load(rewrite(saved, tmp_path, document=no_change))
+
+
+def test_a_file_of_any_class_is_loaded(fitted, saved, tmp_path):
+    assert type(ecpolicy.load(saved)) is EvolvingConnectivityPolicy
+    assert ecpolicy.load(saved).history_ == fitted.history_
+    for name in ("SomebodyElse", "os.system", ["ESPolicy"], None):
+        changed = rewrite(saved, tmp_path, document=lambda d, name=name: d.update({"class": name}))
+        with pytest.raises(ModelFileError, match="which this release does not know"):
+            ecpolicy.load(changed)
 
 
 def test_no_file_and_foreign_files(tmp_path):

@@ -12,7 +12,10 @@ from ecpolicy import EvolvingConnectivityPolicy
 ROOT = Path(__file__).parent.parent
 SMALL_PPO = ["--episodes", "2", "--set", "n_neurons=16", "step_ms=4"]
 TINY = ["--env", "brax/inverted_pendulum", "--population", "4", "--neurons", "16"]
-OPTIONAL = ["jax", "torch", "stable_baselines3", "brax", "ray", "dask", "matplotlib", "mujoco"]
+OPTIONAL = [
+    "jax", "torch", "stable_baselines3", "brax", "ray", "dask", "distributed", "tensorboardX", "optuna", "matplotlib",
+    "mujoco",
+]  # fmt: skip
 
 
 def run(*command, cwd=ROOT):

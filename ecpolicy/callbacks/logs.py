@@ -1,10 +1,11 @@
 """The history as a table and as TensorBoard's curves, while it grows."""
 
 import csv
-import importlib
 import os
 from pathlib import Path
 from typing import Any
+
+from ecpolicy.optional import require
 
 # Names under which Stable-Baselines3 logs the same quantities, so that its curves and ours fall into one chart.
 TAGS = {
@@ -58,13 +59,7 @@ class TensorBoardLog:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = str(folder)
         self._writer: Any = None
-        try:
-            importlib.import_module("tensorboardX")
-        except ImportError as error:
-            raise ImportError(
-                f"TensorBoardLog needs tensorboardX, which cannot be imported ({error}). Install it: "
-                'pip install "ecpolicy[tensorboard]".'
-            ) from error
+        require("tensorboardX", "TensorBoardLog", extra="tensorboard")
 
     def begin(self, view: Any) -> None:
         """Open the log; what an interrupted fit logged beyond its last checkpoint is marked as obsolete."""

@@ -5,6 +5,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from ecpolicy.optional import require
+
 
 class StableBaselines3:
     """Run callbacks of Stable-Baselines3: EvalCallback, CheckpointCallback, StopTrainingOnRewardThreshold and others.
@@ -22,6 +24,7 @@ class StableBaselines3:
     """
 
     def __init__(self, *callbacks: Any, logger: Any = None) -> None:
+        require("stable_baselines3", "The callback StableBaselines3", extra="sb3")
         from stable_baselines3.common.callbacks import BaseCallback, CallbackList
         from stable_baselines3.common.logger import Logger
 

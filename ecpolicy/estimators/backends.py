@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 from ecpolicy.distributions import WeightedNoise, WeightedSum, host_noise
 from ecpolicy.estimators.environments import Resolved
-from ecpolicy.estimators.parameters import require
 from ecpolicy.kernels import host
+from ecpolicy.optional import require
 from ecpolicy.rollout.outcome import Outcome
 from ecpolicy.rollout.parallel import Plan, Runner, Task
 

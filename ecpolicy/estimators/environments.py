@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from ecpolicy.estimators.parameters import require
+from ecpolicy.optional import require
 from ecpolicy.rollout.parallel import AnyEnv, Environment
 from ecpolicy.spaces import check_spaces
 

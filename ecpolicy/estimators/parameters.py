@@ -1,6 +1,5 @@
 """Checks of constructor parameters: what was given, what is wanted."""
 
-import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral, Real
@@ -46,17 +45,6 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     choices = sorted(choices)
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {choices}; got {value!r}.")
-
-
-def require(package: str, what: str) -> None:
-    """Raise ImportError unless an optional package can be imported; ``what`` needs it."""
-    try:
-        importlib.import_module(package)
-    except ImportError as error:
-        raise ImportError(
-            f"{what} needs {package}, which cannot be imported ({error}). Install it: "
-            f'pip install "ecpolicy[{package}]".'
-        ) from error
 
 
 def check_horizon(name: str, value: Any) -> list[tuple[int, float]]:

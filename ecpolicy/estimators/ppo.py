@@ -30,11 +30,11 @@ from ecpolicy.estimators.ppo_training import (
     Training,
     check_ppo_kwargs,
     globals_kept,
-    require_sb3,
 )
 from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training
 from ecpolicy.estimators.training import Record
 from ecpolicy.networks import Network, RealRSNN
+from ecpolicy.optional import require
 from ecpolicy.persistence import Arrays
 from ecpolicy.random import Stream, fold_in, key_from_seed, uniform
 from ecpolicy.spaces import action_decoder, action_outputs, observation_size
@@ -339,7 +339,8 @@ class SurrogateGradientPPOPolicy(BasePolicy):
                 f"n_envs must be at least the number of environments given, {len(resolved.environments)}, so that each "
                 f"is trained on; got {self.n_envs}."
             )
-        require_sb3()
+        for package in ("torch", "stable_baselines3", "sb3_contrib"):
+            require(package, "Fitting SurrogateGradientPPOPolicy", extra="sb3")
         further = dict(self.ppo_kwargs or {})
         check_ppo_kwargs(further)
         setting = Setting(

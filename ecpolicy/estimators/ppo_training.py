@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import importlib
 import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -414,18 +413,6 @@ def training_environment(resolved: Resolved, setting: Setting, i: int) -> gym.En
         assert callable(given)
         made = given()
     return TrainingEnv(made, np.inf if setting.normalize_observations else setting.observation_clip)
-
-
-def require_sb3() -> None:
-    """Raise ImportError unless the packages that train can be imported."""
-    for package in ("torch", "stable_baselines3", "sb3_contrib"):
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise ImportError(
-                f"Fitting SurrogateGradientPPOPolicy needs {package}, which cannot be imported ({error}). Install it: "
-                'pip install "ecpolicy[sb3]".'
-            ) from error
 
 
 def check_ppo_kwargs(given: Mapping[str, Any]) -> None:
