@@ -2,6 +2,7 @@
 
 Layout (format version 1): ``policy.json`` and one ``<name>.npy`` per array, so that ``numpy.load`` opens it too. The
 JSON lists every array with its dtype and shape; nothing is read before the archive's directory agrees with that list.
+A file is taken for hostile: sizes are checked before memory is taken for them, and no expression is evaluated.
 Files are written beside their destination and renamed into place: a crash leaves the old file or the new one.
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from math import prod
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,16 @@ from numpy.typing import NDArray
 FORMAT = "ecpolicy"
 VERSION = 1
 DOCUMENT = "policy.json"
-LIMIT = 64 << 20  # bytes of JSON
-LARGEST_BOX = 1 << 26  # numbers in an observation or action
+LIMIT = 32 << 20  # bytes of JSON
+MOST_PARTS = 1 << 18  # lists and objects in it: empty ones take twenty times their text
+SMALL = 256 << 20  # bytes of arrays that any file may hold
+INFLATION = 100  # larger arrays take at most so many times the file's size: probabilities are nearly noise
+LARGEST_SPACE = 1 << 23  # numbers in an observation or action
+LEAST_SPACE = 1 << 11  # numbers that every part of a space counts for: making one takes time
+DEEPEST_SPACE = 16  # spaces within spaces
 HEADER = 4096  # bytes that an .npy header may take
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+DTYPES = {np.dtype(code).str: np.dtype(code) for code in "?bBhHiIlLqQefdg"}  # a string is looked up here, never parsed
 STALE = 600  # seconds after which an unfinished file is taken for abandoned
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every archive member: equal policies give equal files
 
@@ -127,7 +136,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
     To be called under :func:`damage_named`.
     """
     with Path(path).open("rb") as stream, zipfile.ZipFile(stream) as archive:
-        return _read(archive)
+        return _read(archive, os.fstat(stream.fileno()).st_size)
 
 
 @contextmanager
@@ -140,18 +149,28 @@ def damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:  # a damaged file can fail anywhere, in zlib, JSON, NumPy, Gymnasium or here
         reason = str(error) if isinstance(error, ModelFileError) else f"{type(error).__name__}: {error}"
         raise ModelFileError(
-            f"{path} is not a usable ecpolicy model file: {reason.rstrip('.')}. It is damaged, truncated, or not what "
-            "was asked for; restore it from a copy, or train again."
+            f"{path} is not a usable ecpolicy model file: {_printable(reason).rstrip('.')}. It is damaged, truncated, "
+            "or not what was asked for; restore it from a copy, or train again."
         ) from None
 
 
-def _read(archive: zipfile.ZipFile) -> tuple[dict[str, Any], Arrays]:
+def _printable(reason: str) -> str:
+    """A reason without what a terminal would obey, and short enough to be read."""
+    return "".join(letter if letter.isprintable() else " " for letter in reason[:500])
+
+
+def _read(archive: zipfile.ZipFile, file_size: int) -> tuple[dict[str, Any], Arrays]:
     members = {info.filename: info for info in archive.infolist()}
+    if len(members) < len(archive.infolist()):
+        raise ModelFileError("it holds a member twice.")
     if DOCUMENT not in members:
         raise ModelFileError(f"it holds no {DOCUMENT}.")
     if members[DOCUMENT].file_size > LIMIT:
         raise ModelFileError(f"its {DOCUMENT} is larger than {LIMIT >> 20} MiB.")
-    document = json.loads(archive.read(DOCUMENT))
+    text = _content(archive, members[DOCUMENT])
+    if text.count(b"[") + text.count(b"{") > MOST_PARTS:
+        raise ModelFileError(f"its {DOCUMENT} has more than {MOST_PARTS} parts.")
+    document = json.loads(text.decode())
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ModelFileError(f"its {DOCUMENT} does not say format {FORMAT!r}.")
     if document.get("version") != VERSION:
@@ -159,26 +178,48 @@ def _read(archive: zipfile.ZipFile) -> tuple[dict[str, Any], Arrays]:
             f"it has format version {document.get('version')!r}; this release reads version {VERSION}. "
             "Upgrade ecpolicy, or save the policy again with a matching release."
         )
-    arrays = {}
-    for name, listed in document["arrays"].items():
-        dtype, shape = np.dtype(listed["dtype"]), tuple(int(n) for n in listed["shape"])
-        if dtype.hasobject or dtype.kind not in "biuf" or min(shape, default=0) < 0:
-            raise ModelFileError(f"array {name!r} has dtype {dtype} and shape {shape}.")
-        info = members.get(f"{name}.npy")
-        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        if info is None or not size <= info.file_size <= size + HEADER:
-            raise ModelFileError(f"array {name!r} is missing or does not have the listed size.")
-        array = np.lib.format.read_array(BytesIO(archive.read(info)), allow_pickle=False, max_header_size=HEADER)
-        if array.dtype != dtype or array.shape != shape:
-            raise ModelFileError(f"array {name!r} is {array.dtype} {array.shape}; listed is {dtype} {shape}.")
-        arrays[name] = array
-    return document, arrays
+    listing = {name: _listed(name, **listed) for name, listed in document["arrays"].items()}
+    total = sum(prod(shape) * dtype.itemsize for dtype, shape in listing.values())
+    if total > max(SMALL, INFLATION * file_size):
+        raise ModelFileError(f"its {file_size} bytes would become {total} bytes of arrays.")
+    return document, {name: _array(archive, name, members.get(f"{name}.npy"), *listing[name]) for name in listing}
+
+
+def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """The bytes of a member: no more than the archive's directory says, however far they would inflate."""
+    if info.compress_type not in METHODS:  # the others inflate as far as they can
+        raise ModelFileError(f"{info.filename!r} is compressed by method {info.compress_type}.")
+    with archive.open(info) as stream:
+        return stream.read(info.file_size)
+
+
+def _listed(name: str, dtype: Any, shape: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """An entry of the list of arrays."""
+    if dtype not in DTYPES or not all(type(n) is int and n >= 0 for n in shape):
+        raise ModelFileError(f"array {name!r} has dtype {dtype!r} and shape {shape!r}.")
+    return DTYPES[dtype], tuple(shape)
+
+
+def _array(
+    archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo | None, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> NDArray[Any]:
+    """An array as listed. Its header is compared with the one that was written: NumPy would evaluate it."""
+    size = prod(shape) * dtype.itemsize
+    if info is None or not size <= info.file_size <= size + HEADER:
+        raise ModelFileError(f"array {name!r} is missing or does not have the listed size.")
+    content = _content(archive, info)
+    start = 10 + int.from_bytes(content[8:10], "little")
+    header = content[10:start].decode("latin1").rstrip()
+    wanted = f"{{'descr': {dtype.str!r}, 'fortran_order': False, 'shape': {shape}, }}"
+    if content[:8] != b"\x93NUMPY\x01\x00" or header != wanted or len(content) != start + size:
+        raise ModelFileError(f"array {name!r} is {header!r}; listed is {dtype} {shape}.")
+    return np.frombuffer(content, dtype, offset=start).reshape(shape).copy()
 
 
 def take(arrays: Arrays, name: str, dtype: str, shape: tuple[int, ...], low: float, high: float) -> NDArray[Any]:
     """The array ``name``, checked for dtype, shape and range."""
     if name not in arrays:
-        raise ModelFileError(f"array {name!r} is missing.")
+        raise ModelFileError(f"array {name!r} is missing; wanted {dtype} {shape}.")
     array = arrays[name]
     if array.dtype != np.dtype(dtype) or array.shape != shape:
         raise ModelFileError(f"array {name!r} is {array.dtype} {array.shape}; wanted {dtype} {shape}.")
@@ -235,25 +276,61 @@ def space_to_json(space: gym.Space[Any]) -> dict[str, Any]:
 def space_from_json(description: Mapping[str, Any]) -> gym.Space[Any]:
     """The space of a description; raises ModelFileError where it makes no sense."""
     try:
+        if _extent(description) > LARGEST_SPACE:
+            raise ValueError("it has too many numbers or parts")
         return _space_from_json(description)
     except Exception as error:
         raise ModelFileError(f"it describes an impossible space: {error!r}.") from None
 
 
+def _extent(d: Mapping[str, Any], depth: int = 0) -> int:
+    """Numbers in a flattened sample, counted in integers that do not overflow before anything is made of them."""
+    if depth > DEEPEST_SPACE:
+        raise ValueError("spaces within spaces")
+    match d["kind"]:
+        case "Box":
+            numbers = prod(_integers(d["shape"]))
+        case "Discrete":
+            numbers = _choices([d["n"]], [d["start"]], d["dtype"])
+        case "MultiDiscrete":
+            numbers = _choices(d["nvec"], d["start"], d["dtype"])
+        case "MultiBinary":
+            numbers = prod(_integers(d["n"]))
+        case "Text":
+            numbers = index(d["max_length"]) + len(d["charset"])
+        case "Tuple" | "OneOf":
+            numbers = sum(_extent(part, depth + 1) for part in d["spaces"])
+        case "Dict":
+            numbers = sum(_extent(part, depth + 1) for _, part in d["spaces"])
+        case kind:
+            raise ValueError(f"unknown kind {kind!r}")
+    return max(numbers, LEAST_SPACE)
+
+
+def _choices(n: Any, start: Any, dtype: str) -> int:
+    """How many choices there are in all; the first and the last of each must be numbers of the dtype, and of int64."""
+    counts, firsts, limits = _integers(n), _integers(start), np.iinfo(DTYPES[dtype])
+    low, high = int(limits.min), min(int(limits.max), 2**63 - 1)
+    if any(first < low or first + count - 1 > high for count, first in zip(counts, firsts, strict=True)):
+        raise ValueError(f"choices {n} from {start} in {dtype}")
+    return sum(counts)
+
+
+def _integers(values: Any) -> list[int]:
+    """Integers in nested lists, one after the other; raises TypeError where there is anything else."""
+    return [index(value) for value in np.array(values, dtype=object).reshape(-1)]
+
+
 def _space_from_json(d: Mapping[str, Any]) -> gym.Space[Any]:
     match d["kind"]:
         case "Box":
-            dtype, shape = np.dtype(d["dtype"]), tuple(d["shape"])
-            if prod(shape) > LARGEST_BOX:
-                raise ValueError(f"a Box of shape {shape}")
+            dtype, shape = DTYPES[d["dtype"]], tuple(d["shape"])
             low, high = (_bound_from_json(d[side], shape, dtype) for side in ("low", "high"))
             return spaces.Box(low, high, shape, dtype.type)
         case "Discrete":
-            return spaces.Discrete(d["n"], start=d["start"], dtype=np.dtype(d["dtype"]).type)
+            return spaces.Discrete(d["n"], start=d["start"], dtype=DTYPES[d["dtype"]].type)
         case "MultiDiscrete":
-            return spaces.MultiDiscrete(
-                np.array(d["nvec"]), dtype=np.dtype(d["dtype"]).type, start=np.array(d["start"])
-            )
+            return spaces.MultiDiscrete(np.array(d["nvec"]), dtype=DTYPES[d["dtype"]].type, start=np.array(d["start"]))
         case "MultiBinary":
             return spaces.MultiBinary(d["n"] if len(d["n"]) > 1 else d["n"][0])
         case "Tuple":
@@ -279,7 +356,8 @@ def _number_to_json(value: float) -> float | str:
 
 
 def _bound_from_json(bound: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    convert = float if dtype.kind == "f" else int
-    if isinstance(bound, list):
-        return np.array([convert(value) for value in bound], dtype=dtype).reshape(shape)
-    return np.full(shape, convert(bound), dtype=dtype)
+    convert = float if dtype.kind == "f" else index
+    with np.errstate(over="raise"):
+        if isinstance(bound, list):
+            return np.array([convert(value) for value in bound], dtype=dtype).reshape(shape)
+        return np.full(shape, convert(bound), dtype=dtype)

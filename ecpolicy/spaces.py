@@ -22,6 +22,11 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
             f"The observation space {observation_space} cannot be flattened to a fixed-size array. "
             "Wrap the environment so that it returns what gymnasium.spaces.flatten accepts."
         )
+    if _has_unsigned_choices(observation_space):
+        raise ValueError(
+            f"The observation space {observation_space} has a MultiDiscrete of 64-bit unsigned integers, which "
+            "Gymnasium cannot flatten. Give it the dtype int64."
+        )
     if spaces.flatdim(observation_space) == 0:
         raise ValueError(f"The observation space {observation_space} holds no number to observe.")
     if not isinstance(action_space, ACTION_SPACES) or action_outputs(action_space) == 0:
@@ -29,6 +34,14 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
             f"The action space {action_space} is not supported; wanted Box, Discrete, MultiDiscrete or MultiBinary, "
             "not empty. Wrap the environment to turn its actions into one of these."
         )
+
+
+def _has_unsigned_choices(space: gym.Space[Any]) -> bool:
+    if isinstance(space, spaces.Dict):
+        return any(map(_has_unsigned_choices, space.spaces.values()))
+    if isinstance(space, spaces.Tuple | spaces.OneOf):
+        return any(map(_has_unsigned_choices, space.spaces))
+    return isinstance(space, spaces.MultiDiscrete) and space.dtype == np.uint64
 
 
 def observation_size(space: gym.Space[Any]) -> int:
@@ -132,15 +145,15 @@ def action_decoder(space: gym.Space[Any]) -> Decode:
     if isinstance(space, spaces.Box):
         return _box_decoder(space)
     if isinstance(space, spaces.Discrete):
-        return partial(_largest, start=int(space.start))
+        return partial(_largest, start=int(space.start), dtype=np.dtype(space.dtype))
     if isinstance(space, spaces.MultiDiscrete):
         ends = np.cumsum(space.nvec.reshape(-1))[:-1]
         return partial(_largest_of_each, ends=ends, start=space.start, dtype=np.dtype(space.dtype))
     return partial(_positive, shape=space.shape or (), dtype=np.dtype(space.dtype))
 
 
-def _largest(output: NDArray[np.float32], *, start: int) -> NDArray[Any]:
-    return np.asarray(np.argmax(output, axis=1) + start)
+def _largest(output: NDArray[np.float32], *, start: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.asarray(np.argmax(output, axis=1) + start, dtype=dtype)
 
 
 def _largest_of_each(

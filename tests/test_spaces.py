@@ -117,7 +117,8 @@ def test_actions(space, output, expected):
     [spaces.Discrete(4, start=1), spaces.MultiDiscrete([[2, 3], [4, 2]]), spaces.MultiBinary((2, 2)),
      spaces.Box(-3, 1, (2, 2)), spaces.Box(-5, 5, (3,), np.int64), spaces.Box(-1e30, 1e30, (1,), np.float64),
      spaces.Box(-np.inf, np.inf, (2,), np.int64), spaces.Box(0, np.iinfo(np.int64).max, (2,), np.int64),
-     spaces.Box(-np.inf, np.inf, (2,), np.int32), spaces.Box(-1e300, 1e300, (2,), np.float64)],
+     spaces.Box(-np.inf, np.inf, (2,), np.int32), spaces.Box(-1e300, 1e300, (2,), np.float64),
+     spaces.Discrete(3, dtype=np.uint8), spaces.MultiDiscrete([2, 3], dtype=np.uint64)],
 )  # fmt: skip
 def test_any_output_gives_a_valid_action(space):
     outputs = np.random.default_rng(0).normal(0, 3, (200, action_outputs(space))).astype(np.float32)
@@ -129,6 +130,7 @@ def test_any_output_gives_a_valid_action(space):
     [
         (spaces.Sequence(spaces.Discrete(2)), spaces.Discrete(2), "cannot be flattened"),
         (spaces.Box(-1, 1, (0,)), spaces.Discrete(2), "no number to observe"),
+        (spaces.Tuple([spaces.MultiDiscrete([2], dtype=np.uint64)]), spaces.Discrete(2), "64-bit unsigned"),
         (spaces.Discrete(2), spaces.Tuple([spaces.Discrete(2)]), "action space .* is not supported"),
         (spaces.Discrete(2), spaces.Dict({"a": spaces.Discrete(2)}), "wanted Box, Discrete"),
         (spaces.Discrete(2), spaces.Box(-1, 1, (0,)), "not empty"),

@@ -108,6 +108,8 @@ class BasePolicy(BaseEstimator):
         else:
             connections, owners = state.connections, rows
         self._deployed.network.step(connections, state.network, x, output, owners=owners, rows=rows)
+        if not np.isfinite(output).all():
+            raise ValueError(f"The network's outputs are NaN or infinite, its weights or gains too large: {output}.")
         actions = self._actions(output, deterministic)
         return (actions if batched else actions[0]), state
 

@@ -68,6 +68,7 @@ def from_file(
     trained = _network_from_json(document["network"], network)
     if isinstance(given["network"], dict):
         given["network"] = _network_from_json(given["network"], network)
+    cls(**{**given, "network": trained})._check()  # a network of the other kind of weights would read beyond arrays
     policy = cls(**given)
     policy._check()
     _restore(policy, document, arrays, trained, (low, high))
@@ -159,7 +160,7 @@ def _restore(
     if not isinstance(policy.history_, list) or len(policy.history_) != search.generation:
         raise ModelFileError("its history does not have one record per generation")
     for record in policy.history_:
-        if set(record) != set(policy.history_[0]):
+        if not isinstance(record, dict) or set(record) != set(policy.history_[0]):
             raise ModelFileError("the records of its history differ")
         for name in record:
             number(record, name)

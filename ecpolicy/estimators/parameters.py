@@ -121,6 +121,8 @@ def check_ec(policy: Any) -> Network:
     check_number("learning_rate", policy.learning_rate, low=0, open_low=True)
     check_number("eps", policy.eps, low=0, high=0.5)
     check_choice("optimizer", policy.optimizer, OPTIMIZERS)
+    if isinstance(policy.network, RealRSNN | GRU | LSTM):
+        raise TypeError(f"network must have 1-bit connections, or train it by ESPolicy; got {policy.network!r}.")
     if not isinstance(policy.network, str):
         return check_own_network(policy.network)
     check_choice("network", policy.network, ["rsnn"])

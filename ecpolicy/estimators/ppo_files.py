@@ -16,6 +16,7 @@ from ecpolicy.persistence import Arrays, ModelFileError, space_from_json, space_
 from ecpolicy.spaces import action_outputs, check_spaces, observation_size
 
 CRITIC_WIDTH = 64  # of ecpolicy.networks.recurrent_policy, which needs PyTorch to be imported
+LARGEST_LOG_STD = 80.0  # noise of this size is still a finite number
 
 
 def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
@@ -113,8 +114,11 @@ def _restore(policy: Any, document: dict[str, Any], arrays: Arrays) -> None:
     shapes = policy_shapes(setting, obs_size, policy.action_space_)
     policy.seed_ = count(document, "seed", 2**64 - 1)
 
-    def parts(prefix: str, low: float) -> dict[str, NDArray[np.float32]]:
-        return {name: take(arrays, f"{prefix}/{name}", "<f4", shape, low, LARGE) for name, shape in shapes.items()}
+    def parts(prefix: str, low: float, log_std: float = LARGE) -> dict[str, NDArray[np.float32]]:
+        return {
+            name: take(arrays, f"{prefix}/{name}", "<f4", shape, low, log_std if name == "log_std" else LARGE)
+            for name, shape in shapes.items()
+        }
 
     best, update = None, count(document, "update", 2**32 - 2)
     if document["best"] is not None:
@@ -124,7 +128,7 @@ def _restore(policy: Any, document: dict[str, Any], arrays: Arrays) -> None:
                 name: take(arrays, f"best/weights/{name}", "<f4", (shape.pre, shape.post), -LARGE, LARGE)
                 for name, shape in wanted.items()
             },
-            take(arrays, "best/log_std", "<f4", shapes.get("log_std", (0,)), -LARGE, LARGE),
+            take(arrays, "best/log_std", "<f4", shapes.get("log_std", (0,)), -LARGE, LARGEST_LOG_STD),
             _take_statistics(arrays, "best/observations", obs_size, number(document["best"], "n_observations", 0)),
             number(document["best"], "score"),
             count(document["best"], "update", update),
@@ -132,7 +136,7 @@ def _restore(policy: Any, document: dict[str, Any], arrays: Arrays) -> None:
     returns = document["returns"]
     training = Training(
         setting,
-        parts("policy", -LARGE),
+        parts("policy", -LARGE, LARGEST_LOG_STD),
         parts("first", -LARGE),
         parts("second", 0.0),
         count(document, "gradient_steps"),
@@ -148,7 +152,7 @@ def _restore(policy: Any, document: dict[str, Any], arrays: Arrays) -> None:
     if not isinstance(policy.history_, list) or len(policy.history_) != update:
         raise ModelFileError("its history does not have one record per update")
     for record in policy.history_:
-        if set(record) != set(policy.history_[0]):
+        if not isinstance(record, dict) or set(record) != set(policy.history_[0]):
             raise ModelFileError("the records of its history differ")
         for name, value in record.items():
             if value is not None:
