@@ -80,7 +80,7 @@ def value(case, now, document):
         lambda: case.pick([[], {}, [[]], [None], {"a": 1}, [now], {"a": now}, [now, now], [1] * 70]),
         lambda: [case.pick(NUMBERS) for _ in range(case.rng.integers(4))],
     ]
-    if isinstance(now, int | float) and not isinstance(now, bool):
+    if isinstance(now, int | float) and not isinstance(now, bool) and abs(now) < 1e300:
         choices += [lambda: case.pick([-now, now + 1, now - 1, now * 2, float(now), now / 3])] * 3
     if isinstance(now, list | str):
         choices += [lambda: now * 2, lambda: now[::-1], lambda: now[1:]]
@@ -160,7 +160,7 @@ def space(case, depth=0):
         return [space(case, depth + 1) for _ in range(case.rng.integers(4))]
 
     n, dtype = sizes(), case.pick(DTYPES)
-    start = [case.pick([0, 0, 1, -3, 2**63 - 1, -(2**63)]) for _ in n]
+    start = [case.pick([0, 0, 1, -3, 126, 2**63 - 1, -(2**63)]) for _ in n]
     kinds = {
         "Box": lambda: {"low": bound(), "high": bound(), "shape": n, "dtype": dtype},
         "Discrete": lambda: {"n": n[0], "start": start[0], "dtype": case.pick(["<i8", dtype])},

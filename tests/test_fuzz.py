@@ -197,7 +197,10 @@ def nested(depth):
         (lambda m: described(m, observation_space=box(dtype="|O")), "KeyError"),
         (lambda m: described(m, action_space={"kind": "MultiBinary", "n": [2**32, 2**32]}), "too many"),
         (lambda m: described(m, action_space=choices("Discrete", n=2, start=2**63 - 1)), "choices"),
+        (lambda m: described(m, action_space=choices("Discrete", n=3, start=126, dtype="|i1")), "choices"),
+        (lambda m: described(m, action_space=choices("MultiDiscrete", nvec=[2], start=[-3], dtype="<u8")), "choices"),
         (lambda m: described(m, action_space=choices("MultiDiscrete", nvec=[2**62] * 4, start=[0] * 4)), "too many"),
+        (lambda m: described(m, network=json.loads(m[DOCUMENT])["network"] | {"gain_in": 1e38}), "single precision"),
         (lambda m: described(m, network={"kind": "gru", "n_neurons": 32}), "TypeError: network must have 1-bit"),
     ],
 )  # fmt: skip

@@ -186,6 +186,9 @@ def make_network(kind: str, settings: Mapping[str, Any]) -> Network:
             f"dt must give 1 to {MOST_SUBSTEPS:,} substeps per step_ms of {network.step_ms}, so be at most step_ms; "
             f"got {network.dt}."
         )
+    with np.errstate(over="ignore"):
+        if isinstance(network, RSNN | RealRSNN) and not np.isfinite(network.constants(1)).all():
+            raise ValueError(f"Times, gains and density must give constants of single precision; got {network}.")
     return network
 
 

@@ -5,16 +5,21 @@ joblib's: joblib waits for ever where Dask gives a task up, and deals Ray's task
 """
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache, partial
+from itertools import cycle
 from queue import Empty, Queue
+from time import monotonic
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 from uuid import uuid4
 
+import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import get_active_backend
@@ -24,7 +29,8 @@ Result = TypeVar("Result")
 # Factor and seconds on top of the limit: workers that can interrupt a hanging environment should do so first and say
 # where it hangs, and those that are just being started need time for that.
 GRACE = 1.5, 30.0
-PATIENCE = 10.0  # seconds in which Dask should have copied a value to its workers
+PATIENCE = 10.0  # seconds in which Dask should have copied a value to its workers, and after which they are counted
+ABANDONED = 300.0  # seconds without any worker after which a Dask cluster is taken for dead
 
 
 class WorkersLost(Exception):  # noqa: N818 -- it is not the caller's error
@@ -147,21 +153,26 @@ class DaskEngine:
 
     def __init__(self, client: Any, timeout: float | None) -> None:
         self._client, self._timeout = client, timeout
+        self._outer = _in_task()  # of a search, whose thread would keep the tasks below waiting
+        self._priority = 0 if self._outer is None else 1  # these first, before the search begins with further fits
 
     def __enter__(self) -> Self:
+        if self._outer is not None:
+            self._outer.secede()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        return None
+        if self._outer is not None:
+            self._outer.rejoin()
 
     def share(self, value: Any) -> Any:
         """A future of the value, made by a task: scattered data would be lost with its worker, a task is run again.
 
         Every worker gets a copy beforehand, or Dask would give the tasks that need it to the one worker that has it.
         """
-        future = self._client.submit(_itself, value, key=(f"shared-{uuid4().hex}", 0))
+        future = self._client.submit(_itself, value, key=(f"shared-{uuid4().hex}", 0), priority=self._priority)
         with suppress(Exception):  # a worker may die meanwhile; the tasks get the value all the same
             self._client.replicate([future], callback_timeout=PATIENCE)
         return future
@@ -173,31 +184,80 @@ class DaskEngine:
         from dask.distributed import KilledWorker
 
         done: Queue[Any] = Queue()
-        # A name of its own for every run, and all tasks at once: Dask then keeps them until a worker is free.
-        run = uuid4().hex
-        keys = [(f"play-{run}", number) for number in calls]
-        futures = self._client.map(partial(_apart, function), calls.values(), key=keys, shared=list(shared))
-        pending = dict(zip(futures, calls, strict=True))
+        pending = dict(zip(self._submit(function, shared, calls), calls, strict=True))
         try:
             for future in pending:
                 future.add_done_callback(done.put)
-            with _seceded():
-                while pending:
-                    future = done.get(timeout=self._timeout)
-                    yield pending.pop(future), future.result()
+            while pending:
+                future = self._next(done)
+                yield pending.pop(future), future.result()
         except (KilledWorker, CancelledError) as error:
             raise WorkersLost(str(error)) from error
-        except Empty:
+        except TimeoutError:
             self._restart_hanging(pending)
-            raise TimeoutError from None
+            raise
         finally:
             self._client.cancel(list(pending))
 
+    def _next(self, done: "Queue[Any]") -> Any:
+        """The next future that is done; raises TimeoutError after the limit, RuntimeError without any worker."""
+        began = staffed = monotonic()
+        while True:
+            left = np.inf if self._timeout is None else began + self._timeout - monotonic()
+            try:
+                return done.get(timeout=min(max(left, 0.0), PATIENCE))
+            except Empty:
+                staffed = monotonic() if self._client.nthreads() else staffed
+            if monotonic() - staffed > ABANDONED:
+                raise RuntimeError(
+                    f"The Dask cluster has had no worker for {ABANDONED:.0f} s. Wait for its workers before fit "
+                    "(client.wait_for_workers), or start others and go on from a checkpoint."
+                )
+            if left <= 0:
+                raise TimeoutError
+
+    def _submit(self, function: Callable[..., Any], shared: Sequence[Any], calls: Mapping[int, Any]) -> list[Any]:
+        """A future for every call.
+
+        Of many tasks under a common name that it has not seen before, Dask holds those back that no worker is free for.
+        Few tasks it deals out at once, and often several to the worker that it knows best: these are dealt out here.
+        """
+        run, work = uuid4().hex, partial(_apart, function)
+        keys = [(f"play-{run}", number) for number in calls]
+        threads = self._client.nthreads()
+        if len(calls) > 2 * sum(threads.values()):
+            futures: list[Any] = self._client.map(
+                work, calls.values(), key=keys, shared=list(shared), priority=self._priority
+            )
+            return futures
+        slots = [
+            worker for turn in range(max(threads.values(), default=0)) for worker in threads if turn < threads[worker]
+        ]
+        return [
+            self._client.submit(
+                work,
+                call,
+                shared=list(shared),
+                key=key,
+                workers=worker,
+                allow_other_workers=True,
+                priority=self._priority,
+            )
+            for key, call, worker in zip(keys, calls.values(), cycle(slots))
+        ]
+
     def _restart_hanging(self, pending: Mapping[Any, int]) -> None:
-        """A thread cannot be ended: end the workers that are at these tasks."""
+        """A thread cannot be ended: end the workers that are at these tasks; their nannies start others."""
         keys = {future.key for future in pending}
         at_them = [worker for worker, busy in self._client.processing().items() if keys.intersection(busy)]
-        self._client.restart_workers(at_them, raise_for_error=False)
+        with suppress(Exception):  # they may die before they answer
+            self._client.run(_exit_soon, os.getpid(), workers=at_them, on_error="ignore", callback_timeout=PATIENCE)
+
+
+def _exit_soon(client: int) -> None:
+    """End this process after it has answered, unless it is the client's own, in which a worker can be a thread."""
+    if os.getpid() != client:
+        threading.Timer(0.1, os._exit, [1]).start()
 
 
 def _itself(value: Result) -> Result:
@@ -208,20 +268,12 @@ def _apart(function: Callable[..., Result], call: Any, shared: Sequence[Any]) ->
     return function(*shared, call)
 
 
-@contextmanager
-def _seceded() -> Iterator[None]:
-    """Within a task, wait for others without keeping a worker's thread from them."""
+def _in_task() -> Any:
+    """Dask's module where this runs in one of its tasks, else None."""
     import distributed.utils
 
     dask: Any = distributed
-    inside = hasattr(dask.utils.thread_state, "execution_state")
-    if inside:
-        dask.secede()
-    try:
-        yield
-    finally:
-        if inside:
-            dask.rejoin()
+    return dask if hasattr(dask.utils.thread_state, "execution_state") else None
 
 
 class RayEngine:
