@@ -56,18 +56,24 @@ def write(path: str | os.PathLike[str], document: Mapping[str, Any], arrays: Map
     ------
     OSError
         Naming the file and the reason; what was at ``path`` before is unchanged.
+    ValueError
+        Where the document, which holds the history, is larger than what would be read again.
     """
     path = Path(path)
     listing = {name: {"dtype": array.dtype.str, "shape": list(array.shape)} for name, array in arrays.items()}
     text = json.dumps({"format": FORMAT, "version": VERSION, **document, "arrays": listing}, indent=1, allow_nan=False)
+    if len(text) > LIMIT or text.count("[") + text.count("{") > MOST_PARTS:
+        raise ValueError(f"{path} was not saved: its history is too long for a model file ({len(text) >> 20} MiB).")
+    large = sum(array.nbytes for array in arrays.values()) > SMALL  # nearly constant ones could be taken for a bomb
+    method = zipfile.ZIP_STORED if large else zipfile.ZIP_DEFLATED
     with _temporary(path) as (descriptor, temporary):
         with os.fdopen(descriptor, "wb") as stream:
             with zipfile.ZipFile(stream, "w") as archive:
-                _add(archive, DOCUMENT, text)
+                archive.writestr(zipfile.ZipInfo(DOCUMENT, EPOCH), text, zipfile.ZIP_DEFLATED)
                 for label, array in arrays.items():
                     buffer = BytesIO()
                     np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-                    _add(archive, f"{label}.npy", buffer.getvalue())
+                    archive.writestr(zipfile.ZipInfo(f"{label}.npy", EPOCH), buffer.getvalue(), method)
             stream.flush()
             os.fsync(stream.fileno())
         umask = os.umask(0)
@@ -75,10 +81,6 @@ def write(path: str | os.PathLike[str], document: Mapping[str, Any], arrays: Map
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
         _sync_folder(path.parent)
-
-
-def _add(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:
-    archive.writestr(zipfile.ZipInfo(name, EPOCH), content, zipfile.ZIP_DEFLATED)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

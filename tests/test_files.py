@@ -98,6 +98,23 @@ def test_numpy_scalars_resume_bit_for_bit(small, tmp_path):
         np.testing.assert_array_equal(resumed._training.search.parameters[name], p)
 
 
+def test_large_and_constant_arrays_can_be_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(persistence, "SMALL", 1 << 20)
+    arrays = {"a": np.zeros(1 << 20)}  # would be compressed a thousandfold
+    persistence.write(tmp_path / "p.ecp", {}, arrays)
+    _, again = persistence.read(tmp_path / "p.ecp")
+    np.testing.assert_array_equal(again["a"], arrays["a"])
+
+
+def test_what_could_not_be_read_again_is_not_saved(fitted, tmp_path, monkeypatch):
+    fitted.save(tmp_path / "p.ecp")
+    before = (tmp_path / "p.ecp").read_bytes()
+    monkeypatch.setattr(persistence, "LIMIT", 1000)
+    with pytest.raises(ValueError, match="history is too long for a model file"):
+        fitted.save(tmp_path / "p.ecp")
+    assert (tmp_path / "p.ecp").read_bytes() == before
+
+
 def test_an_unfitted_policy_is_not_saved(tmp_path):
     with pytest.raises(NotFittedError):
         EvolvingConnectivityPolicy().save(tmp_path / "p.ecp")

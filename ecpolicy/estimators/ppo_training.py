@@ -381,7 +381,7 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
         if isinstance(space, spaces.Box):
             return self._decode(np.asarray(action, dtype=np.float32)[None])[0]
         if isinstance(space, spaces.Discrete):
-            return np.int64(action) + np.int64(space.start)
+            return np.asarray(int(action) + int(space.start), dtype=space.dtype)[()]
         if isinstance(space, spaces.MultiDiscrete):
             return np.asarray(np.reshape(action, space.start.shape) + space.start, dtype=space.dtype)
         return np.asarray(np.reshape(action, space.shape), dtype=space.dtype)
