@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ecpolicy.described_spaces import space_from_json, space_to_json
 from ecpolicy.distributions import Parameters
 from ecpolicy.estimators.evolving import Run, deploy
 from ecpolicy.estimators.parameters import NETWORKS, check_choice, check_flag, check_number, make_network
@@ -15,7 +16,7 @@ from ecpolicy.evolution import State
 from ecpolicy.networks import Network, Shape
 from ecpolicy.normalization import Moments
 from ecpolicy.optimizers import OptimizerState
-from ecpolicy.persistence import Arrays, ModelFileError, space_from_json, space_to_json, take
+from ecpolicy.persistence import Arrays, ModelFileError, take
 from ecpolicy.spaces import action_outputs, check_spaces, observation_size
 
 RULES = ("adam", "adamw", "sgd")
