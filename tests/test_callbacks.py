@@ -128,7 +128,7 @@ def test_one_callback_or_several_or_a_chain(small):
         recorder = Recorder()
         fit_on = EvolvingConnectivityPolicy(**small).fit(Match, callbacks=given(recorder))
         assert len(recorder.calls) == 2 + fit_on.n_generations_
-    for bad in ("print", [3], 3):
+    for bad in ("print", [3], 3, Recorder, [Checkpoint]):
         with pytest.raises(TypeError, match="callbacks must be"):
             EvolvingConnectivityPolicy(**small).fit(Match, callbacks=bad)
 

@@ -92,6 +92,8 @@ def test_what_cannot_go_on_says_why_and_changes_nothing(make, file, tmp_path):
         policy.set_params(n_neurons=16).fit(Match, resume_from=file)
     with pytest.raises(FileNotFoundError):
         policy.fit(Match, resume_from=tmp_path / "nowhere.ecp")
+    with pytest.raises(TypeError, match="resume_from must be the path of a saved policy or a Checkpoint; got 5"):
+        policy.fit(Match, resume_from=5)
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ModelFileError):
         policy.fit(Match, resume_from=file)

@@ -21,8 +21,11 @@ class Chain:
 
     def __init__(self, *callbacks: Callback) -> None:
         for callback in callbacks:
-            if not callable(callback):
-                raise TypeError(f"callbacks must be callables that take a view of the training; got {callback!r}.")
+            if not callable(callback) or isinstance(callback, type):
+                hint = ", a class: make an instance of it" if isinstance(callback, type) else ""
+                raise TypeError(
+                    f"callbacks must be callables that take a view of the training; got {callback!r}{hint}."
+                )
         self._callbacks = callbacks
 
     def begin(self, view: Any) -> None:

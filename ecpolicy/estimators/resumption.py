@@ -15,6 +15,8 @@ def earlier_training(policy: Any, resume_from: ResumeFrom | None) -> Any:
     """The policy to go on from: itself, one that was loaded, or None to start anew."""
     if resume_from is None:
         return policy if policy.warm_start and hasattr(policy, "_training") else None
+    if not isinstance(resume_from, str | os.PathLike | Checkpoint):
+        raise TypeError(f"resume_from must be the path of a saved policy or a Checkpoint; got {resume_from!r}.")
     restored = _newest(policy, resume_from) if isinstance(resume_from, Checkpoint) else _load(policy, resume_from)
     if restored is not None and isinstance(policy.random_state, Integral) and policy.random_state != restored.seed_:
         raise ValueError(
