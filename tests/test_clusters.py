@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from joblib import parallel_config
+from joblib.pool import PicklingPool
 from sklearn.model_selection import GridSearchCV
 
 from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
@@ -42,6 +43,7 @@ def ray_cluster():
     from ray.util.joblib import register_ray
 
     register_ray()
+    bases = PicklingPool.__bases__  # Ray's backend puts its own pool there, for all later pools of multiprocessing
     tests = Path(__file__).parent
     path = os.pathsep.join([str(tests), str(tests.parent / "benchmarks")])
     ray.init(
@@ -50,6 +52,7 @@ def ray_cluster():
     )  # fmt: skip
     yield ray
     ray.shutdown()
+    PicklingPool.__bases__ = bases
 
 
 @pytest.fixture(params=["dask", "ray"])

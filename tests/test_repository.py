@@ -128,8 +128,9 @@ def test_example_of_an_own_network():
         ("search.py", ["--generations", "1", "--population", "4", "--rounds", "1"]),
         (
             "clusters.py",
-            ["--env", "CartPole-v1", "--populations", "32", "--generations", "2", "--rounds", "1", "--engines", "dask"],
+            ["--env", "CartPole-v1", "--populations", "32", "--generations", "2", "--engines", "dask"],
         ),
+        ("cluster_model.py", ["--env", "CartPole-v1", "--population", "64", "--steps", "20"]),
         ("faults.py", ["--kills", "0", "--worker-kills", "1", "--engines", "loky"]),
         ("efficiency.py", ["--env", "CartPole-v1", "--population", "4", "--neurons", "16", "--generations", "1"]),
         ("comparison.py", ["--methods", "ES-LSTM", "--seeds", "0"]),
