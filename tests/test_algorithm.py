@@ -171,7 +171,8 @@ def test_sgd_is_equation_14():
 
     def evaluate(rho, moments, keys):
         returns = reward_of(dense(distribution.sample(rho, keys)), reward).astype(float)[:, None]
-        return Outcome(returns, np.ones_like(returns, dtype=np.int64), Moments.empty(1))
+        lengths = np.ones_like(returns, dtype=np.int64)
+        return Outcome(returns, lengths, Moments.empty(1), np.full((*returns.shape, 2), np.nan))
 
     def raw_returns(fitness):
         return Utility(fitness.astype(np.int32), 1.0)
@@ -200,7 +201,8 @@ def test_generations_find_a_known_optimum(name, seed):
     def evaluate(rho, moments, keys):
         theta = unpack(distribution.sample(rho, keys)["a"], 8)
         returns = np.sum(theta == pattern, axis=(1, 2)).astype(float)[:, None]
-        return Outcome(returns, np.ones_like(returns, dtype=np.int64), Moments.empty(1))
+        lengths = np.ones_like(returns, dtype=np.int64)
+        return Outcome(returns, lengths, Moments.empty(1), np.full((*returns.shape, 2), np.nan))
 
     optimizer = OPTIMIZERS[name]({"adam": 0.05, "sgd": 2.0}[name])
     state = State(0, distribution.init(), optimizer.init(distribution.init()), Moments.empty(1))

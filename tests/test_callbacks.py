@@ -181,7 +181,9 @@ def test_csv_holds_the_history_also_across_a_resumed_fit(small, tmp_path):
 
     def rows():
         with path.open() as stream:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+            return [
+                {name: float(value) if value else None for name, value in row.items()} for row in csv.DictReader(stream)
+            ]
 
     policy = fit(small, CSVLog(path))
     assert rows() == policy.history_

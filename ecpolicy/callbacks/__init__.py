@@ -9,6 +9,7 @@ optional: ``begin(view)`` is called before the first generation, to raise where 
 from ecpolicy.callbacks.checkpoint import Checkpoint
 from ecpolicy.callbacks.evaluation import Evaluation, StopOnReturn
 from ecpolicy.callbacks.logs import CSVLog, TensorBoardLog
+from ecpolicy.callbacks.plateau import StandingStill
 from ecpolicy.callbacks.progress import Progress
 from ecpolicy.callbacks.protocol import Callback, Chain
 from ecpolicy.callbacks.stable_baselines3 import StableBaselines3
@@ -22,6 +23,7 @@ __all__ = [
     "Evaluation",
     "Progress",
     "StableBaselines3",
+    "StandingStill",
     "StopOnReturn",
     "TensorBoardLog",
     "TrainingView",

@@ -4,6 +4,8 @@ import sys
 from time import perf_counter
 from typing import Any, TextIO
 
+from ecpolicy.callbacks.plateau import stands_still
+
 
 class Progress:
     """Print one line per reported generation: returns, the deployed network's score, steps/s and the time left.
@@ -37,7 +39,8 @@ class Progress:
         left = f"at most {_duration(elapsed * (1 - fraction) / fraction)} left" if 0 < fraction < 1 else "done"
         print(
             f"generation {record['generation']:>4}{total} | return {_score(record['return_mean']):>9}{spread}"
-            f" | deployed {_score(record['deployed_return']):>9}, best {_score(record['best_deployed_return'])}"
+            f" | deployed {_score(record['deployed_return']):>9}{_gait(record)}, "
+            f"best {_score(record['best_deployed_return'])}"
             f" | {record['n_env_steps']:>10,} steps, {self._speed(record):>7,.0f}/s | {_duration(elapsed)}, {left}",
             file=self._stream or sys.stdout,
             flush=True,
@@ -67,6 +70,14 @@ class Progress:
 
 def _score(value: float | None) -> str:
     return "none" if value is None else f"{value:.2f}"
+
+
+def _gait(record: dict[str, Any]) -> str:
+    """How fast the deployed network goes, on locomotion tasks."""
+    velocity = record.get("deployed_x_velocity")
+    if velocity is None:
+        return ""
+    return f" at {velocity:.2f} m/s" + (", standing still" if stands_still(record) else "")
 
 
 def _duration(seconds: float) -> str:

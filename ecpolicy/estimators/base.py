@@ -20,6 +20,7 @@ from ecpolicy.kernels import host as kernels
 from ecpolicy.networks.network import Network, copied, overwrite
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
+from ecpolicy.rollout.outcome import Evaluation
 from ecpolicy.rollout.parallel import deployed_task
 from ecpolicy.spaces import Decode, action_outputs, batch_length, encode_batch, observation_encoder
 
@@ -211,6 +212,27 @@ class BasePolicy(BaseEstimator):
         max_episode_steps: int | None = None,
     ) -> NDArray[np.float64]:
         """Returns of the deployed network, (n_episodes, n_environments); the parameters are those of ``score``."""
+        return self.evaluate(
+            environments, n_episodes=n_episodes, seed=seed, max_episode_steps=max_episode_steps
+        ).returns
+
+    def evaluate(
+        self,
+        environments: Any,
+        *,
+        n_episodes: int = 20,
+        seed: int | None = None,
+        max_episode_steps: int | None = None,
+    ) -> Evaluation:
+        """Play episodes of the deployed network; the parameters are those of ``score``.
+
+        Returns
+        -------
+        Evaluation
+            A named tuple of arrays (n_episodes, n_environments): ``returns``, ``lengths`` in steps and, where
+            environments report them as Gymnasium's and Brax's locomotion tasks do, ``x_velocities`` in m/s and
+            ``x_positions`` in m at the end of the episodes; NaN elsewhere.
+        """
         check_is_fitted(self, "_deployed")
         check_number("n_episodes", n_episodes, low=1, integer=True)
         if max_episode_steps is not None:
@@ -248,7 +270,8 @@ class BasePolicy(BaseEstimator):
             timeout=self.timeout,
             chunk_size=self.chunk_size,
         ) as episodes:
-            return episodes.run(task).returns
+            outcome = episodes.run(task)
+        return Evaluation(outcome.returns, outcome.lengths, outcome.travel[..., 0], outcome.travel[..., 1])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save everything that acting and further training need; atomic, and free of executable content.

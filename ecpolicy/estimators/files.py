@@ -1,6 +1,6 @@
 """What a policy's file holds, and how a policy is put together from it: every part checked."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from numbers import Integral, Real
 from typing import Any
@@ -11,7 +11,7 @@ from ecpolicy.described_spaces import space_from_json, space_to_json
 from ecpolicy.distributions import Parameters
 from ecpolicy.estimators.evolving import Run, deploy
 from ecpolicy.estimators.parameters import NETWORKS, check_choice, check_flag, check_number, make_network
-from ecpolicy.estimators.training import Deployed, Setting, Training
+from ecpolicy.estimators.training import DEPLOYED_MEASURES, Deployed, Record, Setting, Training
 from ecpolicy.evolution import State
 from ecpolicy.networks import Network, Shape
 from ecpolicy.normalization import Moments
@@ -157,17 +157,24 @@ def _restore(
         count(document, "n_evaluation_steps"),
         None if document["solved_at"] is None else number(document, "solved_at"),
     )
-    policy.history_ = document["history"]
-    if not isinstance(policy.history_, list) or len(policy.history_) != search.generation:
-        raise ModelFileError("its history does not have one record per generation")
-    for record in policy.history_:
-        if not isinstance(record, dict) or set(record) != set(policy.history_[0]):
-            raise ModelFileError("the records of its history differ")
-        for name in record:
-            number(record, name)
+    policy.history_ = history(document, search.generation, optional=DEPLOYED_MEASURES[1:])
     policy.stop_reason_ = document["stop_reason"]
     if not isinstance(policy.stop_reason_, str | None):
         raise ModelFileError(f"its stop_reason is {policy.stop_reason_!r}")
+
+
+def history(document: dict[str, Any], generations: int, optional: Container[str] | None = None) -> list[Record]:
+    """The history of a document: a record of numbers per generation. ``optional`` may be None in it; None: any may."""
+    records = document["history"]
+    if not isinstance(records, list) or len(records) != generations:
+        raise ModelFileError("its history does not have one record per generation")
+    for record in records:
+        if not isinstance(record, dict) or set(record) != set(records[0]):
+            raise ModelFileError("the records of its history differ")
+        for name, value in record.items():
+            if value is not None or (optional is not None and name not in optional):
+                number(record, name)
+    return [{**record, **{name: record.get(name) for name in DEPLOYED_MEASURES}} for record in records]
 
 
 def _add_network(arrays: Arrays, prefix: str, parameters: Parameters, moments: Moments) -> None:

@@ -32,7 +32,7 @@ from ecpolicy.estimators.ppo_training import (
     globals_kept,
 )
 from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training
-from ecpolicy.estimators.training import Record
+from ecpolicy.estimators.training import Record, deployed_measures
 from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.optional import require
 from ecpolicy.persistence import Arrays
@@ -382,7 +382,8 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         training, record = run.trainer.advance(training)
         ends = training.n_env_steps >= self.max_env_steps or last()
         if training.update % self.eval_every == 0 or ends:
-            training, record["deployed_return"] = run.judge.assess(training)
+            training, deployed = run.judge.assess(training)
+            record.update(deployed_measures(deployed))
         record["best_deployed_return"] = training.best.score if training.best else None
         record["n_evaluation_steps"] = training.n_evaluation_steps
         record["seconds"] = perf_counter() - start

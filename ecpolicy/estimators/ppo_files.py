@@ -9,7 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ecpolicy.described_spaces import space_from_json, space_to_json
-from ecpolicy.estimators.files import count, number, parameters, to_json
+from ecpolicy.estimators.files import count, history, number, parameters, to_json
 from ecpolicy.estimators.parameters import check_choice, check_flag, check_number, make_network
 from ecpolicy.estimators.ppo_training import CRITICS, LARGE, Learnt, Setting, Statistics, Training
 from ecpolicy.networks import RealRSNN
@@ -149,15 +149,7 @@ def _restore(policy: Any, document: dict[str, Any], arrays: Arrays) -> None:
         best,
         None if document["solved_at"] is None else number(document, "solved_at"),
     )
-    policy.history_ = document["history"]
-    if not isinstance(policy.history_, list) or len(policy.history_) != update:
-        raise ModelFileError("its history does not have one record per update")
-    for record in policy.history_:
-        if not isinstance(record, dict) or set(record) != set(policy.history_[0]):
-            raise ModelFileError("the records of its history differ")
-        for name, value in record.items():
-            if value is not None:
-                number(record, name)
+    policy.history_ = history(document, update)
     policy.stop_reason_ = document["stop_reason"]
     if not isinstance(policy.stop_reason_, str | None):
         raise ModelFileError(f"its stop_reason is {policy.stop_reason_!r}")

@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 from ecpolicy.distributions import Parameters
 from ecpolicy.estimators.backends import Plays
 from ecpolicy.estimators.environments import Resolved
-from ecpolicy.estimators.training import ONE_SIDED_95, SOLVED_EPISODES, Record, deployment_key
+from ecpolicy.estimators.training import (
+    DEPLOYED_MEASURES,
+    ONE_SIDED_95,
+    SOLVED_EPISODES,
+    Record,
+    deployment_key,
+)
 from ecpolicy.networks import RealRSNN
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
-from ecpolicy.rollout.outcome import EpisodeError
+from ecpolicy.rollout.outcome import EpisodeError, Outcome
 from ecpolicy.rollout.parallel import AnyEnv, Environment, deployed_task
 from ecpolicy.rollout.spaces_kept import SpacesKept
 from ecpolicy.rollout.time_limit import TimeLimitError, time_limit
@@ -112,7 +118,7 @@ class Judge(NamedTuple):
     threshold: float | None
     eval_episodes: int
 
-    def assess(self, training: Training) -> tuple[Training, float]:
+    def assess(self, training: Training) -> tuple[Training, Outcome]:
         """Score the network; keep it if it holds on fresh episodes; see whether the task is solved.
 
         A few episodes pick candidates and further ones decide, so that a lucky first score keeps no network.
@@ -120,7 +126,7 @@ class Judge(NamedTuple):
         network, best, bar = training.current(), training.best, self.threshold
         steps = 0
 
-        def play(stream: Stream, first: int, count: int) -> NDArray[np.float64]:
+        def play(stream: Stream, first: int, count: int) -> Outcome:
             nonlocal steps
             key = fold_in(fold_in(key_from_seed(self.seed), training.update), np.uint32(2**32 - 1))
             keys = fold_in(fold_in(key, stream), np.arange(self.n_environments))[:, None, :]
@@ -133,14 +139,16 @@ class Judge(NamedTuple):
             )
             outcome = self.runner.run(task)
             steps += outcome.n_steps
-            return outcome.fitness
+            return outcome
 
-        screened = float(play(Stream.EVALUATION, 0, self.eval_episodes).mean())
+        screening = play(Stream.EVALUATION, 0, self.eval_episodes)
+        screened = float(screening.fitness.mean())
         solved = False
         if best is None or screened > best.score or (bar is not None and screened >= bar):
-            returns = play(Stream.CONFIRMATION, 0, CONFIRM_EPISODES)
+            returns = play(Stream.CONFIRMATION, 0, CONFIRM_EPISODES).fitness
             if bar is not None and returns.mean() >= bar:
-                returns = np.append(returns, play(Stream.CONFIRMATION, returns.size, SOLVED_EPISODES - returns.size))
+                more = play(Stream.CONFIRMATION, returns.size, SOLVED_EPISODES - returns.size)
+                returns = np.append(returns, more.fitness)
                 error = returns.std() / np.sqrt(returns.size)
                 solved = bool(returns.mean() - ONE_SIDED_95 * error >= bar)
             score = float(returns.mean())
@@ -148,7 +156,7 @@ class Judge(NamedTuple):
                 best = network._replace(score=score)
         n_evaluation_steps = training.n_evaluation_steps + steps
         solved_at = bar if solved else training.solved_at
-        return training._replace(best=best, n_evaluation_steps=n_evaluation_steps, solved_at=solved_at), screened
+        return training._replace(best=best, n_evaluation_steps=n_evaluation_steps, solved_at=solved_at), screening
 
 
 class PPOTrainer:
@@ -309,7 +317,7 @@ class PPOTrainer:
             "n_episodes": len(returns),
             "return_mean": float(np.mean(returns)) if returns else None,
             "episode_length": float(np.mean(lengths)) if lengths else None,
-            "deployed_return": None,
+            **dict.fromkeys(DEPLOYED_MEASURES),
             "best_deployed_return": None,
             "n_env_steps": after.n_env_steps,
             "n_evaluation_steps": after.n_evaluation_steps,

@@ -6,7 +6,6 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.backends import Plays
@@ -21,6 +20,8 @@ from ecpolicy.rollout.parallel import deployed_task, population_task
 
 SOLVED_EPISODES = 100  # fresh episodes that confirm a score threshold
 ONE_SIDED_95 = 1.645  # standard errors by which they must clear it
+
+DEPLOYED_MEASURES = ("deployed_return", "deployed_length", "deployed_x_velocity", "deployed_x_position")
 
 Record = dict[str, Any]
 
@@ -102,8 +103,8 @@ class Trainer:
             optimizer=self.optimizer,
         )
         trained = training._replace(search=search, n_env_steps=training.n_env_steps + population.n_steps)
-        trained, deployed_return = self._assess(trained)
-        fitness = population.fitness
+        trained, deployed = self._assess(trained)
+        fitness, measures = population.fitness, deployed_measures(deployed)
         record = {
             "generation": search.generation,
             "return_mean": float(fitness.mean()),
@@ -111,8 +112,8 @@ class Trainer:
             "return_min": float(fitness.min()),
             "return_max": float(fitness.max()),
             "episode_length": float(population.lengths.mean()),
-            "deployed_return": deployed_return,
-            "best_deployed_return": trained.best.score if trained.best else deployed_return,
+            **measures,
+            "best_deployed_return": trained.best.score if trained.best else measures["deployed_return"],
             "n_env_steps": trained.n_env_steps,
             "n_evaluation_steps": trained.n_evaluation_steps,
             "seconds": perf_counter() - began,
@@ -131,7 +132,7 @@ class Trainer:
         )
         return self.runner.run(task)
 
-    def _assess(self, trained: Training) -> tuple[Training, float]:
+    def _assess(self, trained: Training) -> tuple[Training, Outcome]:
         """Score the deployed network; keep it if it holds on fresh episodes; see whether the task is solved.
 
         A few episodes every generation pick candidates, and further episodes decide: a lucky first score keeps no
@@ -142,23 +143,24 @@ class Trainer:
         search, best = trained.search, trained.best
         steps = 0
 
-        def play(stream: Stream, first: int, count: int) -> NDArray[np.float64]:
+        def play(stream: Stream, first: int, count: int) -> Outcome:
             nonlocal steps
             outcome = self._play_deployed(search, stream, first, count)
             steps += outcome.n_steps
-            return outcome.fitness
+            return outcome
 
-        screened = float(play(Stream.EVALUATION, 0, self.eval_episodes).mean())
+        screening = play(Stream.EVALUATION, 0, self.eval_episodes)
+        screened = float(screening.fitness.mean())
         bar = self.score_threshold
         solved = False
         improves = self.keep_best and (best is None or screened > best.score)
         reaches = bar is not None and screened >= bar
         if improves or reaches:
-            returns = play(Stream.CONFIRMATION, 0, self.confirm_episodes)
+            returns = play(Stream.CONFIRMATION, 0, self.confirm_episodes).fitness
             if bar is not None and returns.mean() >= bar:
                 more = max(SOLVED_EPISODES - returns.size, 0)
                 if more:
-                    returns = np.append(returns, play(Stream.CONFIRMATION, returns.size, more))
+                    returns = np.append(returns, play(Stream.CONFIRMATION, returns.size, more).fitness)
                 error = returns.std() / np.sqrt(returns.size)
                 solved = bool(returns.mean() - ONE_SIDED_95 * error >= bar)
             score = float(returns.mean())
@@ -166,7 +168,7 @@ class Trainer:
                 best = Deployed(search.parameters, search.moments, score, search.generation)
         n_evaluation_steps = trained.n_evaluation_steps + steps
         solved_at = bar if solved else None
-        return trained._replace(best=best, n_evaluation_steps=n_evaluation_steps, solved_at=solved_at), screened
+        return trained._replace(best=best, n_evaluation_steps=n_evaluation_steps, solved_at=solved_at), screening
 
     def _play_deployed(self, search: State, stream: Stream, first: int, count: int) -> Outcome:
         key = fold_in(fold_in(key_from_seed(self.seed), search.generation), np.uint32(2**32 - 1))
@@ -180,6 +182,13 @@ class Trainer:
             horizon=self.evaluation_horizon,
         )
         return self.runner.run(task)
+
+
+def deployed_measures(outcome: Outcome) -> Record:
+    """What ``history_`` holds of the deployed network's episodes; None where the environments do not report it."""
+    velocity, position = (float(mean) for mean in outcome.travel.reshape(-1, 2).mean(axis=0))
+    means = float(outcome.fitness.mean()), float(outcome.lengths.mean()), velocity, position
+    return {name: None if np.isnan(mean) else mean for name, mean in zip(DEPLOYED_MEASURES, means, strict=True)}
 
 
 def deployment_key(seed: int) -> Key:

@@ -38,6 +38,8 @@ class Played(NamedTuple):
     returns: Array  # (members,)
     lengths: Array  # (members,)
     spoilt: Array  # (members,) an observation was NaN or infinite
+    velocities: Array  # (members,) sum of the x-velocities, NaN where the environment reports none
+    positions: Array  # (members,) last x-position, likewise
     sums: Array  # of obs - mean over all steps: (members, obs_size) while they are played, in the end (obs_size,)
     squares: Array  # of its square
 
@@ -143,19 +145,22 @@ def play_chunk(
     step = jax.vmap(environment.step)
 
     def advance(now: _Live) -> _Live:
-        seen, (returns, lengths, spoilt, sums, squares) = observation(now.environment), now.played
+        seen, past = observation(now.environment), now.played
         live = now.live[:, None]
         deviation = seen - mean
         x = jnp.clip(deviation * inverse_std, -clip, clip)
         state, output = network.step(matrices, now.network, x, zero)
         after = step(now.environment, jnp.clip(output, -1, 1))
         after = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, now.environment)
+        velocity, position = travel(after)
         played = Played(
-            returns + jnp.where(now.live, after.reward, 0),
-            lengths + now.live,
-            spoilt | (now.live & ~jnp.isfinite(seen).all(axis=1)),
-            sums + jnp.where(live, deviation, 0),
-            squares + jnp.where(live, deviation * deviation, 0),
+            past.returns + jnp.where(now.live, after.reward, 0),
+            past.lengths + now.live,
+            past.spoilt | (now.live & ~jnp.isfinite(seen).all(axis=1)),
+            past.velocities + jnp.where(now.live, velocity, 0),
+            jnp.where(now.live, position, past.positions),
+            past.sums + jnp.where(live, deviation, 0),
+            past.squares + jnp.where(live, deviation * deviation, 0),
         )
         t = now.t + 1
         return _Live(t, now.live & (after.done == 0) & (t < horizon), after, state, played)
@@ -168,10 +173,19 @@ def play_chunk(
         meant,
         jax.vmap(environment.reset)(jnp.stack([jnp.zeros_like(seeds), seeds], axis=1)),
         network.initial_state(membrane_keys, n_outputs),
-        Played(none(), none(dtype=jnp.int32), none(dtype=jnp.bool_), none(obs_size), none(obs_size)),
+        Played(none(), none(dtype=jnp.int32), none(dtype=jnp.bool_), none(), none(), none(obs_size), none(obs_size)),
     )
     played: Played = lax.while_loop(lambda now: jnp.any(now.live), advance, start).played
     return played._replace(sums=pairwise_sum(played.sums), squares=pairwise_sum(played.squares))
+
+
+def travel(state: Any) -> tuple[Array, Array]:
+    """The x-velocity and the x-position that locomotion tasks report in their metrics; NaN for others."""
+    metrics = getattr(state, "metrics", {})
+    if "x_velocity" not in metrics or "x_position" not in metrics:
+        unknown = jnp.full(jnp.shape(state.reward), jnp.nan, jnp.float32)
+        return unknown, unknown
+    return metrics["x_velocity"].astype(jnp.float32), metrics["x_position"].astype(jnp.float32)
 
 
 def draw(first: Array, second: Array, keys: Array, signs: Array, zero: Array) -> Array:
@@ -310,4 +324,6 @@ def _outcome(played: Any, seeds: NDArray[np.int64], mean: NDArray[np.float32]) -
         )
     sums = (part.astype(np.float64) for part in (mean, played.sums, played.squares))
     moments = Moments.from_sums(int(lengths.sum()), *sums)
-    return Outcome(returns[:, None], lengths.astype(np.int64)[:, None], moments)
+    velocities, positions = (part[: seeds.size].astype(np.float64) for part in (played.velocities, played.positions))
+    travelled = np.stack([velocities / np.maximum(lengths, 1), positions], axis=1)
+    return Outcome(returns[:, None], lengths.astype(np.int64)[:, None], moments, travelled[:, None])

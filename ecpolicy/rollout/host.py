@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
-from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome
+from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, Travel
 from ecpolicy.rollout.time_limit import TimeLimitError
 from ecpolicy.spaces import Decode, Encode
 
@@ -34,6 +34,7 @@ class Batch:
         self._state = network.initial_state(episodes.membrane_keys, n_outputs)
         self._x = np.zeros((n, obs_size), dtype=np.float32)
         self._sums, self._squares = np.zeros((n, obs_size)), np.zeros((n, obs_size))
+        self.travel = Travel(n)
 
     def step(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Outputs (rows, n_outputs) for the raw observations of these episodes."""
@@ -60,7 +61,8 @@ class Batch:
         moments = Moments.from_sums(
             int(np.sum(lengths)), self._standardizer.mean, self._sums.sum(axis=0), self._squares.sum(axis=0)
         )
-        return Outcome(total[:, None], np.array(lengths, dtype=np.int64)[:, None], moments)
+        played = np.array(lengths, dtype=np.int64)
+        return Outcome(total[:, None], played[:, None], moments, self.travel.of(played)[:, None])
 
 
 def play(
@@ -103,9 +105,10 @@ def play(
             while not idle:
                 actions = decode(batch.step(rows))
                 for (episode, environment), action in zip(live, actions, strict=True):
-                    observation, reward, terminated, truncated, _ = environment.step(action)
+                    observation, reward, terminated, truncated, info = environment.step(action)
                     returns[episode] += float(reward)
                     lengths[episode] += 1
+                    batch.travel.add(episode, info)
                     if terminated or truncated or lengths[episode] >= horizon:
                         lengths[episode] = -lengths[episode]  # marked as over
                         idle.append(environment)

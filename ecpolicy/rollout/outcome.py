@@ -1,12 +1,15 @@
 """What comes back from playing episodes: scalars and observation sums, never connections."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.normalization import Moments
+
+
+TRAVEL = "x_velocity", "x_position"  # what locomotion tasks report of a step, in m/s and m
 
 
 class EpisodeError(RuntimeError):
@@ -28,6 +31,7 @@ class Outcome(NamedTuple):
     returns: NDArray[np.float64]
     lengths: NDArray[np.int64]
     moments: Moments  # of all observations acted upon
+    travel: NDArray[np.float64]  # (members, episodes, 2) mean x-velocity, m/s, and last x-position, m; NaN if unknown
 
     @property
     def fitness(self) -> NDArray[np.float64]:
@@ -38,6 +42,38 @@ class Outcome(NamedTuple):
     def n_steps(self) -> int:
         """Environment steps in all."""
         return int(self.lengths.sum())
+
+
+class Evaluation(NamedTuple):
+    """Episodes of a deployed network: arrays (n_episodes, n_environments)."""
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]  # steps
+    x_velocities: NDArray[np.float64]  # mean over the episode, m/s; NaN where the environment reports none
+    x_positions: NDArray[np.float64]  # at the end, m: the distance travelled, as these tasks start at about 0
+
+
+class Travel:
+    """How far episodes went, summed up from what locomotion tasks report in ``info`` beside the reward."""
+
+    def __init__(self, n_episodes: int) -> None:
+        self._velocities = np.zeros(n_episodes)
+        self._positions = np.full(n_episodes, np.nan)
+
+    def add(self, rows: Any, info: Mapping[str, Any], lanes: Any = None) -> None:
+        """Note a step of these episodes; ``lanes`` are their places in the info of a vector environment."""
+        velocity, position = (info.get(name) for name in TRAVEL)
+        if lanes is not None and isinstance(velocity, np.ndarray) and isinstance(position, np.ndarray):
+            velocity, position = velocity[lanes], position[lanes]
+        elif not isinstance(velocity, float) or not isinstance(position, float):
+            return
+        self._velocities[rows] += velocity
+        self._positions[rows] = position
+
+    def of(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Mean velocity and last position (episodes, 2) of episodes of these lengths."""
+        known = np.where(np.isnan(self._positions), np.nan, self._velocities)
+        return np.stack([known / np.maximum(lengths, 1), self._positions], axis=1)
 
 
 def beside(outcomes: Sequence[Outcome]) -> Outcome:
@@ -58,4 +94,5 @@ def _join(outcomes: Sequence[Outcome], axis: int) -> Outcome:
         np.concatenate([o.returns for o in outcomes], axis=axis),
         np.concatenate([o.lengths for o in outcomes], axis=axis),
         moments,
+        np.concatenate([o.travel for o in outcomes], axis=axis),
     )

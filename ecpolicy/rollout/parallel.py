@@ -17,7 +17,7 @@ from ecpolicy.distributions import Connections, Distribution, Parameters
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Key, Stream, environment_seed, fold_in
-from ecpolicy.rollout import host, vector
+from ecpolicy.rollout import host, pool, vector
 from ecpolicy.rollout.engines import WorkersLost, engine
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, below, beside
 from ecpolicy.rollout.spaces_kept import SpacesKept
@@ -158,7 +158,8 @@ def _play(
     assert instances.check_spaces is not None
     if isinstance(first, gym.vector.VectorEnv):
         instances.check_spaces(first)
-        return vector.play(first, batch, episodes, observation_space=plan.observation_space, decode=decode)
+        play = pool.play if pool.is_pool(first) else vector.play
+        return play(first, batch, episodes, observation_space=plan.observation_space, decode=decode)
     single = [environment for environment in made if isinstance(environment, gym.Env)]
     encode = observation_encoder(plan.observation_space)
     return host.play(single, batch, episodes, encode=encode, decode=decode, check=instances.check_spaces)

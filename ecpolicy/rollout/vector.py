@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from ecpolicy.rollout.host import Batch
-from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome
+from ecpolicy.rollout.outcome import TRAVEL, EpisodeError, Episodes, Outcome
 from ecpolicy.rollout.time_limit import TimeLimitError
 from ecpolicy.spaces import Decode, encode_batch
 
@@ -55,10 +55,11 @@ def play(
             if live.size:
                 batch.raw[rows] = encode_batch(observation_space, observations)[live]
                 actions[live] = decode(batch.step(rows))
-            observations, rewards, terminated, truncated, _ = environments.step(actions)
+            observations, rewards, terminated, truncated, info = environments.step(actions)
             done = np.asarray(terminated) | np.asarray(truncated)
             returns[rows] += np.asarray(rewards)[live]
             lengths[rows] += 1
+            batch.travel.add(rows, _of_the_step(info), live)
             cut = np.zeros(lanes, dtype=bool)
             cut[live] = lengths[rows] >= episodes.horizon
             remaining -= int(np.sum((done | cut)[live]))
@@ -83,3 +84,12 @@ def play(
         what = "hangs" if isinstance(error, TimeLimitError) else f"raised {type(error).__name__}"
         raise EpisodeError(f"The vector environment {what}: {error}.") from error
     return batch.outcome(returns.tolist(), lengths.tolist())
+
+
+def _of_the_step(info: dict[str, Any]) -> dict[str, Any]:
+    """The info of the step itself where some sub-environments have been reset in the same step."""
+    final = info.get("final_info")
+    if not isinstance(final, dict):
+        return info
+    ended = info["_final_info"]
+    return {**info, **{name: np.where(ended, final[name], info.get(name, 0.0)) for name in TRAVEL if name in final}}

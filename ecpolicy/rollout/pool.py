@@ -1,0 +1,74 @@
+"""Rollouts on an environment pool: a vector environment that steps and resets any of its sub-environments.
+
+EnvPool's are such: what is stepped is what is played, so a population costs no step of an episode that has ended.
+"""
+
+import inspect
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from ecpolicy.rollout.host import Batch
+from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome
+from ecpolicy.rollout.time_limit import TimeLimitError
+from ecpolicy.spaces import Decode, encode_batch
+
+
+def is_pool(environments: gym.vector.VectorEnv[Any, Any, Any]) -> bool:
+    """Whether ``step(actions, env_id)`` and ``reset(env_id)`` take some of the sub-environments, as EnvPool's do."""
+    return all("env_id" in inspect.signature(method).parameters for method in (environments.step, environments.reset))
+
+
+def play(
+    pool: Any,
+    batch: Batch,
+    episodes: Episodes,
+    *,
+    observation_space: gym.Space[Any],
+    decode: Decode,
+) -> Outcome:
+    """Play episodes on the sub-environments; each takes the next episode when its own is over.
+
+    Seeds are the pool's own, fixed when it was made: results repeat for a new pool of the same size and seed.
+    """
+    n = episodes.owners.size
+    returns, lengths = np.zeros(n), np.zeros(n, dtype=np.int64)
+    lanes = min(n, int(pool.num_envs))
+    episode_of = np.arange(lanes)  # the episode that a sub-environment plays
+    begun = lanes
+
+    def observe(observations: Any, info: dict[str, Any]) -> NDArray[np.intp]:
+        """Note what was observed; the sub-environments, in the order of the answer."""
+        answered = np.asarray(info["env_id"], dtype=np.intp)
+        batch.raw[episode_of[answered]] = encode_batch(observation_space, observations)
+        return answered
+
+    live: NDArray[np.intp] = np.arange(lanes)
+    try:
+        observe(*pool.reset(live.astype(np.int32)))
+        while live.size:
+            actions = decode(batch.step(episode_of[live]))
+            observations, rewards, terminated, truncated, info = pool.step(actions, live.astype(np.int32))
+            rows = episode_of[observe(observations, info)]
+            returns[rows] += rewards
+            lengths[rows] += 1
+            batch.travel.add(rows, info, slice(None))
+            over = np.zeros(lanes, dtype=bool)
+            over[info["env_id"]] = terminated | truncated | (lengths[rows] >= episodes.horizon)
+            if over.any():
+                idle = np.flatnonzero(over)
+                fresh = idle[: n - begun]
+                episode_of[fresh] = np.arange(begun, begun + fresh.size)
+                begun += fresh.size
+                over[fresh] = False
+                live = live[~over[live]]
+                if fresh.size:
+                    observe(*pool.reset(fresh.astype(np.int32)))
+    except EpisodeError:
+        raise
+    except Exception as error:
+        what = "hangs" if isinstance(error, TimeLimitError) else f"raised {type(error).__name__}"
+        raise EpisodeError(f"The environment pool {what}: {error}.") from error
+    return batch.outcome(returns.tolist(), lengths.tolist())
