@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from ecpolicy.normalization import Moments
 
-
 TRAVEL = "x_velocity", "x_position"  # what locomotion tasks report of a step, in m/s and m
 
 
