@@ -6,6 +6,7 @@ from ecpolicy.estimators.loading import load
 from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy
 from ecpolicy.persistence import ModelFileError
 from ecpolicy.rollout.outcome import EpisodeError
+from ecpolicy.tuned_settings import tuned
 
 __version__ = "0.1.0"
 
@@ -17,4 +18,5 @@ __all__ = [
     "SurrogateGradientPPOPolicy",
     "__version__",
     "load",
+    "tuned",
 ]

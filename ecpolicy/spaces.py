@@ -36,6 +36,19 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
         )
 
 
+def interchangeable(one: gym.Space[Any], other: gym.Space[Any]) -> bool:
+    """Whether what is learnt on one space serves the other: they are equal, or boxes that differ in their dtype alone.
+
+    The same task has float32 actions in Gymnasium and float64 ones in EnvPool.
+    """
+    if not isinstance(one, spaces.Box) or not isinstance(other, spaces.Box) or one.shape != other.shape:
+        return bool(one == other)
+    if one.dtype.kind != other.dtype.kind:
+        return False
+    pairs = (one.low, other.low), (one.high, other.high)
+    return all(np.array_equal(a.astype(np.float32), b.astype(np.float32)) for a, b in pairs)
+
+
 def _has_unsigned_choices(space: gym.Space[Any]) -> bool:
     if isinstance(space, spaces.Dict):
         return any(map(_has_unsigned_choices, space.spaces.values()))

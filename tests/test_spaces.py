@@ -10,6 +10,7 @@ from ecpolicy.spaces import (
     batch_length,
     check_spaces,
     encode_batch,
+    interchangeable,
     observation_encoder,
     observation_size,
 )
@@ -155,3 +156,14 @@ def test_spaces_survive_json(name):
 def test_uneven_bounds_survive_json():
     space = spaces.Box(np.array([-np.inf, 0.1, -3]), np.array([1e300, np.inf, 0.2]), dtype=np.float64)
     assert space_from_json(space_to_json(space)) == space
+
+
+def test_boxes_that_differ_in_precision_alone_are_interchangeable():
+    box = gym.spaces.Box(-0.4, 0.4, (3,), np.float32)
+    assert interchangeable(box, gym.spaces.Box(-0.4, 0.4, (3,), np.float64))
+    assert not interchangeable(box, gym.spaces.Box(-0.5, 0.4, (3,), np.float64))
+    assert not interchangeable(box, gym.spaces.Box(-0.4, 0.4, (4,), np.float32))
+    assert not interchangeable(gym.spaces.Box(0, 1, (3,), np.float32), gym.spaces.Box(0, 1, (3,), np.int64))
+    assert interchangeable(gym.spaces.Discrete(3), gym.spaces.Discrete(3))
+    assert not interchangeable(gym.spaces.Discrete(3), gym.spaces.Discrete(4))
+    assert not interchangeable(gym.spaces.Discrete(3), box)

@@ -22,7 +22,14 @@ from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
 from ecpolicy.rollout.outcome import Evaluation
 from ecpolicy.rollout.parallel import deployed_task
-from ecpolicy.spaces import Decode, action_outputs, batch_length, encode_batch, observation_encoder
+from ecpolicy.spaces import (
+    Decode,
+    action_outputs,
+    batch_length,
+    encode_batch,
+    interchangeable,
+    observation_encoder,
+)
 
 ENDLESS_EPISODE = 1000  # steps that are scored of an environment without an end, as in the paper
 
@@ -240,7 +247,7 @@ class BasePolicy(BaseEstimator):
         resolved = resolve(environments)
         for name in ("observation_space", "action_space"):
             trained, given = getattr(self, f"{name}_"), getattr(resolved, name)
-            if trained != given:
+            if not interchangeable(trained, given):
                 raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
         n_environments = len(resolved.environments)
         if seed is None:

@@ -22,7 +22,7 @@ from ecpolicy.estimators.training import Record, Setting, Trainer, Training
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
 from ecpolicy.networks import Network
 from ecpolicy.optimizers import Optimizer
-from ecpolicy.spaces import action_decoder, action_outputs, observation_size
+from ecpolicy.spaces import action_decoder, action_outputs, interchangeable, observation_size
 
 
 class Evolving(Protocol):
@@ -178,7 +178,7 @@ def _check_continuable(earlier: Any, run: Run, distribution: Distribution, kind:
 def check_same_spaces(policy: Any, given: Run | Resolved) -> None:
     """Raise where the earlier training was for other spaces."""
     for name in ("observation_space", "action_space"):
-        if getattr(policy, f"{name}_") != getattr(given, name):
+        if not interchangeable(getattr(policy, f"{name}_"), getattr(given, name)):
             raise ValueError(
                 f"Training so far was for the {name} {getattr(policy, f'{name}_')}, the environment has "
                 f"{getattr(given, name)}. Fit without warm_start to start anew."

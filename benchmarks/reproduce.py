@@ -1,0 +1,307 @@
+"""Run the studies of reproduce.toml: methods x tasks x seeds, each run in a process and on a core of its own.
+
+A run that was interrupted goes on from its checkpoint, and one that has its JSON in the results is not run again. The
+JSON holds the settings, seed, versions, machine class and a curve: environment steps of training, seconds of training,
+and return, length, x-velocity and distance of the deployed network over fresh full episodes of the registered
+environment, which training never saw. Draw and tabulate with reproduce_figures.py.
+
+Physics run in EnvPool where it is installed (pip install envpool; the same tasks in C++), else in Gymnasium; scores
+are always Gymnasium's. Stable-Baselines3's PPO and SG-PPO step Gymnasium's environments.
+
+    python benchmarks/reproduce.py [--studies returns ...] [--methods ...] [--tasks ...] [--seeds ...] [--jobs 2]
+        [--engine envpool | gymnasium] [--results benchmarks/results] [--checkpoints FOLDER]
+"""
+
+import argparse
+import functools
+import importlib.metadata
+import importlib.util
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+
+from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy, tuned
+from ecpolicy.callbacks import Checkpoint
+
+HERE = Path(__file__).parent
+UNSEEN = 1_000_000  # first environment seed of the curve's episodes
+FINAL = 2_000_000  # of the episodes after training
+POINTS = 40  # of a curve
+EPISODES = 10  # of each point
+FINAL_EPISODES = 100
+PACKAGES = ["ecpolicy", "numpy", "numba", "gymnasium", "mujoco", "envpool", "torch", "stable_baselines3"]
+
+
+def published(task):
+    return {"learning_rate": 0.15, "eps": 0.001, "max_episode_steps": 1000}
+
+
+def published_step(task):
+    """The published step and eps; horizon and reward as in the tuned settings."""
+    return {**task.parameters, "learning_rate": 0.15, "eps": 0.001}
+
+
+def horizon(task):
+    return {"max_episode_steps": task.parameters.get("max_episode_steps", 1000)}
+
+
+METHODS = {  # policies from the task's tuned settings, and whether they train with its environment_kwargs
+    "EC": (EvolvingConnectivityPolicy, lambda task: task.parameters, True),
+    "EC-published": (EvolvingConnectivityPolicy, published, False),
+    "EC-published-step": (EvolvingConnectivityPolicy, published_step, True),
+    "ES-RSNN": (ESPolicy, lambda task: {"network": "rsnn", **horizon(task)}, True),
+    "ES-GRU": (ESPolicy, lambda task: {"network": "gru", **horizon(task)}, True),
+    "ES-LSTM": (ESPolicy, lambda task: {"network": "lstm", **horizon(task)}, True),
+    "SG-PPO": (SurrogateGradientPPOPolicy, lambda task: {}, True),
+    "sb3-PPO": (None, lambda task: {}, True),
+}
+
+
+class Recorder:
+    """A callback: the curve of a run, saved beside its checkpoint; ends the fit at the study's limits."""
+
+    def __init__(self, path, run):
+        self._path, self._run = path, run
+        self.points = json.loads(path.read_text()) if path.exists() else []
+
+    def begin(self, view):
+        done = getattr(view, "n_env_steps_", 0) if view.continues else 0
+        self.points = [point for point in self.points if point["n_env_steps"] <= done]
+
+    def __call__(self, view):
+        n_env_steps, seconds = view.n_env_steps_, sum(record["seconds"] for record in view.history_)
+        last = self.points[-1]["n_env_steps"] if self.points else 0
+        over = n_env_steps >= self._run["steps"] or seconds >= self._run["seconds"]
+        if n_env_steps - last >= self._run["steps"] / POINTS or over:
+            self.add(n_env_steps, seconds, view.evaluate(self._run["task"], n_episodes=EPISODES, seed=UNSEEN))
+        return over or self.reached()
+
+    def add(self, n_env_steps, seconds, episodes):
+        self.points.append({"n_env_steps": n_env_steps, "seconds": round(seconds, 1), **summary(episodes)})
+        write(self._path, self.points)
+
+    def reached(self):
+        """Whether the last three points are above the return that the run is for."""
+        returns = [point["return_mean"] for point in self.points[-3:]]
+        return self._run["until"] is not None and len(returns) == 3 and min(returns) >= self._run["until"]
+
+
+def summary(episodes):
+    means = (np.mean(part) for part in (episodes.lengths, episodes.x_velocities, episodes.x_positions))
+    names = ("length", "x_velocity", "x_position")
+    rounded = {name: round(float(mean), 3) for name, mean in zip(names, means, strict=True)}
+    deviation = float(np.std(episodes.returns))
+    return {"return_mean": round(float(np.mean(episodes.returns)), 2), "return_std": round(deviation, 2), **rounded}
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1) + "\n")
+    part.replace(path)
+
+
+def machine():
+    """The class of the machine, not its name."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, one used by each run"
+
+
+def versions():
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        if importlib.util.find_spec(name):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def environment_of(task, kwargs, engine, size, seed):
+    if engine == "gymnasium":
+        return task.environment if kwargs else task.environment_id
+    import envpool
+
+    return functools.partial(
+        envpool.make_gymnasium, task.environment_id, num_envs=size, num_threads=1, seed=seed, **kwargs
+    )
+
+
+def train(run, checkpoint):
+    """Train one of our policies to the end of its run; the policy and its curve."""
+    task = tuned(run["task"])
+    kind, settings, shaped = METHODS[run["method"]]
+    kwargs = task.environment_kwargs if shaped else {}
+    parameters = {**settings(task), "random_state": run["seed"], "score_threshold": None}
+    if kind is not SurrogateGradientPPOPolicy:
+        parameters |= {"n_generations": 10**6, "population_size": run["population"], "backend": "numpy"}
+    engine = "gymnasium" if kind is SurrogateGradientPPOPolicy else run["engine"]
+    policy = kind(max_env_steps=run["steps"], **parameters)
+    recorder = Recorder(checkpoint.with_suffix(".curve.json"), run)
+    saves = Checkpoint(checkpoint, every=None, seconds=60)
+    environment = environment_of(task, kwargs, engine, run["population"], run["seed"])
+    policy.fit(environment, callbacks=[recorder, saves], resume_from=saves)
+    final = policy.evaluate(run["task"], n_episodes=run["final_episodes"], seed=FINAL)
+    shown = {name: value for name, value in policy.get_params().items() if name in parameters}
+    described = {"parameters": shown, "environment": kwargs, "engine": engine}
+    return {**described, "evaluation_steps": policy.history_[-1]["n_evaluation_steps"]}, recorder.points, final
+
+
+def train_sb3(run, checkpoint):
+    """Stable-Baselines3's PPO with its defaults, observations and rewards normalised; not resumed."""
+    import torch
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    torch.set_num_threads(1)
+    task = tuned(run["task"])
+    training = VecNormalize(make_vec_env(run["task"], 8, seed=run["seed"], env_kwargs=task.environment_kwargs))
+    model = PPO("MlpPolicy", training, n_steps=256, seed=run["seed"], device="cpu")
+    recorder = Recorder(checkpoint.with_suffix(".curve.json"), run)
+    recorder.points, seconds = [], 0.0
+    while model.num_timesteps < run["steps"] and seconds < run["seconds"]:
+        began = time.perf_counter()
+        while model.num_timesteps < run["steps"] and time.perf_counter() - began < run["seconds"] / POINTS:
+            model.learn(2048, reset_num_timesteps=False)
+        seconds += time.perf_counter() - began
+        recorder.add(model.num_timesteps, seconds, play(model, training, run["task"], EPISODES, UNSEEN))
+    final = play(model, training, run["task"], run["final_episodes"], FINAL)
+    described = {"parameters": {"n_steps": 256, "n_envs": 8}, "environment": task.environment_kwargs}
+    return {**described, "engine": "gymnasium"}, recorder.points, final
+
+
+def play(model, normalize, task, n_episodes, seed):
+    """Episodes of the registered environment with the mean action."""
+    from ecpolicy.rollout.outcome import Evaluation
+
+    environment = gym.make(task)
+    rows = []
+    for episode in range(n_episodes):
+        observation, _ = environment.reset(seed=seed + episode)
+        total, velocities, over = 0.0, [], False
+        while not over:
+            action, _ = model.predict(normalize.normalize_obs(observation), deterministic=True)
+            observation, reward, terminated, truncated, info = environment.step(action)
+            total, over = total + float(reward), terminated or truncated
+            velocities.append(info["x_velocity"])
+        rows.append((total, len(velocities), np.mean(velocities), info["x_position"]))
+    environment.close()
+    return Evaluation(*(np.array(column)[:, None] for column in zip(*rows, strict=True)))
+
+
+def finish(run, result, checkpoint):
+    """Train, score and write the result."""
+    described, points, final = (train_sb3 if run["method"] == "sb3-PPO" else train)(run, checkpoint)
+    returns = [round(float(value), 1) for value in final.returns[:, 0]]
+    write(
+        result,
+        {
+            **{name: run[name] for name in ("study", "method", "task", "seed", "population")},
+            **described,
+            "versions": versions(),
+            "machine": machine(),
+            "curve": points,
+            "final": {**summary(final), "n_env_steps": points[-1]["n_env_steps"], "seconds": points[-1]["seconds"]},
+            "final_returns": returns,
+        },
+    )
+    checkpoint.unlink(missing_ok=True)
+    checkpoint.with_suffix(".curve.json").unlink(missing_ok=True)
+
+
+def runs(arguments):
+    """The runs that are asked for, seed by seed, so that every method and task has some when time is short."""
+    studies = tomllib.loads(arguments.table.read_text())["studies"]
+    unknown = set(arguments.studies or []) - set(studies)
+    if unknown:
+        raise SystemExit(f"reproduce.toml has no study {', '.join(sorted(unknown))}; it has {', '.join(studies)}.")
+    for name, study in studies.items():
+        if arguments.studies and name not in arguments.studies:
+            continue
+        for seed, (task, limits), method in itertools.product(study["seeds"], study["tasks"].items(), study["methods"]):
+            wanted = (arguments.seeds, seed), (arguments.tasks, task), (arguments.methods, method)
+            if all(not among or value in among for among, value in wanted):
+                yield {
+                    "study": name,
+                    "method": method,
+                    "task": task,
+                    "seed": seed,
+                    "steps": arguments.steps or limits["steps"],
+                    "until": limits.get("until"),
+                    "seconds": study.get("seconds", float("inf")),
+                    "population": arguments.population,
+                    "engine": arguments.engine,
+                    "final_episodes": arguments.final_episodes,
+                }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, default=HERE / "reproduce.toml")
+    parser.add_argument("--studies", nargs="+")
+    parser.add_argument("--methods", nargs="+", choices=METHODS)
+    parser.add_argument("--tasks", nargs="+")
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time")
+    installed = "envpool" if importlib.util.find_spec("envpool") else "gymnasium"
+    parser.add_argument("--engine", choices=["envpool", "gymnasium"], default=installed)
+    parser.add_argument("--population", type=int, default=256)
+    parser.add_argument("--steps", type=int, help="environment steps of each run instead of the study's")
+    parser.add_argument("--final-episodes", type=int, default=FINAL_EPISODES)
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--checkpoints", type=Path, default=Path(tempfile.gettempdir()) / "ecpolicy-reproduce")
+    parser.add_argument("--run", help=argparse.SUPPRESS)  # the description of one run, in a process of its own
+    arguments = parser.parse_args()
+    if arguments.run:
+        run = json.loads(arguments.run)
+        finish(run, *paths(arguments, run))
+        return
+    waiting = [run for run in runs(arguments) if not paths(arguments, run)[0].exists()]
+    print(f"{len(waiting)} runs to do", flush=True)
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        failed = sum(pool.map(functools.partial(spawn, arguments), waiting))
+    if failed:
+        raise SystemExit(f"{failed} runs failed.")
+
+
+def paths(arguments, run):
+    name = f"{run['method']}_{run['task']}_{run['seed']}"
+    return (
+        arguments.results / run["study"] / f"{name}.json",
+        arguments.checkpoints / f"{run['study']}_{name}_{run['steps']}_{run['engine']}.ecp",
+    )
+
+
+def spawn(arguments, run):
+    """Run in a process with one thread; whether it failed."""
+    result, checkpoint = paths(arguments, run)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    options = ["--run", json.dumps(run), "--results", arguments.results, "--checkpoints", arguments.checkpoints]
+    threads = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    code = subprocess.run(
+        [sys.executable, __file__, *map(str, options)], env={**os.environ, **threads}, check=False
+    ).returncode
+    label = f"{run['study']}: {run['method']} {run['task']} seed {run['seed']}"
+    if code:
+        print(f"{label} failed with exit code {code}", flush=True)
+        return True
+    final = json.loads(result.read_text())["final"]
+    print(
+        f"{label}: {final['return_mean']:.0f} ± {final['return_std']:.0f} at {final['x_velocity']:.2f} m/s over "
+        f"{final['length']:.0f} steps, {final['n_env_steps']:,} steps, {final['seconds']:.0f} s",
+        flush=True,
+    )
+    return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Settings that were found to work well on an environment, from the table beside this file."""
+
+import copy
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+
+class Tuned(NamedTuple):
+    """Settings for :class:`ecpolicy.EvolvingConnectivityPolicy` on one environment; see :func:`tuned`."""
+
+    environment_id: str
+    parameters: dict[str, Any]
+    environment_kwargs: dict[str, Any]  # for training alone: what they change of the reward is not what is scored
+
+    @property
+    def environment(self) -> EnvSpec:
+        """What to train on: the environment made with ``environment_kwargs``, and then without a reward threshold."""
+        spec = copy.deepcopy(gym.spec(self.environment_id))
+        if self.environment_kwargs:
+            spec.kwargs.update(self.environment_kwargs)
+            spec.reward_threshold = None
+        return spec
+
+
+def tuned(environment_id: str) -> Tuned:
+    """Return the settings for this environment. How they were found and what they reach is in docs/results.md.
+
+    Parameters
+    ----------
+    environment_id : str
+        Of a Gymnasium environment, such as "Hopper-v5".
+
+    Returns
+    -------
+    Tuned
+        ``parameters`` for the policy and the ``environment`` to train on.
+
+    Raises
+    ------
+    ValueError
+        Where the table has no such environment; it says which there are.
+
+    Examples
+    --------
+    >>> from ecpolicy import EvolvingConnectivityPolicy, tuned
+    >>> hopper = tuned("Hopper-v5")
+    >>> policy = EvolvingConnectivityPolicy(**hopper.parameters, max_env_steps=20_000_000, n_generations=10_000)
+    >>> policy = policy.fit(hopper.environment)  # doctest: +SKIP
+    >>> policy.score("Hopper-v5")  # doctest: +SKIP
+    """
+    table = _table()
+    if environment_id not in table:
+        raise ValueError(f"There are no tuned settings for {environment_id!r}; there are for {', '.join(table)}.")
+    entry = copy.deepcopy(table[environment_id])
+    return Tuned(environment_id, entry.get("parameters", {}), entry.get("environment", {}))
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
