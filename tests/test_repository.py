@@ -1,5 +1,6 @@
 """The repository's own promises: lint, types, import order, lazy imports, commands and examples that work."""
 
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from ecpolicy import EvolvingConnectivityPolicy
 
 ROOT = Path(__file__).parent.parent
 SMALL_PPO = ["--episodes", "2", "--set", "n_neurons=16", "step_ms=4"]
+GYMNASIUM = ["--engine", "gymnasium"]
 TINY = ["--env", "brax/inverted_pendulum", "--population", "4", "--neurons", "16"]
 OPTIONAL = [
     "jax", "torch", "stable_baselines3", "brax", "ray", "dask", "distributed", "tensorboardX", "optuna", "matplotlib",
@@ -137,11 +139,42 @@ def test_example_of_an_own_network():
         ("surrogates.py", ["--surrogates", "sigmoid", "--betas", "10", "--seeds", "0", "--steps", "64", *SMALL_PPO]),
         ("contraction.py", ["--neurons", "16", "--population", "4", "--steps", "2"]),
         ("device_throughput.py", [*TINY, "--generations", "2", "--horizon", "3", "--steps", "2"]),
+        (
+            "signal_share.py",
+            ["--at", "1", "--members", "8", "--population", "4", "--neurons", "16", "--horizon", "2", *GYMNASIUM],
+        ),
         ("brax_run.py", [*TINY, "--generations", "1", "--horizon", "3", "--checkpoint", "{tmp}/run.ecp"]),
     ],
 )
 def test_benchmarks_run(script, arguments, tmp_path):
     assert run(sys.executable, str(ROOT / "benchmarks" / script), *(part.format(tmp=tmp_path) for part in arguments))
+
+
+def test_a_study_is_run_resumed_and_drawn(tmp_path):
+    table = tmp_path / "table.toml"
+    table.write_text(
+        '[studies.methods]\nmethods = ["EC", "ES-LSTM", "SG-PPO", "sb3-PPO"]\nseeds = [0]\nseconds = 1\n'
+        '[studies.methods.tasks]\n"HalfCheetah-v5" = { steps = 100 }\n'
+    )
+    results = tmp_path / "results"
+    sizes = ["--steps", "100", "--population", "2", "--final-episodes", "1", *GYMNASIUM]
+    folders = ["--table", str(table), "--results", str(results), "--checkpoints", str(tmp_path)]
+    reproduce = [sys.executable, str(ROOT / "benchmarks" / "reproduce.py"), *sizes, *folders]
+    assert "4 runs to do" in run(*reproduce)
+    written = {path.stem: json.loads(path.read_text()) for path in (results / "methods").iterdir()}
+    assert set(written) == {f"{name}_HalfCheetah-v5_0" for name in ("EC", "ES-LSTM", "SG-PPO", "sb3-PPO")}
+    for result in written.values():
+        assert result["curve"][-1]["n_env_steps"] >= 100
+        assert result["final"]["length"] == 1000
+        assert len(result["final_returns"]) == 1
+    (results / "methods" / "EC_HalfCheetah-v5_0.json").unlink()
+    assert "1 runs to do" in run(*reproduce)
+    again = json.loads((results / "methods" / "EC_HalfCheetah-v5_0.json").read_text())
+    assert again["final_returns"] == written["EC_HalfCheetah-v5_0"]["final_returns"]
+    figures = [sys.executable, str(ROOT / "benchmarks" / "reproduce_figures.py"), "--results", str(results)]
+    output = run(*figures, "--studies", "methods", "--images", str(tmp_path / "images"))
+    assert "| ES-LSTM | 1 |" in output
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {"methods.png", "methods_seconds.png"}
 
 
 def test_files_speak_of_the_project_alone():

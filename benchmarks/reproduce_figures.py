@@ -1,0 +1,185 @@
+"""Tables and figures from what benchmarks/reproduce.py wrote. Figures need the ``plot`` extra.
+
+Every number is an interquartile mean over seeds (over seeds and tasks where it says so) with a 95 % bootstrap interval,
+2,000 resamples of the seeds of every task (Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical
+Precipice", NeurIPS 2021). With three seeds the interquartile mean is their mean weighted 1:2:1 from the smallest up.
+
+    python benchmarks/reproduce_figures.py [--results benchmarks/results] [--studies ...] [--images docs/images]
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+RESAMPLES = 2000
+COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
+    "EC": "#0072B2",
+    "EC-published": "#D55E00",
+    "EC-published-step": "#E69F00",
+    "ES-RSNN": "#CC79A7",
+    "ES-GRU": "#009E73",
+    "ES-LSTM": "#56B4E9",
+    "SG-PPO": "#D55E00",
+    "sb3-PPO": "#000000",
+}
+
+
+def interquartile_mean(values, axis=0):
+    """The mean of the middle half; members at its borders count in part."""
+    values = np.sort(values, axis=axis)
+    n = values.shape[axis]
+    edges = np.arange(n + 1) / n
+    weights = np.diff(np.clip(edges, 0.25, 0.75)) * 2
+    return np.tensordot(np.moveaxis(values, axis, -1), weights, axes=1)
+
+
+def interval(groups, seed=0):
+    """The interquartile mean over all groups' values (groups: arrays over seeds), and its 95 % bootstrap interval."""
+    generator = np.random.default_rng(seed)
+    resampled = [np.concatenate([generator.choice(group, group.size) for group in groups]) for _ in range(RESAMPLES)]
+    low, high = np.percentile(interquartile_mean(np.array(resampled), axis=1), [2.5, 97.5])
+    return float(interquartile_mean(np.concatenate(groups))), float(low), float(high)
+
+
+def load(folder, study):
+    """Runs by (task, method), each a list over seeds."""
+    found = defaultdict(list)
+    for path in sorted((folder / study).glob("*.json")):
+        run = json.loads(path.read_text())
+        found[run["task"], run["method"]].append(run)
+    return {key: sorted(runs, key=lambda run: run["seed"]) for key, runs in found.items()}
+
+
+def at(run, by, limit):
+    """The curve's last return before ``limit`` environment steps or seconds."""
+    passed = [point["return_mean"] for point in run["curve"] if point[by] <= limit * 1.02]
+    return passed[-1] if passed else run["curve"][0]["return_mean"]
+
+
+def cell(runs, by, limit):
+    middle, low, high = interval([np.array([at(run, by, limit) for run in runs])])
+    return f"{middle:,.0f} [{low:,.0f}, {high:,.0f}]"
+
+
+def print_returns(runs):
+    print("| task | method | seed | return over 100 episodes | x-velocity, m/s | length | steps | hours |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for (task, method), group in runs.items():
+        for run in group:
+            final = run["final"]
+            print(
+                f"| {task} | {method} | {run['seed']} | {final['return_mean']:,.0f} ± {final['return_std']:,.0f} | "
+                f"{final['x_velocity']:.2f} | {final['length']:.0f} | {final['n_env_steps']:,} | "
+                f"{final['seconds'] / 3600:.2f} |"
+            )
+
+
+def print_methods(runs):
+    """Return at equal steps and at equal seconds."""
+    for task in dict.fromkeys(task for task, _ in runs):
+        groups = {method: group for (other, method), group in runs.items() if other == task}
+        ends = {
+            by: min(run["curve"][-1][by] for method, group in groups.items() if "PPO" not in method for run in group)
+            for by in ("n_env_steps", "seconds")
+        }
+        print(f"\n{task}: at {ends['n_env_steps'] / 1e6:.1f} million steps, and after {ends['seconds']:.0f} s")
+        print(
+            "| method | seeds | return at equal steps | return at equal seconds | x-velocity at the end, m/s | steps |"
+        )
+        print("| --- | --- | --- | --- | --- | --- |")
+        for method, group in groups.items():
+            columns = [cell(group, by, limit) for by, limit in ends.items()]
+            if max(run["curve"][-1]["n_env_steps"] for run in group) < ends["n_env_steps"]:
+                columns[0] = "fewer steps"
+            speed = np.mean([run["final"]["x_velocity"] for run in group])
+            steps = np.mean([run["curve"][-1]["n_env_steps"] for run in group])
+            print(f"| {method} | {len(group)} | {columns[0]} | {columns[1]} | {speed:.2f} | {steps:,.0f} |")
+
+
+def print_small_populations(runs, published="EC-published"):
+    """The share of the published setting's steps in which another setting reaches the published one's final return."""
+    shares = defaultdict(list)
+    for task in dict.fromkeys(task for task, _ in runs):
+        if (task, published) not in runs:
+            continue
+        finals = np.array([run["curve"][-1]["return_mean"] for run in runs[task, published]])
+        steps = np.mean([run["curve"][-1]["n_env_steps"] for run in runs[task, published]])
+        goal = float(interquartile_mean(finals))
+        print(f"\n{task}: the published setting ends at {goal:,.0f}, after {steps:,.0f} steps")
+        for (other, method), group in runs.items():
+            if other == task:
+                took = [reaches(run, goal) / steps for run in group]
+                shares[method].append(np.array(took))
+                print(
+                    f"  {method}: final {cell(group, 'n_env_steps', np.inf)}, reaches it in "
+                    f"{', '.join('never' if np.isinf(share) else f'{share:.2f}' for share in took)} of the steps"
+                )
+    for method, groups in shares.items():
+        if np.isfinite(np.concatenate(groups)).all() or method != published:
+            capped = [np.minimum(group, 2.0) for group in groups]  # never: as bad as twice the steps
+            middle, low, high = interval(capped)
+            print(f"{method}: {middle:.2f} [{low:.2f}, {high:.2f}] of the steps, {len(np.concatenate(groups))} runs")
+
+
+def reaches(run, goal):
+    """Environment steps after which the curve has reached the goal."""
+    return next((point["n_env_steps"] for point in run["curve"] if point["return_mean"] >= goal), np.inf)
+
+
+def draw(runs, path, by="n_env_steps"):
+    """Learning curves: interquartile mean over seeds, and the range that 95 % of the bootstrap falls into."""
+    from matplotlib.figure import Figure
+
+    tasks = list(dict.fromkeys(task for task, _ in runs))
+    figure = Figure(figsize=(3.6 * len(tasks), 3.4), layout="constrained")
+    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        for (other, method), group in runs.items():
+            if other != task:
+                continue
+            grid = np.linspace(0, max(run["curve"][-1][by] for run in group), 60)[1:]
+            values = np.array([[at(run, by, x) for x in grid] for run in group])
+            spread = np.array([interval([column])[1:] for column in values.T])
+            axes.plot(grid / (1e6 if by == "n_env_steps" else 60), interquartile_mean(values), color=COLORS[method],
+                      label=method, linewidth=1.8)  # fmt: skip
+            axes.fill_between(grid / (1e6 if by == "n_env_steps" else 60), *spread.T, color=COLORS[method], alpha=0.2,
+                              linewidth=0)  # fmt: skip
+        axes.set(title=task, xlim=(0, None))
+        axes.set_xlabel("environment steps, millions" if by == "n_env_steps" else "minutes on one core")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("return of the deployed network")
+    handles = {}
+    for axes in figure.axes:
+        handles.update(dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)))
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+TABLES = {"returns": print_returns, "small_populations": print_small_populations, "methods": print_methods}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--studies", nargs="+", default=list(TABLES), choices=TABLES)
+    parser.add_argument("--images", type=Path, help="folder for the figures")
+    arguments = parser.parse_args()
+    for study in arguments.studies:
+        runs = load(arguments.results, study)
+        if not runs:
+            print(f"{study}: no results yet")
+            continue
+        print(f"\n## {study}\n")
+        TABLES[study](runs)
+        if arguments.images:
+            draw(runs, arguments.images / f"{study}.png")
+            if study == "methods":
+                draw(runs, arguments.images / f"{study}_seconds.png", by="seconds")
+
+
+if __name__ == "__main__":
+    main()

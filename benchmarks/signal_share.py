@@ -1,0 +1,127 @@
+"""Why bold steps work: how much of the population's fitness a linear model of its connections explains, and what moves.
+
+Trains for a while, and at the given generations draws a large population from the probabilities as they are then. With
+standardised connections ``z = (theta - rho) / sqrt(rho (1 - rho))`` and standardised ranks ``u`` of n members, the share
+of the variance of u that the best linear model in z explains is ``sum_b E[u z_b]**2``, estimated without bias by
+``sum_b sum_{i != j} u_i u_j z_ib z_jb / (n (n - 1))``; its standard error without a signal is ``sqrt(2 D) / n`` with D
+connections. The same members play a second, independent episode: the correlation of the two rankings is the share of
+the variance that is a network's own, and not luck. Signal to noise is of one generation's gradient, per connection:
+``sqrt(share * population / D)``.
+
+    python benchmarks/signal_share.py [--task HalfCheetah-v5] [--at 1 10 30 60] [--learning-rates 0.15 0.6]
+        [--eps 0.001 0.01] [--members 4096] [--seed 0]
+"""
+
+import argparse
+
+import numpy as np
+from reproduce import environment_of
+from scipy.stats import rankdata
+
+from ecpolicy import EvolvingConnectivityPolicy, tuned
+from ecpolicy.estimators.backends import runner
+from ecpolicy.estimators.environments import resolve
+from ecpolicy.kernels.layout import unpack
+from ecpolicy.random import fold_in, key_from_seed
+from ecpolicy.rollout.parallel import population_task
+
+AT_A_TIME = 32  # members whose connections exist as numbers
+
+
+def standardized_ranks(fitness):
+    ranks = rankdata(fitness)
+    return (ranks - ranks.mean()) / ranks.std()
+
+
+def linear_share(distribution, rho, keys, u):
+    """Share of the variance of ``u`` that is linear in the connections, by matrix."""
+    shares = {}
+    for name, p in rho.items():
+        deviation = np.sqrt(p * (1 - p))
+        total, own = np.zeros(p.shape), 0.0
+        for start in range(0, u.size, AT_A_TIME):
+            chunk = slice(start, start + AT_A_TIME)
+            drawn = distribution.sample(rho, keys[chunk])[name]
+            shape = distribution.shapes[name]
+            theta = unpack(drawn, shape.post if shape.packed_axis == 1 else shape.pre)
+            if shape.packed_axis == 0:
+                theta = theta.transpose(0, 2, 1)
+            z = (theta - p) / deviation
+            total += np.tensordot(u[chunk], z, axes=1)
+            own += float(np.square(u[chunk]) @ np.square(z).sum(axis=(1, 2)))
+        shares[name] = (float(np.square(total).sum()) - own) / (u.size * (u.size - 1))
+    return shares
+
+
+def entropy(rho):
+    """Bits per connection."""
+    p = np.concatenate([part.ravel() for part in rho.values()]).astype(np.float64)
+    return float(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)).mean())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", default="HalfCheetah-v5")
+    parser.add_argument("--at", type=int, nargs="+", default=[1, 10, 30, 60], help="generations")
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[0.15, 0.6])
+    parser.add_argument("--eps", type=float, nargs="+", default=[0.001, 0.01])
+    parser.add_argument("--population", type=int, default=256)
+    parser.add_argument("--neurons", type=int, default=256)
+    parser.add_argument("--members", type=int, default=4096, help="population that is measured")
+    parser.add_argument("--horizon", type=int, default=250)
+    parser.add_argument("--engine", choices=["envpool", "gymnasium"], default="gymnasium")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    task = tuned(arguments.task)
+    environment = environment_of(task, task.environment_kwargs, arguments.engine, arguments.population, arguments.seed)
+    print(
+        f"{arguments.task}, population {arguments.population}, measured on {arguments.members}, seed {arguments.seed}"
+    )
+    for learning_rate, eps in zip(arguments.learning_rates, arguments.eps, strict=True):
+        print(f"learning rate {learning_rate}, eps {eps}")
+        policy = EvolvingConnectivityPolicy(
+            n_neurons=arguments.neurons, learning_rate=learning_rate, eps=eps, population_size=arguments.population,
+            max_episode_steps=arguments.horizon, warm_start=True, keep_best=False, eval_episodes=1,
+            score_threshold=None, random_state=arguments.seed,
+        )  # fmt: skip
+        flips, mode = [], {}
+
+        def count(view, flips=flips, mode=mode):
+            now = {name: np.array(part) for name, part in view.connectivity_.items()}
+            flips.append(sum(int((part != mode[name]).sum()) for name, part in now.items()) if mode else 0)
+            mode.update(now)
+
+        for generation in arguments.at:
+            policy.set_params(n_generations=generation).fit(environment, callbacks=count)
+            report(policy, environment, arguments, flips)
+
+
+def report(policy, environment, arguments, flips):
+    search, setting = policy._training.search, policy._training.setting
+    resolved = resolve(environment)
+    distribution = policy._search(setting.network, policy.n_features_in_, resolved.action_space.shape[0], "numpy")
+    keys = fold_in(fold_in(key_from_seed(arguments.seed + 10**6), search.generation), np.arange(arguments.members))
+    task = population_task(
+        search.parameters, keys, n_environments=1, n_episodes=2, standardizer=setting.standardizer(search.moments),
+        horizon=arguments.horizon,
+    )  # fmt: skip
+    network = setting.network
+    with runner("numpy", resolved, network, distribution, n_jobs=None, timeout=None, chunk_size=None) as episodes:
+        returns = episodes.run(task).returns
+    first, second = (standardized_ranks(column) for column in returns.T)
+    shares = linear_share(distribution, search.parameters, keys, first)
+    size = sum(p.size for p in search.parameters.values())
+    total = sum(shares.values())
+    snr = np.sqrt(max(total, 0) * arguments.population / size)
+    print(
+        f"  generation {search.generation:>4}: population {returns.mean():7.1f}, deployed "
+        f"{policy.history_[-1]['deployed_return']:7.1f} | entropy {entropy(search.parameters):.3f} bits, "
+        f"{np.mean(flips[-5:]):6.0f} flips | linear share {total:5.2f} ± {np.sqrt(2 * size) / arguments.members:.2f} ("
+        + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+        + f") | same network again {np.mean(first * second):.2f} | signal to noise {snr:.3f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
