@@ -2,7 +2,11 @@
 
 Every number is an interquartile mean over seeds (over seeds and tasks where it says so) with a 95 % bootstrap interval,
 2,000 resamples of the seeds of every task (Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical
-Precipice", NeurIPS 2021). With three seeds the interquartile mean is their mean weighted 1:2:1 from the smallest up.
+Precipice", NeurIPS 2021). With three seeds the interquartile mean is their mean weighted 1:4:1 from the smallest up.
+
+The paper's figure 3 is methods.png; its figure 4, surrogates.png, is drawn from what ``benchmarks/surrogates.py --json
+benchmarks/results/surrogates.json`` writes, its figure 5, efficiency.png, from ``benchmarks/efficiency.py --json
+benchmarks/results/efficiency.json``.
 
     python benchmarks/reproduce_figures.py [--results benchmarks/results] [--studies ...] [--images docs/images]
 """
@@ -16,6 +20,8 @@ import numpy as np
 
 HERE = Path(__file__).parent
 RESAMPLES = 2000
+SHADES = ["#9ECAE1", "#4292C6", "#08519C"]
+PARTS = ["#E69F00", "#009E73", "#0072B2", "#BBBBBB"]
 COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
     "EC": "#0072B2",
     "EC-published": "#D55E00",
@@ -159,6 +165,55 @@ def draw(runs, path, by="n_env_steps"):
     figure.savefig(path, dpi=150)
 
 
+def draw_surrogates(path, image):
+    """The paper's figure 4: the deployed network's return by surrogate and beta, a dot for every seed."""
+    from matplotlib.figure import Figure
+
+    document = json.loads(path.read_text())
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    names = list(dict.fromkeys(row["surrogate"] for row in document["rows"]))
+    betas = sorted({row["beta"] for row in document["rows"]})
+    for row in document["rows"]:
+        place = names.index(row["surrogate"]) + (betas.index(row["beta"]) - (len(betas) - 1) / 2) * 0.26
+        color = SHADES[betas.index(row["beta"]) % len(SHADES)]
+        if row["returns"]:
+            axes.bar(place, interquartile_mean(np.array(row["returns"])), 0.24, color=color)
+            axes.plot([place] * len(row["returns"]), row["returns"], "o", color="0.15", markersize=3)
+        if row["diverged"]:
+            axes.annotate(f"{row['diverged']} diverged", (place, 0), (0, 3), textcoords="offset points", fontsize=7,
+                          rotation=90, ha="center", va="bottom")  # fmt: skip
+    for shade, beta in zip(SHADES, betas, strict=False):
+        axes.bar(0, 0, color=shade, label=f"beta {beta:g}")
+    axes.set_xticks(range(len(names)), [name.replace("_", " ") for name in names])
+    axes.set(ylabel="return of the deployed network", title=f"{document['settings']['env']}, SG-PPO")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(image, dpi=150)
+
+
+def draw_efficiency(path, image):
+    """The paper's figure 5: where the seconds of a generation go."""
+    from matplotlib.figure import Figure
+
+    document = json.loads(path.read_text())
+    figure = Figure(figsize=(6.4, 2.6), layout="constrained")
+    axes = figure.subplots()
+    names, left = list(document["medians"]), np.zeros(len(document["medians"]))
+    for part, color in zip(("sampling", "update", "network", "physics"), PARTS, strict=True):
+        seconds = np.array([row[part] for row in document["medians"].values()])
+        if part in ("sampling", "update"):  # a generation's; the others are for 1,000 environment steps
+            seconds = seconds / np.array([row["steps"] for row in document["medians"].values()]) * 1000
+        axes.barh(names, seconds * 1000, left=left, color=color, label=part)
+        left += seconds * 1000
+    axes.invert_yaxis()
+    settings = document["settings"]
+    axes.set(xlabel="microseconds per environment step", title=f"{settings['env']}, {settings['neurons']} neurons")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.25))
+    figure.savefig(image, dpi=150)
+
+
 TABLES = {"returns": print_returns, "small_populations": print_small_populations, "methods": print_methods}
 
 
@@ -179,6 +234,11 @@ def main():
             draw(runs, arguments.images / f"{study}.png")
             if study == "methods":
                 draw(runs, arguments.images / f"{study}_seconds.png", by="seconds")
+    for name, picture in (("surrogates", draw_surrogates), ("efficiency", draw_efficiency)):
+        path = arguments.results / f"{name}.json"
+        if arguments.images and path.exists():
+            arguments.images.mkdir(parents=True, exist_ok=True)
+            picture(path, arguments.images / f"{name}.png")
 
 
 if __name__ == "__main__":

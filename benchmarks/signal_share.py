@@ -1,9 +1,9 @@
 """Why bold steps work: how much of the population's fitness a linear model of its connections explains, and what moves.
 
 Trains for a while, and at the given generations draws a large population from the probabilities as they are then. With
-standardised connections ``z = (theta - rho) / sqrt(rho (1 - rho))`` and standardised ranks ``u`` of n members, the share
-of the variance of u that the best linear model in z explains is ``sum_b E[u z_b]**2``, estimated without bias by
-``sum_b sum_{i != j} u_i u_j z_ib z_jb / (n (n - 1))``; its standard error without a signal is ``sqrt(2 D) / n`` with D
+standardised connections ``z = (theta - rho) / sqrt(rho (1 - rho))`` and standardised ranks ``u`` of n members, the best
+linear model in z explains the share ``sum_b E[u z_b]**2`` of the variance of u, estimated without bias by ``sum_b
+sum_{i != j} u_i u_j z_ib z_jb / (n (n - 1))``; its standard error without a signal is ``sqrt(2 D) / n`` with D
 connections. The same members play a second, independent episode: the correlation of the two rankings is the share of
 the variance that is a network's own, and not luck. Signal to noise is of one generation's gradient, per connection:
 ``sqrt(share * population / D)``.
