@@ -30,6 +30,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+import update_rules
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy, tuned
 from ecpolicy.callbacks import Checkpoint
@@ -43,29 +44,8 @@ FINAL_EPISODES = 100
 PACKAGES = ["ecpolicy", "numpy", "numba", "gymnasium", "mujoco", "envpool", "torch", "stable_baselines3"]
 
 
-def published(task):
-    return {"learning_rate": 0.15, "eps": 0.001, "max_episode_steps": 1000}
-
-
-def published_step(task):
-    """The published step and eps; horizon and reward as in the tuned settings."""
-    return {**task.parameters, "learning_rate": 0.15, "eps": 0.001}
-
-
-def horizon(task):
-    return {"max_episode_steps": task.parameters.get("max_episode_steps", 1000)}
-
-
-METHODS = {  # policies from the task's tuned settings, and whether they train with its environment_kwargs
-    "EC": (EvolvingConnectivityPolicy, lambda task: task.parameters, True),
-    "EC-published": (EvolvingConnectivityPolicy, published, False),
-    "EC-published-step": (EvolvingConnectivityPolicy, published_step, True),
-    "ES-RSNN": (ESPolicy, lambda task: {"network": "rsnn", **horizon(task)}, True),
-    "ES-GRU": (ESPolicy, lambda task: {"network": "gru", **horizon(task)}, True),
-    "ES-LSTM": (ESPolicy, lambda task: {"network": "lstm", **horizon(task)}, True),
-    "SG-PPO": (SurrogateGradientPPOPolicy, lambda task: {}, True),
-    "sb3-PPO": (None, lambda task: {}, True),
-}
+CANDIDATES = {*update_rules.RULES, *update_rules.SHAPINGS}
+ESTIMATORS = {"ec": EvolvingConnectivityPolicy, "es": ESPolicy, "sg-ppo": SurrogateGradientPPOPolicy}
 
 
 class Recorder:
@@ -137,18 +117,24 @@ def environment_of(task, kwargs, engine, size, seed):
 
 def train(run, checkpoint):
     """Train one of our policies to the end of its run; the policy and its curve."""
-    task = tuned(run["task"])
-    kind, settings, shaped = METHODS[run["method"]]
-    kwargs = task.environment_kwargs if shaped else {}
-    parameters = {**settings(task), "random_state": run["seed"], "score_threshold": None}
+    task, definition = tuned(run["task"]), run["definition"]
+    kind, takes = ESTIMATORS[definition["estimator"]], definition.get("tuned")
+    kwargs = task.environment_kwargs if takes else {}
+    parameters = {"random_state": run["seed"], "score_threshold": None}
     if kind is not SurrogateGradientPPOPolicy:
         parameters |= {"n_generations": 10**6, "population_size": run["population"], "backend": "numpy"}
+        if takes:
+            parameters["max_episode_steps"] = task.parameters.get("max_episode_steps", 1000)
+    parameters |= (task.parameters if takes == "all" else {}) | definition.get("parameters", {})
     engine = "gymnasium" if kind is SurrogateGradientPPOPolicy else run["engine"]
     policy = kind(max_env_steps=run["steps"], **parameters)
     recorder = Recorder(checkpoint.with_suffix(".curve.json"), run)
-    saves = Checkpoint(checkpoint, every=None, seconds=60)
     environment = environment_of(task, kwargs, engine, run["population"], run["seed"])
-    policy.fit(environment, callbacks=[recorder, saves], resume_from=saves)
+    if CANDIDATES & {parameters.get("optimizer"), parameters.get("fitness_shaping")}:  # they cannot be saved
+        policy.fit(environment, callbacks=recorder)
+    else:
+        saves = Checkpoint(checkpoint, every=None, seconds=60)
+        policy.fit(environment, callbacks=[recorder, saves], resume_from=saves)
     final = policy.evaluate(run["task"], n_episodes=run["final_episodes"], seed=FINAL)
     shown = {name: value for name, value in policy.get_params().items() if name in parameters}
     described = {"parameters": shown, "environment": kwargs, "engine": engine}
@@ -200,7 +186,7 @@ def play(model, normalize, task, n_episodes, seed):
 
 def finish(run, result, checkpoint):
     """Train, score and write the result."""
-    described, points, final = (train_sb3 if run["method"] == "sb3-PPO" else train)(run, checkpoint)
+    described, points, final = (train if run["definition"]["estimator"] in ESTIMATORS else train_sb3)(run, checkpoint)
     returns = [round(float(value), 1) for value in final.returns[:, 0]]
     write(
         result,
@@ -220,7 +206,8 @@ def finish(run, result, checkpoint):
 
 def runs(arguments):
     """The runs that are asked for, seed by seed, so that every method and task has some when time is short."""
-    studies = tomllib.loads(arguments.table.read_text())["studies"]
+    table = tomllib.loads(arguments.table.read_text())
+    methods, studies = table["methods"], table["studies"]
     unknown = set(arguments.studies or []) - set(studies)
     if unknown:
         raise SystemExit(f"reproduce.toml has no study {', '.join(sorted(unknown))}; it has {', '.join(studies)}.")
@@ -233,6 +220,7 @@ def runs(arguments):
                 yield {
                     "study": name,
                     "method": method,
+                    "definition": methods[method],
                     "task": task,
                     "seed": seed,
                     "steps": arguments.steps or limits["steps"],
@@ -248,7 +236,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=HERE / "reproduce.toml")
     parser.add_argument("--studies", nargs="+")
-    parser.add_argument("--methods", nargs="+", choices=METHODS)
+    parser.add_argument("--methods", nargs="+")
     parser.add_argument("--tasks", nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time")
@@ -274,7 +262,7 @@ def main():
 
 
 def paths(arguments, run):
-    name = f"{run['method']}_{run['task']}_{run['seed']}"
+    name = f"{run['method']}_{run['task']}_{run['seed']}".replace(" ", "-").replace(",", "").replace("%", "percent")
     return (
         arguments.results / run["study"] / f"{name}.json",
         arguments.checkpoints / f"{run['study']}_{name}_{run['steps']}_{run['engine']}.ecp",

@@ -153,6 +153,9 @@ def test_benchmarks_run(script, arguments, tmp_path):
 def test_a_study_is_run_resumed_and_drawn(tmp_path):
     table = tmp_path / "table.toml"
     table.write_text(
+        '[methods]\nEC = {estimator = "ec", tuned = "all"}\nSG-PPO = {estimator = "sg-ppo", tuned = "task"}\n'
+        'ES-LSTM = {estimator = "es", tuned = "task", parameters = {network = "lstm"}}\n'
+        'sb3-PPO = {estimator = "sb3-ppo", tuned = "task"}\n'
         '[studies.methods]\nmethods = ["EC", "ES-LSTM", "SG-PPO", "sb3-PPO"]\nseeds = [0]\nseconds = 1\n'
         '[studies.methods.tasks]\n"HalfCheetah-v5" = { steps = 100 }\n'
     )

@@ -1,0 +1,106 @@
+"""Candidates for the update of the connection probabilities; importing this adds them to the library's tables.
+
+``benchmarks/reproduce.py --studies update_rules`` runs them. What won is in the library; the others are here so that
+the comparison in docs/explanation/bold_steps.md can be run again. Policies that use them cannot be saved.
+"""
+
+import numpy as np
+
+from ecpolicy.fitness_shaping import FITNESS_SHAPINGS, Utility
+from ecpolicy.optimizers import OPTIMIZERS, Optimizer, OptimizerState, adam
+
+RANK_DEVIATION = 1 / np.sqrt(12)  # of ranks spread evenly over [-0.5, 0.5]
+
+
+def momentum(learning_rate, *, beta=0.9):
+    """Equation 14 with momentum: ``m <- beta m + (1 - beta) g``, ``step = learning_rate m``."""
+
+    def init(theta):
+        return OptimizerState("sgd", 0, {name: np.zeros_like(p) for name, p in theta.items()}, {})
+
+    def update(gradient, state, theta):
+        first = {name: np.float32(beta) * state.first[name] + np.float32(1 - beta) * g for name, g in gradient.items()}
+        step = {name: np.float32(learning_rate) * m for name, m in first.items()}
+        return step, OptimizerState("sgd", state.updates + 1, first, {})
+
+    return Optimizer(init, update)
+
+
+def trust_region(learning_rate, *, beta=0.9):
+    """Natural gradient with momentum, every step scaled to a Kullback-Leibler divergence of ``learning_rate`` nats.
+
+    For small steps the divergence of independent connections is ``sum step**2 / (2 rho (1 - rho))``.
+    """
+    plain = momentum(1.0, beta=beta)
+
+    def update(gradient, state, theta):
+        direction, after = plain.update(gradient, state, theta)
+        divergence = sum(
+            float(np.sum(np.square(d, dtype=np.float64) / (2 * theta[name] * (1 - theta[name]))))
+            for name, d in direction.items()
+        )
+        scale = np.float32(np.sqrt(learning_rate / max(divergence, 1e-30)))
+        return {name: scale * d for name, d in direction.items()}, after
+
+    return Optimizer(plain.init, update)
+
+
+def flips(learning_rate, *, beta=0.9, eps=0.01):
+    """Change the ``learning_rate`` D connections for which the evidence, a decaying sum of gradients, is strongest.
+
+    A trust region in bits: probabilities stay at eps or 1 - eps, and the deployed network moves by a fixed distance.
+    """
+    plain = momentum(1.0, beta=beta)
+
+    def update(gradient, state, theta):
+        evidence, after = plain.update(gradient, state, theta)
+        present = {name: p > 0.5 for name, p in theta.items()}
+        if state.updates == 0:  # from undecided probabilities to a network
+            chosen = {name: (evidence[name] > 0) != now for name, now in present.items()}
+        else:
+            against = {name: np.where(now, -evidence[name], evidence[name]) for name, now in present.items()}
+            everything = np.concatenate([part.ravel() for part in against.values()])
+            count = max(int(learning_rate * everything.size), 1)
+            bar = np.partition(everything, -count)[-count]
+            chosen = {name: part >= bar for name, part in against.items()}
+        low, high = np.float32(eps), np.float32(1 - eps)
+        step = {
+            name: np.where(now ^ chosen[name], high, low).astype(np.float32) - theta[name]
+            for name, now in present.items()
+        }
+        first = {name: np.where(chosen[name], np.float32(0), m) for name, m in after.first.items()}
+        return step, after._replace(first=first)
+
+    return Optimizer(plain.init, update)
+
+
+def adam_with(**constants):
+    """Adam with other constants."""
+    return lambda learning_rate: adam(learning_rate, **constants)
+
+
+def log_ranks(fitness):
+    """The weights of CMA-ES on the best quarter, nothing for the others; centred, with the deviation of centred ranks.
+
+    Rounded to multiples of 2**-16 with the remainder on the last member, so that sums stay exact.
+    """
+    n, best = fitness.size, max(fitness.size // 4, 1)
+    by_rank = np.maximum(0.0, np.log(best + 0.5) - np.log(np.arange(1, n + 1)))
+    utility = np.empty(n)
+    utility[np.argsort(-fitness, kind="stable")] = by_rank / by_rank.sum() - 1 / n
+    weights = np.rint(utility * RANK_DEVIATION / utility.std() * 2**16).astype(np.int32)
+    weights[np.argmin(fitness)] -= weights.sum()
+    return Utility(weights, 2.0**16)
+
+
+RULES = {
+    "momentum": momentum,
+    "trust_region": trust_region,
+    "flips": flips,
+    "adam, beta1 0.8": adam_with(beta1=0.8),
+    "adam, beta1 0.95": adam_with(beta1=0.95),
+    "adam, beta2 0.9": adam_with(beta2=0.9),
+}
+SHAPINGS = {"log_ranks": log_ranks}
+OPTIMIZERS.update(RULES)
+FITNESS_SHAPINGS.update(SHAPINGS)
