@@ -12,13 +12,13 @@ import json
 import time
 from pathlib import Path
 
-from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy import EvolvingConnectivityPolicy, tuned
 
 TASKS = {
     "cartpole": ("CartPole-v1", {}),
     "acrobot": ("Acrobot-v1", {}),
     "inverted-pendulum": ("InvertedPendulum-v5", {}),
-    "pendulum": ("Pendulum-v1", {"gain_in": 0.3}),
+    "pendulum": ("Pendulum-v1", tuned("Pendulum-v1").parameters),
     "hopper": (
         "Hopper-v5",
         {"learning_rate": 0.05, "n_generations": 1000, "max_env_steps": 3_000_000, "score_threshold": 950},

@@ -97,6 +97,15 @@ def test_example_goes_on_where_it_was(tmp_path):
     assert "generation    1/" not in output  # the second run trained the second generation alone
 
 
+def test_example_of_a_robot(tmp_path):
+    arguments = ["--env", "HalfCheetah-v5", "--steps", "100", "--population", "2", "--n-jobs", "1"]
+    output = run(
+        sys.executable, str(ROOT / "examples" / "locomotion.py"), *arguments, "--output", str(tmp_path / "r.ecp")
+    )
+    assert re.search(r"generation +1/1000000 .* m/s", output)
+    assert re.search(r"Return -?\d+ ± \d+ over 20 fresh episodes of 1000 steps: -?\d+\.\d+ m/s, -?\d+\.\d m\.", output)
+
+
 def test_example_of_an_own_network():
     arguments = ["--generations", "1", "--population", "8"]
     output = run(sys.executable, str(ROOT / "examples" / "own_network.py"), *arguments)

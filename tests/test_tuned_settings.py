@@ -1,0 +1,39 @@
+import gymnasium as gym
+import pytest
+
+from ecpolicy import EvolvingConnectivityPolicy, tuned
+from ecpolicy.estimators.parameters import check_ec
+from ecpolicy.tuned_settings import _table
+
+
+@pytest.mark.parametrize("name", list(_table()))
+def test_every_entry_is_a_policy_and_an_environment(name):
+    settings = tuned(name)
+    assert set(_table()[name]) <= {"parameters", "environment"}
+    check_ec(EvolvingConnectivityPolicy(**settings.parameters))
+    environment, plain = gym.make(settings.environment), gym.make(name)
+    assert environment.observation_space == plain.observation_space
+    assert environment.action_space == plain.action_space
+    assert environment.spec.max_episode_steps == plain.spec.max_episode_steps
+
+
+def test_training_can_have_another_reward_than_the_task():
+    hopper = tuned("Hopper-v5")
+    assert hopper.environment.reward_threshold is None
+    assert gym.spec("Hopper-v5").reward_threshold == 3800
+    assert gym.spec("Hopper-v5").kwargs == {}
+    rewards = []
+    for environment in (gym.make(hopper.environment), gym.make("Hopper-v5")):
+        environment.reset(seed=0)
+        rewards.append(environment.step(environment.action_space.low)[1])
+    assert rewards[1] - rewards[0] == pytest.approx(1)
+
+
+def test_what_is_returned_is_ones_own():
+    tuned("Hopper-v5").parameters["eps"] = 0.5
+    assert tuned("Hopper-v5").parameters["eps"] == 0.01
+
+
+def test_unknown_environments_are_named():
+    with pytest.raises(ValueError, match="no tuned settings for 'Nothing-v0'; there are for CartPole-v1, "):
+        tuned("Nothing-v0")
