@@ -6,7 +6,11 @@ linear model in z explains the share ``sum_b E[u z_b]**2`` of the variance of u,
 sum_{i != j} u_i u_j z_ib z_jb / (n (n - 1))``; its standard error without a signal is ``sqrt(2 D) / n`` with D
 connections. The same members play a second, independent episode: the correlation of the two rankings is the share of
 the variance that is a network's own, and not luck. Signal to noise is of one generation's gradient, per connection:
-``sqrt(share * population / D)``.
+``sqrt(share * population / D)``. Flips are the connections by which the deployed network changed in a generation (mean
+of the last five); members differ from it in ``sum_b min(rho_b, 1 - rho_b)`` connections on average.
+
+In the end 128 members all play the same six episodes: the share of the variance that an episode does to all of them
+alike is what common episodes would take away.
 
     python benchmarks/signal_share.py [--task HalfCheetah-v5] [--at 1 10 30 60] [--learning-rates 0.15 0.6]
         [--eps 0.001 0.01] [--members 4096] [--seed 0]
@@ -53,10 +57,28 @@ def linear_share(distribution, rho, keys, u):
     return shares
 
 
+def share_of_common_luck(play, task):
+    """Share of the variance of returns that the episode brings, the same for all members; unbiased."""
+    n, k = task.seeds.shape[0], task.seeds.shape[2]
+    same = task._replace(
+        seeds=np.broadcast_to(task.seeds[:1], task.seeds.shape).copy(),
+        membrane_keys=np.broadcast_to(task.membrane_keys[:1], task.membrane_keys.shape).copy(),
+    )
+    returns = play(same)
+    rest = returns - returns.mean(axis=0) - returns.mean(axis=1, keepdims=True) + returns.mean()
+    noise = np.square(rest).sum() / ((n - 1) * (k - 1))
+    return (returns.mean(axis=0).var(ddof=1) - noise / n) / returns.var()
+
+
 def entropy(rho):
     """Bits per connection."""
     p = np.concatenate([part.ravel() for part in rho.values()]).astype(np.float64)
     return float(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)).mean())
+
+
+def spread(rho):
+    """Connections in which a member differs from the deployed network, on average."""
+    return float(sum(np.minimum(p, 1 - p).sum(dtype=np.float64) for p in rho.values()))
 
 
 def main():
@@ -101,24 +123,33 @@ def report(policy, environment, arguments, flips):
     resolved = resolve(environment)
     distribution = policy._search(setting.network, policy.n_features_in_, resolved.action_space.shape[0], "numpy")
     keys = fold_in(fold_in(key_from_seed(arguments.seed + 10**6), search.generation), np.arange(arguments.members))
-    task = population_task(
-        search.parameters, keys, n_environments=1, n_episodes=2, standardizer=setting.standardizer(search.moments),
-        horizon=arguments.horizon,
-    )  # fmt: skip
-    network = setting.network
-    with runner("numpy", resolved, network, distribution, n_jobs=None, timeout=None, chunk_size=None) as episodes:
-        returns = episodes.run(task).returns
+
+    def task(members, n_episodes):
+        return population_task(
+            search.parameters, members, n_environments=1, n_episodes=n_episodes,
+            standardizer=setting.standardizer(search.moments), horizon=arguments.horizon,
+        )  # fmt: skip
+
+    def play(task, resolved=resolved):
+        options = {"n_jobs": None, "timeout": None, "chunk_size": None}
+        with runner("numpy", resolved, setting.network, distribution, **options) as episodes:
+            return episodes.run(task).returns
+
+    returns = play(task(keys, 2))
+    seeded = resolve(tuned(arguments.task).environment)  # a pool has seeds of its own
+    common = share_of_common_luck(lambda same: play(same, seeded), task(keys[:128], 6))
     first, second = (standardized_ranks(column) for column in returns.T)
     shares = linear_share(distribution, search.parameters, keys, first)
     size = sum(p.size for p in search.parameters.values())
-    total = sum(shares.values())
+    total, error = sum(shares.values()), np.sqrt(2 * size) / arguments.members
     snr = np.sqrt(max(total, 0) * arguments.population / size)
+    parts = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
     print(
         f"  generation {search.generation:>4}: population {returns.mean():7.1f}, deployed "
         f"{policy.history_[-1]['deployed_return']:7.1f} | entropy {entropy(search.parameters):.3f} bits, "
-        f"{np.mean(flips[-5:]):6.0f} flips | linear share {total:5.2f} ± {np.sqrt(2 * size) / arguments.members:.2f} ("
-        + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
-        + f") | same network again {np.mean(first * second):.2f} | signal to noise {snr:.3f}",
+        f"{np.mean(flips[-5:]):6.0f} flips, members differ in {spread(search.parameters):.0f} | linear share "
+        f"{total:5.2f} ± {error:.2f} ({parts}) | same network again {np.mean(first * second):.2f}, luck common to all "
+        f"{common:.2f} | signal to noise {snr:.3f}",
         flush=True,
     )
 
