@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import cloudpickle
 import gymnasium as gym
@@ -12,6 +13,7 @@ from joblib import parallel_config
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.distributions import Bernoulli
+from ecpolicy.estimators.environments import resolve
 from ecpolicy.kernels import reference
 from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import RSNN
@@ -340,6 +342,18 @@ def test_a_pool_plays_the_same_episodes_and_steps_nothing_else(lanes, horizon):
     np.testing.assert_allclose(outcome.moments.squares, expected.moments.squares)
 
 
+def test_the_time_limit_of_a_pool_is_in_its_config():
+    pool = Pool(Unseeded, 2)
+    assert not resolve(pool).time_limited
+    pool.spec = SimpleNamespace(config=SimpleNamespace(max_episode_steps=6))
+    assert resolve(pool).time_limited
+    policy = EvolvingConnectivityPolicy(
+        n_neurons=8, population_size=4, n_generations=1, max_episode_steps=3, eval_episodes=2, random_state=0
+    ).fit(pool)
+    assert policy.history_[0]["episode_length"] == 3
+    assert policy.history_[0]["deployed_length"] == 6  # scored over whole episodes
+
+
 def test_a_misbehaving_pool_is_named():
     plan = plan_of(Pool(lambda: Broken("raises"), 2))
     with pytest.raises(EpisodeError, match="environment pool raised ZeroDivisionError: the plant exploded"):
@@ -351,6 +365,7 @@ def test_envpool_is_a_vector_environment():
     """Runs where EnvPool is installed: with its assets it weighs 700 MB, too much for the test extra."""
     envpool = pytest.importorskip("envpool")
     environments = envpool.make_gymnasium("CartPole-v1", num_envs=8, seed=0)
+    assert resolve(environments).time_limited
     policy = EvolvingConnectivityPolicy(n_neurons=16, population_size=20, n_generations=2, random_state=0)
     policy.fit(environments)
     assert policy.n_generations_ == 2

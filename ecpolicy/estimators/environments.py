@@ -130,7 +130,7 @@ def _describe(made: AnyEnv, environment: Environment) -> Resolved:
         observation_space,
         action_space,
         getattr(spec, "reward_threshold", None),
-        getattr(spec, "max_episode_steps", None) is not None or _has_time_limit(single),
+        _limit(spec) is not None or _has_time_limit(single),
         single is not made or isinstance(made, gym.vector.VectorEnv),
         False,
         (f"{kind.__module__}.{kind.__qualname__} {getattr(spec, 'id', '')}".strip(),),
@@ -177,6 +177,12 @@ def _brax(name: str) -> Any:
         if name not in known:
             raise ValueError(f"Brax has no environment {name!r}; it has {', '.join(known)}.")
         return envs.get_environment(name)
+
+
+def _limit(spec: Any) -> int | None:
+    """The time limit that a spec names; EnvPool's have it in their ``config``."""
+    limit: int | None = getattr(spec, "max_episode_steps", None)
+    return getattr(getattr(spec, "config", None), "max_episode_steps", None) if limit is None else limit
 
 
 def _has_time_limit(environment: Any) -> bool:
