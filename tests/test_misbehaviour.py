@@ -33,6 +33,7 @@ def test_a_worker_that_cannot_be_interrupted_is_given_up(small, monkeypatch):
     policy = EvolvingConnectivityPolicy(**small, timeout=1, n_jobs=2)
     with pytest.raises(EpisodeError, match=r"No worker finished its episodes within timeout=1(\.0)? s: .*reset\(seed="):
         policy.fit(HangsDeaf)
+    policy.set_params(timeout=100)  # new workers may be slow to start on a busy machine
     assert fingerprint(policy.fit(Match)) == fingerprint(EvolvingConnectivityPolicy(**small).fit(Match))
 
 

@@ -11,7 +11,7 @@ from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, Travel
-from ecpolicy.rollout.time_limit import TimeLimitError
+from ecpolicy.rollout.time_limit import failure
 from ecpolicy.spaces import Decode, Encode
 
 
@@ -120,9 +120,8 @@ def play(
     except EpisodeError:
         raise
     except Exception as error:
-        what = "hangs" if isinstance(error, TimeLimitError) else f"raised {type(error).__name__}"
         raise EpisodeError(
-            f"The environment {what}: {error} at step {abs(lengths[episode])} of the episode "
+            f"The environment {failure(error)} at step {abs(lengths[episode])} of the episode "
             f"started with reset(seed={episodes.seeds[episode]})."
         ) from error
     return batch.outcome(returns, [abs(length) for length in lengths])

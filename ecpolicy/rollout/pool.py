@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ecpolicy.rollout.host import Batch
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome
-from ecpolicy.rollout.time_limit import TimeLimitError
+from ecpolicy.rollout.time_limit import failure
 from ecpolicy.spaces import Decode, encode_batch
 
 
@@ -69,6 +69,5 @@ def play(
     except EpisodeError:
         raise
     except Exception as error:
-        what = "hangs" if isinstance(error, TimeLimitError) else f"raised {type(error).__name__}"
-        raise EpisodeError(f"The environment pool {what}: {error}.") from error
+        raise EpisodeError(f"The environment pool {failure(error)}.") from error
     return batch.outcome(returns.tolist(), lengths.tolist())

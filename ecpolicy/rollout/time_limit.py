@@ -32,3 +32,8 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, *earlier)
         signal.signal(signal.SIGALRM, handler)
+
+
+def failure(error: Exception) -> str:
+    """What an environment did wrong, in words: "hangs: ..." or "raised ZeroDivisionError: ..."."""
+    return f"hangs: {error}" if isinstance(error, TimeLimitError) else f"raised {type(error).__name__}: {error}"

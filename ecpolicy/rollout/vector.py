@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode
 
 from ecpolicy.rollout.host import Batch
 from ecpolicy.rollout.outcome import TRAVEL, EpisodeError, Episodes, Outcome
-from ecpolicy.rollout.time_limit import TimeLimitError
+from ecpolicy.rollout.time_limit import failure
 from ecpolicy.spaces import Decode, encode_batch
 
 IDLE, RESETTING, DRAINING = -1, -2, -3
@@ -81,8 +81,7 @@ def play(
     except EpisodeError:
         raise
     except Exception as error:
-        what = "hangs" if isinstance(error, TimeLimitError) else f"raised {type(error).__name__}"
-        raise EpisodeError(f"The vector environment {what}: {error}.") from error
+        raise EpisodeError(f"The vector environment {failure(error)}.") from error
     return batch.outcome(returns.tolist(), lengths.tolist())
 
 
