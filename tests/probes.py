@@ -174,6 +174,7 @@ class DeviceState(NamedTuple):
     reward: Any
     done: Any
     info: Any
+    metrics: Any
 
 
 class DeviceMatch:
@@ -189,12 +190,15 @@ class DeviceMatch:
         "observation" or "reward" turns NaN at the second step of every episode.
     privileged : bool
         Observations are a dict, as in Playground.
+    walks : bool
+        Metrics hold a speed of as many m/s as steps were made, and a position.
     """
 
     observation_size = 2
     action_size = 1
 
-    def __init__(self, length=10, *, random_length=False, spoilt="", privileged=False):
+    def __init__(self, length=10, *, random_length=False, spoilt="", privileged=False, walks=False):
+        self.walks = walks
         self.length, self.random_length, self.spoilt, self.privileged = length, random_length, spoilt, privileged
 
     def reset(self, rng):
@@ -224,4 +228,6 @@ class DeviceMatch:
         if self.spoilt == "observation":
             obs = jnp.where(t == 1, jnp.nan, obs)
         obs = {"state": obs, "privileged_state": jnp.zeros(7)} if self.privileged else obs
-        return DeviceState(obs, jnp.asarray(reward, jnp.float32), jnp.asarray(done, jnp.float32), (key, last, t, sign))
+        reward, done, speed = (jnp.asarray(value, jnp.float32) for value in (reward, done, t))
+        metrics = {"x_velocity": speed, "x_position": 2 * speed} if self.walks else {}
+        return DeviceState(obs, reward, done, (key, last, t, sign), metrics)

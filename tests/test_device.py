@@ -215,6 +215,17 @@ def test_learns_the_optimum_and_predict_agrees_with_score(small):
     np.testing.assert_array_equal(returns[:, 0], expected)
 
 
+def test_speed_and_distance_come_from_the_metrics(small):
+    walks = DeviceMatch(random_length=True, walks=True)
+    policy = make(small, n_generations=1).fit(walks)
+    episodes = policy.evaluate(walks, n_episodes=5)
+    assert np.unique(episodes.lengths).size > 1
+    np.testing.assert_allclose(episodes.x_velocities, (episodes.lengths + 1) / 2)  # the mean of 1, 2, ... n
+    np.testing.assert_allclose(episodes.x_positions, 2 * episodes.lengths)
+    assert policy.history_[0]["deployed_x_position"] == 2 * policy.history_[0]["deployed_length"]
+    assert np.isnan(policy.evaluate(RANDOM, n_episodes=2).x_velocities).all()
+
+
 def test_save_and_resume(small, tmp_path):
     environment = RANDOM
     expected = fingerprint(make(small).fit(environment))
