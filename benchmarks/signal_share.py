@@ -6,8 +6,9 @@ linear model in z explains the share ``sum_b E[u z_b]**2`` of the variance of u,
 sum_{i != j} u_i u_j z_ib z_jb / (n (n - 1))``; its standard error without a signal is ``sqrt(2 D) / n`` with D
 connections. The same members play a second, independent episode: the correlation of the two rankings is the share of
 the variance that is a network's own, and not luck. Signal to noise is of one generation's gradient, per connection:
-``sqrt(share * population / D)``. Flips are the connections by which the deployed network changed in a generation (mean
-of the last five); members differ from it in ``sum_b min(rho_b, 1 - rho_b)`` connections on average.
+``sqrt(share * population / D)``. Flips are the connections by which the deployed network changed in a generation,
+nats how far the distribution moved (means of the last five generations); members differ from the deployed network in
+``sum_b min(rho_b, 1 - rho_b)`` connections on average.
 
 In the end 128 members all play the same six episodes: the share of the variance that an episode does to all of them
 alike is what common episodes would take away.
@@ -76,6 +77,16 @@ def entropy(rho):
     return float(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)).mean())
 
 
+def flips(now, before):
+    """Connections of the deployed network that changed."""
+    return int(((now > 0.5) != (before > 0.5)).sum())
+
+
+def divergence(now, before):
+    """Kullback-Leibler divergence of a generation's probabilities from those before, in nats."""
+    return float((now * np.log(now / before) + (1 - now) * np.log((1 - now) / (1 - before))).sum())
+
+
 def spread(rho):
     """Connections in which a member differs from the deployed network, on average."""
     return float(sum(np.minimum(p, 1 - p).sum(dtype=np.float64) for p in rho.values()))
@@ -106,19 +117,20 @@ def main():
             max_episode_steps=arguments.horizon, warm_start=True, keep_best=False, eval_episodes=1,
             score_threshold=None, random_state=arguments.seed,
         )  # fmt: skip
-        flips, mode = [], {}
+        moves, before = [], {}
 
-        def count(view, flips=flips, mode=mode):
-            now = {name: np.array(part) for name, part in view.connectivity_.items()}
-            flips.append(sum(int((part != mode[name]).sum()) for name, part in now.items()) if mode else 0)
-            mode.update(now)
+        def note(view, moves=moves, before=before):
+            now = {name: np.array(p, np.float64) for name, p in view.connection_probabilities_.items()}
+            if before:
+                moves.append([sum(of(now[name], before[name]) for name in now) for of in (flips, divergence)])
+            before.update(now)
 
         for generation in arguments.at:
-            policy.set_params(n_generations=generation).fit(environment, callbacks=count)
-            report(policy, environment, arguments, flips)
+            policy.set_params(n_generations=generation).fit(environment, callbacks=note)
+            report(policy, environment, arguments, np.mean(moves[-5:] or [[0, 0]], axis=0))
 
 
-def report(policy, environment, arguments, flips):
+def report(policy, environment, arguments, moved):
     search, setting = policy._training.search, policy._training.setting
     resolved = resolve(environment)
     distribution = policy._search(setting.network, policy.n_features_in_, resolved.action_space.shape[0], "numpy")
@@ -147,7 +159,7 @@ def report(policy, environment, arguments, flips):
     print(
         f"  generation {search.generation:>4}: population {returns.mean():7.1f}, deployed "
         f"{policy.history_[-1]['deployed_return']:7.1f} | entropy {entropy(search.parameters):.3f} bits, "
-        f"{np.mean(flips[-5:]):6.0f} flips, members differ in {spread(search.parameters):.0f} | linear share "
+        f"{moved[0]:6.0f} flips, {moved[1]:.0f} nats, members differ in {spread(search.parameters):.0f} | linear share "
         f"{total:5.2f} ± {error:.2f} ({parts}) | same network again {np.mean(first * second):.2f}, luck common to all "
         f"{common:.2f} | signal to noise {snr:.3f}",
         flush=True,

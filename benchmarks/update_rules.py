@@ -45,6 +45,31 @@ def trust_region(learning_rate, *, beta=0.9):
     return Optimizer(plain.init, update)
 
 
+def signal_trust_region(learning_rate, *, beta=0.9, members=256):
+    """A trust region as wide as the estimated energy of the signal: ``learning_rate`` nats where it equals the noise's.
+
+    ``E = sum g**2 / (rho (1 - rho))`` is D / (12 members) on average without a signal, ranks having the variance 1/12;
+    what it exceeds that by, averaged over generations and never below zero, is the signal's.
+    """
+    plain = trust_region(1.0, beta=beta)
+
+    def update(gradient, state, theta):
+        size = sum(g.size for g in gradient.values())
+        energy = sum(
+            float(np.sum(np.square(g, dtype=np.float64) / (theta[name] * (1 - theta[name]))))
+            for name, g in gradient.items()
+        )
+        excess = energy * 12 * members / size - 1
+        before = float(next(iter(state.second.values())).flat[0]) if state.second else 0.0
+        smooth = beta * before + (1 - beta) * excess
+        step, after = plain.update(gradient, state, theta)
+        scale = np.float32(np.sqrt(learning_rate * max(smooth, 0.0)))
+        second = {"excess": np.full((1, 1), smooth, np.float32)}
+        return {name: scale * s for name, s in step.items()}, after._replace(second=second)
+
+    return Optimizer(plain.init, update)
+
+
 def flips(learning_rate, *, beta=0.9, eps=0.01):
     """Change the ``learning_rate`` D connections for which the evidence, a decaying sum of gradients, is strongest.
 
@@ -96,6 +121,7 @@ def log_ranks(fitness):
 RULES = {
     "momentum": momentum,
     "trust_region": trust_region,
+    "signal_trust_region": signal_trust_region,
     "flips": flips,
     "adam, beta1 0.8": adam_with(beta1=0.8),
     "adam, beta1 0.95": adam_with(beta1=0.95),
