@@ -167,7 +167,7 @@ def train_sb3(run, checkpoint):
 
 def play(model, normalize, task, n_episodes, seed):
     """Episodes of the registered environment with the mean action."""
-    from ecpolicy.rollout.outcome import Evaluation
+    from ecpolicy.rollout.outcome import EvaluatedEpisodes
 
     environment = gym.make(task)
     rows = []
@@ -181,7 +181,7 @@ def play(model, normalize, task, n_episodes, seed):
             velocities.append(info["x_velocity"])
         rows.append((total, len(velocities), np.mean(velocities), info["x_position"]))
     environment.close()
-    return Evaluation(*(np.array(column)[:, None] for column in zip(*rows, strict=True)))
+    return EvaluatedEpisodes(*(np.array(column)[:, None] for column in zip(*rows, strict=True)))
 
 
 def finish(run, result, checkpoint):

@@ -20,7 +20,7 @@ from ecpolicy.kernels import host as kernels
 from ecpolicy.networks.network import Network, copied, overwrite
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
-from ecpolicy.rollout.outcome import Evaluation
+from ecpolicy.rollout.outcome import EvaluatedEpisodes
 from ecpolicy.rollout.parallel import deployed_task
 from ecpolicy.spaces import (
     Decode,
@@ -230,12 +230,12 @@ class BasePolicy(BaseEstimator):
         n_episodes: int = 20,
         seed: int | None = None,
         max_episode_steps: int | None = None,
-    ) -> Evaluation:
+    ) -> EvaluatedEpisodes:
         """Play episodes of the deployed network; the parameters are those of ``score``.
 
         Returns
         -------
-        Evaluation
+        EvaluatedEpisodes
             A named tuple of arrays (n_episodes, n_environments): ``returns``, ``lengths`` in steps and, where
             environments report them as Gymnasium's and Brax's locomotion tasks do, ``x_velocities`` in m/s and
             ``x_positions`` in m at the end of the episodes; NaN elsewhere.
@@ -278,7 +278,7 @@ class BasePolicy(BaseEstimator):
             chunk_size=self.chunk_size,
         ) as episodes:
             outcome = episodes.run(task)
-        return Evaluation(outcome.returns, outcome.lengths, outcome.travel[..., 0], outcome.travel[..., 1])
+        return EvaluatedEpisodes(outcome.returns, outcome.lengths, outcome.travel[..., 0], outcome.travel[..., 1])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save everything that acting and further training need; atomic, and free of executable content.

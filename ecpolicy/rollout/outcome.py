@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
         return int(self.lengths.sum())
 
 
-class Evaluation(NamedTuple):
+class EvaluatedEpisodes(NamedTuple):
     """Episodes of a deployed network: arrays (n_episodes, n_environments)."""
 
     returns: NDArray[np.float64]
