@@ -12,26 +12,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy import persistence
 from ecpolicy.distributions import Connections, Distribution, Parameters
-from ecpolicy.estimators.backends import choose, runner
-from ecpolicy.estimators.environments import resolve
-from ecpolicy.estimators.parameters import check_number
+from ecpolicy.estimators import evaluation
 from ecpolicy.estimators.training import deployment_key
 from ecpolicy.kernels import host as kernels
 from ecpolicy.networks.network import Network, copied, overwrite
 from ecpolicy.normalization import Standardizer
-from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
+from ecpolicy.random import Stream, fold_in, key_from_seed
 from ecpolicy.rollout.outcome import EvaluatedEpisodes
-from ecpolicy.rollout.parallel import deployed_task
 from ecpolicy.spaces import (
     Decode,
     action_outputs,
     batch_length,
     encode_batch,
-    interchangeable,
     observation_encoder,
 )
-
-ENDLESS_EPISODE = 1000  # steps that are scored of an environment without an end, as in the paper
 
 
 class PolicyState(NamedTuple):
@@ -241,44 +235,7 @@ class BasePolicy(BaseEstimator):
             ``x_positions`` in m at the end of the episodes; NaN elsewhere.
         """
         check_is_fitted(self, "_deployed")
-        check_number("n_episodes", n_episodes, low=1, integer=True)
-        if max_episode_steps is not None:
-            check_number("max_episode_steps", max_episode_steps, low=1, integer=True)
-        resolved = resolve(environments)
-        for name in ("observation_space", "action_space"):
-            trained, given = getattr(self, f"{name}_"), getattr(resolved, name)
-            if not interchangeable(trained, given):
-                raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
-        n_environments = len(resolved.environments)
-        if seed is None:
-            key = fold_in(fold_in(key_from_seed(self._deployed.seed), np.uint32(2**32 - 1)), Stream.SCORE)
-            keys = fold_in(fold_in(key, np.arange(n_environments))[:, None, :], np.arange(n_episodes))
-            seeds = environment_seed(keys)
-        else:
-            check_number("seed", seed, low=0, high=2**31 - 1 - n_episodes, integer=True)
-            seeds = np.broadcast_to(int(seed) + np.arange(n_episodes), (n_environments, n_episodes))
-        if max_episode_steps is None and resolved.on_device and not resolved.time_limited:
-            max_episode_steps = ENDLESS_EPISODE
-        task = deployed_task(
-            self._deployed.parameters,
-            seeds,
-            membrane_key=deployment_key(self._deployed.seed),
-            standardizer=self._deployed.standardizer,
-            horizon=np.inf if max_episode_steps is None else max_episode_steps,
-        )
-        backend = choose(self.backend, resolved)
-        deployed = self._deployed
-        with runner(
-            backend,
-            resolved,
-            deployed.network,
-            deployed.distribution,
-            n_jobs=self.n_jobs,
-            timeout=self.timeout,
-            chunk_size=self.chunk_size,
-        ) as episodes:
-            outcome = episodes.run(task)
-        return EvaluatedEpisodes(outcome.returns, outcome.lengths, outcome.travel[..., 0], outcome.travel[..., 1])
+        return evaluation.evaluate(self, environments, n_episodes, seed, max_episode_steps)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save everything that acting and further training need; atomic, and free of executable content.

@@ -16,8 +16,9 @@ from ecpolicy.callbacks.protocol import chained
 from ecpolicy.distributions import Connections, Point
 from ecpolicy.estimators import ppo_files
 from ecpolicy.estimators.backends import runner
-from ecpolicy.estimators.base import ENDLESS_EPISODE, BasePolicy, DeployedPolicy
+from ecpolicy.estimators.base import BasePolicy, DeployedPolicy
 from ecpolicy.estimators.environments import Resolved, resolve
+from ecpolicy.estimators.evaluation import ENDLESS_EPISODE
 from ecpolicy.estimators.evolving import check_same_spaces
 from ecpolicy.estimators.loop import interrupts, train
 from ecpolicy.estimators.observation_statistics import initial_moments

@@ -1,0 +1,60 @@
+"""Episodes of a policy's deployed network, on environments of the caller's choice."""
+
+from typing import Any
+
+import numpy as np
+
+from ecpolicy.estimators.backends import choose, runner
+from ecpolicy.estimators.environments import resolve
+from ecpolicy.estimators.parameters import check_number
+from ecpolicy.estimators.training import deployment_key
+from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
+from ecpolicy.rollout.outcome import EvaluatedEpisodes
+from ecpolicy.rollout.parallel import deployed_task
+from ecpolicy.spaces import interchangeable
+
+ENDLESS_EPISODE = 1000  # steps that are scored of an environment without an end, as in the paper
+
+
+def evaluate(
+    policy: Any, environments: Any, n_episodes: int, seed: int | None, max_episode_steps: int | None
+) -> EvaluatedEpisodes:
+    """Play episodes of the deployed network; see :meth:`ecpolicy.EvolvingConnectivityPolicy.score`."""
+    check_number("n_episodes", n_episodes, low=1, integer=True)
+    if max_episode_steps is not None:
+        check_number("max_episode_steps", max_episode_steps, low=1, integer=True)
+    resolved = resolve(environments)
+    for name in ("observation_space", "action_space"):
+        trained, given = getattr(policy, f"{name}_"), getattr(resolved, name)
+        if not interchangeable(trained, given):
+            raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
+    n_environments = len(resolved.environments)
+    if seed is None:
+        key = fold_in(fold_in(key_from_seed(policy._deployed.seed), np.uint32(2**32 - 1)), Stream.SCORE)
+        keys = fold_in(fold_in(key, np.arange(n_environments))[:, None, :], np.arange(n_episodes))
+        seeds = environment_seed(keys)
+    else:
+        check_number("seed", seed, low=0, high=2**31 - 1 - n_episodes, integer=True)
+        seeds = np.broadcast_to(int(seed) + np.arange(n_episodes), (n_environments, n_episodes))
+    if max_episode_steps is None and resolved.on_device and not resolved.time_limited:
+        max_episode_steps = ENDLESS_EPISODE
+    task = deployed_task(
+        policy._deployed.parameters,
+        seeds,
+        membrane_key=deployment_key(policy._deployed.seed),
+        standardizer=policy._deployed.standardizer,
+        horizon=np.inf if max_episode_steps is None else max_episode_steps,
+    )
+    backend = choose(policy.backend, resolved)
+    deployed = policy._deployed
+    with runner(
+        backend,
+        resolved,
+        deployed.network,
+        deployed.distribution,
+        n_jobs=policy.n_jobs,
+        timeout=policy.timeout,
+        chunk_size=policy.chunk_size,
+    ) as episodes:
+        outcome = episodes.run(task)
+    return EvaluatedEpisodes(outcome.returns, outcome.lengths, outcome.travel[..., 0], outcome.travel[..., 1])
