@@ -219,6 +219,7 @@ def runs(arguments):
             if all(not among or value in among for among, value in wanted):
                 yield {
                     "study": name,
+                    "reuses": study.get("reuses"),
                     "method": method,
                     "definition": methods[method],
                     "task": task,
@@ -253,12 +254,21 @@ def main():
         run = json.loads(arguments.run)
         finish(run, *paths(arguments, run))
         return
-    waiting = [run for run in runs(arguments) if not paths(arguments, run)[0].exists()]
+    waiting = [run for run in runs(arguments) if not done(arguments, run)]
     print(f"{len(waiting)} runs to do", flush=True)
     with ThreadPoolExecutor(arguments.jobs) as pool:
         failed = sum(pool.map(functools.partial(spawn, arguments), waiting))
     if failed:
         raise SystemExit(f"{failed} runs failed.")
+
+
+def done(arguments, run):
+    """Whether the run has its result, or another study has one that is as long."""
+    own = paths(arguments, run)[0]
+    if own.exists() or not run["reuses"]:
+        return own.exists()
+    other = paths(arguments, {**run, "study": run["reuses"]})[0]
+    return other.exists() and json.loads(other.read_text())["final"]["n_env_steps"] >= run["steps"]
 
 
 def paths(arguments, run):

@@ -13,6 +13,7 @@ benchmarks/results/efficiency.json``.
 
 import argparse
 import json
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -52,11 +53,17 @@ def interval(groups, seed=0):
 
 
 def load(folder, study):
-    """Runs by (task, method), each a list over seeds."""
+    """Runs by (task, method), each a list over seeds; curves end where the study's runs end."""
+    settings = tomllib.loads((HERE / "reproduce.toml").read_text())["studies"].get(study, {})
+    paths = {path.name: path for other in (settings.get("reuses", study), study) for path in (folder / other).glob("*")}
     found = defaultdict(list)
-    for path in sorted((folder / study).glob("*.json")):
+    for path in sorted(paths.values(), key=lambda path: path.name):
         run = json.loads(path.read_text())
-        found[run["task"], run["method"]].append(run)
+        limits = settings.get("tasks", {}).get(run["task"])
+        if limits is None or run["method"] not in settings["methods"]:
+            continue
+        within = [point for point in run["curve"] if point["n_env_steps"] <= limits["steps"] * 1.1]
+        found[run["task"], run["method"]].append({**run, "curve": within})
     return {key: sorted(runs, key=lambda run: run["seed"]) for key, runs in found.items()}
 
 
