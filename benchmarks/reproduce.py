@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,7 +39,8 @@ from ecpolicy.callbacks import Checkpoint
 HERE = Path(__file__).parent
 UNSEEN = 1_000_000  # first environment seed of the curve's episodes
 FINAL = 2_000_000  # of the episodes after training
-POINTS = 40  # of a curve
+POINTS = 40  # of a curve, and as many of its beginning
+DENSE = 4_000_000  # environment steps that count as the beginning, in which studies are compared
 EPISODES = 10  # of each point
 FINAL_EPISODES = 100
 PACKAGES = ["ecpolicy", "numpy", "numba", "gymnasium", "mujoco", "envpool", "torch", "stable_baselines3"]
@@ -63,8 +65,10 @@ class Recorder:
         n_env_steps, seconds = view.n_env_steps_, sum(record["seconds"] for record in view.history_)
         last = self.points[-1]["n_env_steps"] if self.points else 0
         over = n_env_steps >= self._run["steps"] or seconds >= self._run["seconds"]
-        if n_env_steps - last >= self._run["steps"] / POINTS or over:
-            self.add(n_env_steps, seconds, view.evaluate(self._run["task"], n_episodes=EPISODES, seed=UNSEEN))
+        until = min(self._run["steps"], DENSE) if n_env_steps <= DENSE else self._run["steps"]
+        if n_env_steps - last >= until / POINTS or over:
+            fresh = UNSEEN + EPISODES * len(self.points)
+            self.add(n_env_steps, seconds, view.evaluate(self._run["task"], n_episodes=EPISODES, seed=fresh))
         return over or self.reached()
 
     def add(self, n_env_steps, seconds, episodes):
@@ -115,34 +119,52 @@ def environment_of(task, kwargs, engine, size, seed):
     )
 
 
-def train(run, checkpoint):
-    """Train one of our policies to the end of its run; the policy and its curve."""
+def settings_of(run):
+    """Everything that a run's result depends on, apart from versions and how long it lasts."""
     task, definition = tuned(run["task"]), run["definition"]
-    kind, takes = ESTIMATORS[definition["estimator"]], definition.get("tuned")
-    kwargs = task.environment_kwargs if takes else {}
-    parameters = {"random_state": run["seed"], "score_threshold": None}
-    if kind is not SurrogateGradientPPOPolicy:
-        parameters |= {"n_generations": 10**6, "population_size": run["population"], "backend": "numpy"}
+    takes = definition.get("tuned")
+    parameters, engine = {}, run["engine"]
+    if definition["estimator"] in ("ec", "es"):
+        parameters = {"n_generations": 10**6, "population_size": run["population"], "backend": "numpy"}
         if takes:
             parameters["max_episode_steps"] = task.parameters.get("max_episode_steps", 1000)
+    else:
+        engine = "gymnasium"
+    if definition["estimator"] != "sb3-ppo":
+        parameters |= {"random_state": run["seed"], "score_threshold": None}
     parameters |= (task.parameters if takes == "all" else {}) | definition.get("parameters", {})
-    engine = "gymnasium" if kind is SurrogateGradientPPOPolicy else run["engine"]
-    policy = kind(max_env_steps=run["steps"], **parameters)
+    return {"parameters": parameters, "environment": task.environment_kwargs if takes else {}, "engine": engine}
+
+
+def train(run, checkpoint):
+    """Train one of our policies to the end of its run; what is worth noting of it, its curve and its last episodes."""
+    task, settings = tuned(run["task"]), settings_of(run)
+    parameters, kwargs, engine = settings.values()
+    policy = ESTIMATORS[run["definition"]["estimator"]](max_env_steps=run["steps"], **parameters)
     recorder = Recorder(checkpoint.with_suffix(".curve.json"), run)
-    environment = environment_of(task, kwargs, engine, run["population"], run["seed"])
+    environment = environment_of(task, kwargs, engine, parameters.get("population_size"), run["seed"])
+    diverged = False
     if CANDIDATES & {parameters.get("optimizer"), parameters.get("fitness_shaping")}:  # they cannot be saved
         policy.fit(environment, callbacks=recorder)
     else:
         saves = Checkpoint(checkpoint, every=None, seconds=60)
-        policy.fit(environment, callbacks=[recorder, saves], resume_from=saves)
+        try:
+            policy.fit(environment, callbacks=[recorder, saves], resume_from=saves)
+        except FloatingPointError:  # the policy is that of the update before
+            diverged = True
+            seconds = sum(record["seconds"] for record in policy.history_)
+            episodes = policy.evaluate(run["task"], n_episodes=EPISODES, seed=UNSEEN)
+            recorder.add(policy.n_env_steps_, seconds, episodes)
     final = policy.evaluate(run["task"], n_episodes=run["final_episodes"], seed=FINAL)
-    shown = {name: value for name, value in policy.get_params().items() if name in parameters}
-    described = {"parameters": shown, "environment": kwargs, "engine": engine}
-    return {**described, "evaluation_steps": policy.history_[-1]["n_evaluation_steps"]}, recorder.points, final
+    noted = {"evaluation_steps": policy.history_[-1]["n_evaluation_steps"], "diverged": diverged}
+    return noted, recorder.points, final
 
 
 def train_sb3(run, checkpoint):
-    """Stable-Baselines3's PPO with its defaults, observations and rewards normalised; not resumed."""
+    """Stable-Baselines3's PPO on 8 environments, its other settings the default, observations and rewards normalised.
+
+    It is not resumed.
+    """
     import torch
     from stable_baselines3 import PPO
     from stable_baselines3.common.env_util import make_vec_env
@@ -161,8 +183,7 @@ def train_sb3(run, checkpoint):
         seconds += time.perf_counter() - began
         recorder.add(model.num_timesteps, seconds, play(model, training, run["task"], EPISODES, UNSEEN))
     final = play(model, training, run["task"], run["final_episodes"], FINAL)
-    described = {"parameters": {"n_steps": 256, "n_envs": 8}, "environment": task.environment_kwargs}
-    return {**described, "engine": "gymnasium"}, recorder.points, final
+    return {"n_steps": 256, "n_envs": 8}, recorder.points, final
 
 
 def play(model, normalize, task, n_episodes, seed):
@@ -186,13 +207,14 @@ def play(model, normalize, task, n_episodes, seed):
 
 def finish(run, result, checkpoint):
     """Train, score and write the result."""
-    described, points, final = (train if run["definition"]["estimator"] in ESTIMATORS else train_sb3)(run, checkpoint)
+    noted, points, final = (train if run["definition"]["estimator"] in ESTIMATORS else train_sb3)(run, checkpoint)
     returns = [round(float(value), 1) for value in final.returns[:, 0]]
     write(
         result,
         {
-            **{name: run[name] for name in ("study", "method", "task", "seed", "population")},
-            **described,
+            **{name: run[name] for name in ("study", "method", "task", "seed")},
+            **settings_of(run),
+            **noted,
             "versions": versions(),
             "machine": machine(),
             "curve": points,
@@ -263,19 +285,23 @@ def main():
 
 
 def done(arguments, run):
-    """Whether the run has its result, or another study has one that is as long."""
-    own = paths(arguments, run)[0]
-    if own.exists() or not run["reuses"]:
-        return own.exists()
-    other = paths(arguments, {**run, "study": run["reuses"]})[0]
-    return other.exists() and json.loads(other.read_text())["final"]["n_env_steps"] >= run["steps"]
+    """Whether the run has its result, with the settings of today, or another study has one that is as long."""
+    settings = settings_of(run)
+    for study in filter(None, (run["study"], run["reuses"])):
+        path = paths(arguments, {**run, "study": study})[0]
+        if path.exists():
+            result = json.loads(path.read_text())
+            same = all(result[name] == value for name, value in settings.items())
+            if same and (study == run["study"] or result["final"]["n_env_steps"] >= run["steps"]):
+                return True
+    return False
 
 
 def paths(arguments, run):
     name = f"{run['method']}_{run['task']}_{run['seed']}".replace(" ", "-").replace(",", "").replace("%", "percent")
     return (
         arguments.results / run["study"] / f"{name}.json",
-        arguments.checkpoints / f"{run['study']}_{name}_{run['steps']}_{run['engine']}.ecp",
+        arguments.checkpoints / f"{run['study']}_{name}_{zlib.crc32(json.dumps(settings_of(run)).encode()):08x}.ecp",
     )
 
 

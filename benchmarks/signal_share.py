@@ -10,7 +10,7 @@ the variance that is a network's own, and not luck. Signal to noise is of one ge
 nats how far the distribution moved (means of the last five generations); members differ from the deployed network in
 ``sum_b min(rho_b, 1 - rho_b)`` connections on average.
 
-In the end 128 members all play the same six episodes: the share of the variance that an episode does to all of them
+In the end 128 members all play the same 40 episodes: the share of the variance that an episode does to all of them
 alike is what common episodes would take away.
 
     python benchmarks/signal_share.py [--task HalfCheetah-v5] [--at 1 10 30 60] [--learning-rates 0.15 0.6]
@@ -59,7 +59,7 @@ def linear_share(distribution, rho, keys, u):
 
 
 def share_of_common_luck(play, task):
-    """Share of the variance of returns that the episode brings, the same for all members; unbiased."""
+    """Share of the variance of returns that the episode brings, the same for all members: a ratio of components."""
     n, k = task.seeds.shape[0], task.seeds.shape[2]
     same = task._replace(
         seeds=np.broadcast_to(task.seeds[:1], task.seeds.shape).copy(),
@@ -68,7 +68,9 @@ def share_of_common_luck(play, task):
     returns = play(same)
     rest = returns - returns.mean(axis=0) - returns.mean(axis=1, keepdims=True) + returns.mean()
     noise = np.square(rest).sum() / ((n - 1) * (k - 1))
-    return (returns.mean(axis=0).var(ddof=1) - noise / n) / returns.var()
+    episode = returns.mean(axis=0).var(ddof=1) - noise / n
+    member = returns.mean(axis=1).var(ddof=1) - noise / k
+    return episode / (episode + member + noise)
 
 
 def entropy(rho):
@@ -101,6 +103,7 @@ def main():
     parser.add_argument("--population", type=int, default=256)
     parser.add_argument("--neurons", type=int, default=256)
     parser.add_argument("--members", type=int, default=4096, help="population that is measured")
+    parser.add_argument("--common-episodes", type=int, default=40)
     parser.add_argument("--horizon", type=int, default=250)
     parser.add_argument("--engine", choices=["envpool", "gymnasium"], default="gymnasium")
     parser.add_argument("--seed", type=int, default=0)
@@ -149,7 +152,7 @@ def report(policy, environment, arguments, moved):
 
     returns = play(task(keys, 2))
     seeded = resolve(tuned(arguments.task).environment)  # a pool has seeds of its own
-    common = share_of_common_luck(lambda same: play(same, seeded), task(keys[:128], 6))
+    common = share_of_common_luck(lambda same: play(same, seeded), task(keys[:128], arguments.common_episodes))
     first, second = (standardized_ranks(column) for column in returns.T)
     shares = linear_share(distribution, search.parameters, keys, first)
     size = sum(p.size for p in search.parameters.values())

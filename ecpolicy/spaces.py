@@ -41,12 +41,13 @@ def interchangeable(one: gym.Space[Any], other: gym.Space[Any]) -> bool:
 
     The same task has float32 actions in Gymnasium and float64 ones in EnvPool.
     """
-    if not isinstance(one, spaces.Box) or not isinstance(other, spaces.Box) or one.shape != other.shape:
+    if one == other or not isinstance(one, spaces.Box) or not isinstance(other, spaces.Box):
         return bool(one == other)
-    if one.dtype.kind != other.dtype.kind:
+    if one.shape != other.shape or one.dtype.kind != "f" or other.dtype.kind != "f":
         return False
-    pairs = (one.low, other.low), (one.high, other.high)
-    return all(np.array_equal(a.astype(np.float32), b.astype(np.float32)) for a, b in pairs)
+    with np.errstate(over="ignore"):  # the largest float64 is infinite as a float32
+        bounds = [[part.astype(np.float32) for part in (box.low, box.high)] for box in (one, other)]
+    return all(np.array_equal(a, b) for a, b in zip(*bounds, strict=True))
 
 
 def _has_unsigned_choices(space: gym.Space[Any]) -> bool:

@@ -1,9 +1,9 @@
 """Train a robot with the settings that were found for it, and say how fast and how far it goes.
 
 Kill it whenever you like and run the same command again: it goes on from its checkpoint. With EnvPool installed
-(pip install envpool), physics run in C++, two to three times as fast.
+(pip install envpool), physics run in C++, and --n-jobs has no effect.
 
-    python examples/locomotion.py [--env Hopper-v5] [--steps 10000000] [--n-jobs 2] [--envpool] [--output hopper.ecp]
+    python examples/locomotion.py [--env Hopper-v5] [--steps 10000000] [--n-jobs 2] [--envpool] [--output Hopper-v5.ecp]
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--population", type=int, default=256)
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--envpool", action="store_true")
-    parser.add_argument("--output", default="robot.ecp")
+    parser.add_argument("--output", help="checkpoint, by default named after the environment")
     arguments = parser.parse_args()
 
     robot = tuned(arguments.env)
@@ -47,7 +47,7 @@ def main() -> None:
         random_state=0,
         verbose=1,
     )
-    checkpoint = Checkpoint(arguments.output, every=None, seconds=60)
+    checkpoint = Checkpoint(arguments.output or f"{arguments.env}.ecp", every=None, seconds=60)
     environment = physics(robot, arguments.population, arguments.envpool)
     policy.fit(environment, callbacks=[checkpoint, StandingStill()], resume_from=checkpoint)
 

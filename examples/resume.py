@@ -5,7 +5,7 @@ python examples/resume.py [--env Hopper-v5] [--generations 200] [--checkpoint ho
 
 import argparse
 
-from ecpolicy import EvolvingConnectivityPolicy, tuned
+from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint, CSVLog
 
 
@@ -20,17 +20,15 @@ def main() -> None:
     arguments = parser.parse_args()
 
     checkpoint = Checkpoint(arguments.checkpoint, every=None, seconds=60, keep=3)
-    settings = tuned(arguments.env)
     policy = EvolvingConnectivityPolicy(
-        **settings.parameters,
         population_size=arguments.population,
         n_generations=arguments.generations,
+        max_episode_steps=[(0, 200), (3_000_000, 1000)],
         n_jobs=arguments.n_jobs,
         random_state=0,
         verbose=1,
     )
-    log = CSVLog(f"{arguments.checkpoint}.csv")
-    policy.fit(settings.environment, callbacks=[checkpoint, log], resume_from=checkpoint)
+    policy.fit(arguments.env, callbacks=[checkpoint, CSVLog(f"{arguments.checkpoint}.csv")], resume_from=checkpoint)
     print(f"Mean return {policy.score(arguments.env):.1f} after {policy.n_generations_} generations.")
 
 

@@ -1,6 +1,7 @@
 """Speed and distance beside the return, and the name of the plateau."""
 
 import warnings
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -14,13 +15,13 @@ from probes import Match
 
 
 class Walk(gym.Env):
-    """Moves by ``speed`` metres a step of a tenth of a second, and ends after ten steps."""
+    """Moves by ``speed`` metres a step of a tenth of a second, and ends after ``length`` steps."""
 
     observation_space = gym.spaces.Box(-1, 1, (1,))
     action_space = gym.spaces.Discrete(2)
 
-    def __init__(self, speed=0.5):
-        self._speed = speed
+    def __init__(self, speed=0.5, length=10):
+        self._speed, self._length = speed, length
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -30,14 +31,24 @@ class Walk(gym.Env):
     def step(self, action):
         self._steps += 1
         info = {"x_velocity": self._speed * self._steps * 10, "x_position": self._speed * self._steps}
-        return np.zeros(1, np.float32), 1.0, self._steps == 10, False, info
+        return np.zeros(1, np.float32), 1.0, self._steps == self._length, False, info
 
 
-class Odd(Walk):
-    """Has an ``x_velocity`` that is none."""
+def odd(**info):
+    """A class of environments with this in ``info``."""
 
-    def step(self, action):
-        return *super().step(action)[:4], {"x_velocity": "fast", "x_position": None}
+    class Odd(Walk):
+        def step(self, action):
+            return *super().step(action)[:4], info
+
+    return Odd
+
+
+class Stand(Walk):
+    """Stays where it is for 120 steps."""
+
+    def __init__(self):
+        super().__init__(0.0, 120)
 
 
 def policy(**parameters):
@@ -60,12 +71,32 @@ def test_speed_and_distance_stand_beside_the_return(mode):
     np.testing.assert_array_equal(evaluation.returns, fitted.episode_returns(environment, n_episodes=3))
 
 
-@pytest.mark.parametrize("environment", [Match, Odd])
-def test_environments_that_report_no_speed(environment):
-    fitted = policy().fit(environment)
+ODD = [
+    odd(x_velocity="fast", x_position=None),
+    odd(x_velocity=np.zeros(2), x_position=np.zeros(2)),
+    odd(x_velocity=np.inf, x_position=1.0),
+    odd(x_velocity=1.0),
+]
+
+
+@pytest.mark.parametrize("vectorized", [False, True])
+@pytest.mark.parametrize("environment", [Match, *ODD])
+def test_environments_that_report_no_speed(environment, vectorized, tmp_path):
+    fitted = policy().fit(SyncVectorEnv([environment] * 2) if vectorized else environment)
     assert fitted.history_[-1]["deployed_x_velocity"] is None
-    assert np.isnan(fitted.evaluate(environment, n_episodes=3).x_positions).all()
     assert not stands_still(fitted.history_[-1])
+    fitted.save(tmp_path / "p.ecp")
+    assert np.isfinite(fitted.evaluate(environment, n_episodes=3).returns).all()
+
+
+def test_numbers_of_any_kind_are_speeds():
+    fitted = policy().fit(odd(x_velocity=np.float32(2), x_position=3))
+    assert (fitted.history_[-1]["deployed_x_velocity"], fitted.history_[-1]["deployed_x_position"]) == (2.0, 3.0)
+
+
+def test_a_vector_environment_in_which_not_all_report_their_speed():
+    fitted = policy(eval_episodes=2).fit(SyncVectorEnv([Walk, odd()]))
+    assert fitted.history_[-1]["deployed_x_velocity"] is None
 
 
 def test_a_list_of_environments_reports_speed_where_all_do():
@@ -86,8 +117,8 @@ def test_gymnasium_tasks_report_their_speed():
 
 
 def test_progress_names_the_plateau(capsys):
-    policy().fit(lambda: Walk(0.0), callbacks=Progress())
-    assert "deployed     10.00 at 0.00 m/s, standing still" in capsys.readouterr().out
+    policy().fit(Stand, callbacks=Progress())
+    assert "deployed    120.00 at 0.00 m/s, standing still" in capsys.readouterr().out
     policy().fit(Walk, callbacks=Progress())
     out = capsys.readouterr().out
     assert "at 27.50 m/s" in out
@@ -96,22 +127,42 @@ def test_progress_names_the_plateau(capsys):
 
 def test_standing_still_is_warned_of_once():
     with pytest.warns(
-        UserWarning, match="stood still for 2 generations: 0.00 m/s, a return of 10 over 10 steps"
+        UserWarning, match="stood still for 2 generations: 0.00 m/s, a return of 120 over 120 steps"
     ) as seen:
-        fitted = policy(n_generations=5).fit(lambda: Walk(0.0), callbacks=StandingStill(2))
+        fitted = policy(n_generations=5).fit(Stand, callbacks=StandingStill(2))
     assert len(seen) == 1
     assert fitted.n_generations_ == 5
 
 
 def test_standing_still_can_end_a_fit():
     with pytest.warns(UserWarning, match="stood still"):
-        fitted = policy(n_generations=5).fit(lambda: Walk(0.0), callbacks=StandingStill(2, stop=True))
+        fitted = policy(n_generations=5).fit(Stand, callbacks=StandingStill(2, stop=True))
     assert (fitted.n_generations_, fitted.stop_reason_) == (2, "callback")
 
 
-def test_whoever_moves_is_not_warned():
+def test_standing_still_is_counted_across_a_resumed_fit():
+    still = policy(n_generations=2, warm_start=True).fit(Stand)
+    with pytest.warns(UserWarning, match="still for 3 generations"):
+        still.set_params(n_generations=5).fit(Stand, callbacks=StandingStill(3, stop=True))
+    assert still.n_generations_ == 3
+
+
+def test_generations_without_a_measurement_do_not_count():
+    callback, view = StandingStill(2), SimpleNamespace(history_=[], continues=False)
+    callback.begin(view)
+    still = {"deployed_x_velocity": 0.0, "deployed_return": 1.0, "deployed_length": 500.0}
+    for record in (still, {**still, "deployed_x_velocity": None}):
+        view.history_.append(record)
+        assert not callback(view)
+    view.history_.append(still)
+    with pytest.warns(UserWarning, match="still for 2 generations"):
+        callback(view)
+
+
+def test_whoever_moves_or_falls_is_not_warned():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        policy().fit(lambda: Walk(0.0, length=99), callbacks=StandingStill(1))
         policy().fit(Walk, callbacks=StandingStill(1))
         policy().fit(Match, callbacks=StandingStill(1))
     with pytest.raises(ValueError, match="generations must be at least 1"):

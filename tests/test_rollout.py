@@ -345,6 +345,8 @@ def test_a_pool_plays_the_same_episodes_and_steps_nothing_else(lanes, horizon):
 def test_the_time_limit_of_a_pool_is_in_its_config():
     pool = Pool(Unseeded, 2)
     assert not resolve(pool).time_limited
+    pool.spec = SimpleNamespace(config=SimpleNamespace(max_episode_steps=2**31 - 1))  # EnvPool's word for none
+    assert not resolve(pool).time_limited
     pool.spec = SimpleNamespace(config=SimpleNamespace(max_episode_steps=6))
     assert resolve(pool).time_limited
     policy = EvolvingConnectivityPolicy(
@@ -352,6 +354,22 @@ def test_the_time_limit_of_a_pool_is_in_its_config():
     ).fit(pool)
     assert policy.history_[0]["episode_length"] == 3
     assert policy.history_[0]["deployed_length"] == 6  # scored over whole episodes
+
+
+def test_a_pool_that_answers_for_some_is_refused():
+    class Asynchronous(Pool):
+        def step(self, actions, env_id=None):
+            *answers, info = super().step(actions, env_id)
+            return *(part[:1] for part in answers), {"env_id": info["env_id"][:1]}
+
+    with pytest.raises(EpisodeError, match=r"answered for 1 of the 2 sub-environments .* batch_size=num_envs"):
+        run(plan_of(Asynchronous(Unseeded, 2)), task_of(plan_of(Unseeded)))
+
+
+@pytest.mark.parametrize("how", ["nan observation", "nan reward"])
+def test_nan_in_a_pool_names_no_seed(how):
+    with pytest.raises(EpisodeError, match="in an episode of the environment pool"):
+        run(plan_of(Pool(lambda: Broken(how), 2)), task_of(plan_of(Match)))
 
 
 def test_a_misbehaving_pool_is_named():

@@ -167,3 +167,6 @@ def test_boxes_that_differ_in_precision_alone_are_interchangeable():
     assert interchangeable(gym.spaces.Discrete(3), gym.spaces.Discrete(3))
     assert not interchangeable(gym.spaces.Discrete(3), gym.spaces.Discrete(4))
     assert not interchangeable(gym.spaces.Discrete(3), box)
+    largest = np.finfo(np.float64).max
+    unbounded = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    assert interchangeable(gym.spaces.Box(-largest, largest, (1,), np.float64), unbounded)

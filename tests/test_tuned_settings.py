@@ -37,3 +37,13 @@ def test_what_is_returned_is_ones_own():
 def test_unknown_environments_are_named():
     with pytest.raises(ValueError, match="no tuned settings for 'Nothing-v0'; there are for CartPole-v1, "):
         tuned("Nothing-v0")
+
+
+def test_the_best_network_of_another_reward_is_not_kept():
+    hopper = tuned("Hopper-v5")
+    policy = EvolvingConnectivityPolicy(
+        n_neurons=8, population_size=4, n_generations=1, eval_episodes=1, confirm_episodes=1, warm_start=True,
+        random_state=0,
+    ).fit("Hopper-v5")  # fmt: skip
+    policy.set_params(n_generations=2).fit(hopper.environment)
+    assert policy.deployed_generation_ == 2

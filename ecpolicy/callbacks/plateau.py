@@ -4,19 +4,21 @@ import warnings
 from typing import Any
 
 STILL = 0.1  # m/s
+WHOLE = 100  # steps; whoever falls sooner does not stand
 
 
 def stands_still(record: Any) -> bool:
-    """Whether the deployed network of this entry of ``history_`` moves by less than 0.1 m/s, forward or backward."""
+    """Whether the deployed network of this entry of ``history_`` stands: slower than 0.1 m/s, for 100 steps or more."""
     velocity = record.get("deployed_x_velocity")
-    return velocity is not None and abs(velocity) < STILL
+    return velocity is not None and abs(velocity) < STILL and record["deployed_length"] >= WHOLE
 
 
 class StandingStill:
     """Warn where a locomotion policy stands still for many generations, or end the fit there.
 
     Tasks such as Hopper, Walker2d and Humanoid pay for every step without a fall: 1,000 or 5,000 for a whole episode
-    of standing, which training can take hundreds of generations to leave.
+    of standing, which training can take hundreds of generations to leave. Generations without a measurement do not
+    count.
 
     Parameters
     ----------
@@ -33,19 +35,27 @@ class StandingStill:
         self._still = 0
 
     def begin(self, view: Any) -> None:
-        """Count anew."""
+        """Count the generations before this fit, where it goes on from them."""
         self._still = 0
+        for record in view.history_ if view.continues else ():
+            self._count(record)
 
     def __call__(self, view: Any) -> bool:
         """Whether to end the fit."""
         record = view.history_[-1]
-        self._still = self._still + 1 if stands_still(record) else 0
-        if self._still != self._generations:
+        if not self._count(record) or self._still != self._generations:
             return False
         warnings.warn(
             f"The deployed network has stood still for {self._still} generations: {record['deployed_x_velocity']:.2f} "
-            f"m/s, a return of {record['deployed_return']:.0f} over {record['deployed_length']:.0f} steps. Train "
-            "without the reward for not falling (healthy_reward=0) or on shorter episodes (max_episode_steps).",
+            f"m/s, a return of {record['deployed_return']:.0f} over {record['deployed_length']:.0f} steps. Where the "
+            "task pays for not falling, train without (healthy_reward=0); or try shorter episodes (max_episode_steps).",
             stacklevel=2,
         )
         return self._stop
+
+    def _count(self, record: Any) -> bool:
+        """Whether the generation was measured; if so, it counts."""
+        if record.get("deployed_x_velocity") is None:
+            return False
+        self._still = self._still + 1 if stands_still(record) else 0
+        return True

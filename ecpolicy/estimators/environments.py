@@ -14,12 +14,17 @@ from gymnasium.envs.registration import EnvSpec
 
 from ecpolicy.optional import require
 from ecpolicy.rollout.parallel import AnyEnv, Environment
-from ecpolicy.spaces import check_spaces
+from ecpolicy.spaces import check_spaces, interchangeable
 
 ACCEPTED = (
     "an environment id, a gymnasium.Env, a gymnasium.vector.VectorEnv, a gymnasium EnvSpec, an environment of Brax or "
     "MuJoCo Playground, a callable that makes one, or a list of these"
 )
+NO_LIMIT = 2**31 - 1  # steps
+WITHOUT_EFFECT = {  # settings that change no return
+    "render_mode", "num_envs", "batch_size", "num_threads", "max_num_players", "thread_affinity_offset", "base_path",
+    "seed",
+}  # fmt: skip
 BRAX = "brax/"  # how ids of Brax environments begin
 
 
@@ -33,7 +38,7 @@ class Resolved(NamedTuple):
     time_limited: bool  # every environment ends its episodes by a limit that it names
     vectorized: bool  # some environment is a VectorEnv
     on_device: bool  # the environments are JAX programs, as those of Brax and MuJoCo Playground are
-    names: tuple[str, ...]  # what tells one environment from another: class and id
+    names: tuple[str, ...]  # what tells one environment from another: class, id and settings
 
 
 def resolve(given: Any) -> Resolved:
@@ -64,7 +69,7 @@ def _common(each: list[Resolved], items: list[Any]) -> Resolved:
     first = each[0]
     for other, item in zip(each[1:], items[1:], strict=True):
         for name in ("observation_space", "action_space"):
-            if getattr(other, name) != getattr(first, name):
+            if not interchangeable(getattr(other, name), getattr(first, name)):
                 raise ValueError(
                     f"A list of environments must share its spaces, but the {name} of {_name(items[0])} is "
                     f"{getattr(first, name)} and that of {_name(item)} is {getattr(other, name)}."
@@ -133,7 +138,7 @@ def _describe(made: AnyEnv, environment: Environment) -> Resolved:
         _limit(spec) is not None or _has_time_limit(single),
         single is not made or isinstance(made, gym.vector.VectorEnv),
         False,
-        (f"{kind.__module__}.{kind.__qualname__} {getattr(spec, 'id', '')}".strip(),),
+        (f"{kind.__module__}.{kind.__qualname__} {getattr(spec, 'id', '')} {_settings(spec)}".strip(),),
     )
 
 
@@ -180,9 +185,19 @@ def _brax(name: str) -> Any:
 
 
 def _limit(spec: Any) -> int | None:
-    """The time limit that a spec names; EnvPool's have it in their ``config``."""
+    """The time limit that a spec names; EnvPool's have it in their ``config``, the largest int being none."""
     limit: int | None = getattr(spec, "max_episode_steps", None)
-    return getattr(getattr(spec, "config", None), "max_episode_steps", None) if limit is None else limit
+    if limit is None:
+        limit = getattr(getattr(spec, "config", None), "max_episode_steps", None)
+    return None if limit is None or limit >= NO_LIMIT else limit
+
+
+def _settings(spec: Any) -> str:
+    """What an environment was made with, beside its id, as far as it can change returns; "" for nothing."""
+    config: Any = getattr(spec, "config", None)
+    given = {**getattr(spec, "kwargs", {}), **(config._asdict() if hasattr(config, "_asdict") else {})}
+    told = {name: value for name, value in sorted(given.items()) if name not in WITHOUT_EFFECT}
+    return ", ".join(f"{name}={value!r}" for name, value in told.items() if isinstance(value, str | float | int))
 
 
 def _has_time_limit(environment: Any) -> bool:

@@ -174,7 +174,7 @@ def history(document: dict[str, Any], generations: int, optional: Container[str]
         for name, value in record.items():
             if value is not None or (optional is not None and name not in optional):
                 number(record, name)
-    return [{**record, **{name: record.get(name) for name in DEPLOYED_MEASURES}} for record in records]
+    return [{**record, **{name: record.get(name) for name in DEPLOYED_MEASURES[1:]}} for record in records]
 
 
 def _add_network(arrays: Arrays, prefix: str, parameters: Parameters, moments: Moments) -> None:

@@ -188,7 +188,7 @@ def deployed_measures(outcome: Outcome) -> Record:
     """What ``history_`` holds of the deployed network's episodes; None where the environments do not report it."""
     velocity, position = (float(mean) for mean in outcome.travel.reshape(-1, 2).mean(axis=0))
     means = float(outcome.fitness.mean()), float(outcome.lengths.mean()), velocity, position
-    return {name: None if np.isnan(mean) else mean for name, mean in zip(DEPLOYED_MEASURES, means, strict=True)}
+    return {name: mean if np.isfinite(mean) else None for name, mean in zip(DEPLOYED_MEASURES, means, strict=True)}
 
 
 def deployment_key(seed: int) -> Key:

@@ -25,7 +25,7 @@ from ecpolicy.networks import Network
 from ecpolicy.networks.on_device import Twin, twin
 from ecpolicy.normalization import Moments
 from ecpolicy.random import NORMAL_UNIT
-from ecpolicy.rollout.outcome import EpisodeError, Outcome, below, beside
+from ecpolicy.rollout.outcome import TRAVEL, EpisodeError, Outcome, below, beside
 from ecpolicy.rollout.parallel import Plan, Task
 
 EPISODES_PER_CHUNK = 20  # of the deployed network
@@ -181,11 +181,11 @@ def play_chunk(
 
 def travel(state: Any) -> tuple[Array, Array]:
     """The x-velocity and the x-position that locomotion tasks report in their metrics; NaN for others."""
-    metrics = getattr(state, "metrics", {})
-    if "x_velocity" not in metrics or "x_position" not in metrics:
+    metrics = getattr(state, "metrics", None)
+    if not isinstance(metrics, Mapping) or not set(TRAVEL) <= set(metrics):
         unknown = jnp.full(jnp.shape(state.reward), jnp.nan, jnp.float32)
         return unknown, unknown
-    return metrics["x_velocity"].astype(jnp.float32), metrics["x_position"].astype(jnp.float32)
+    return metrics[TRAVEL[0]].astype(jnp.float32), metrics[TRAVEL[1]].astype(jnp.float32)
 
 
 def draw(first: Array, second: Array, keys: Array, signs: Array, zero: Array) -> Array:

@@ -35,6 +35,7 @@ class Batch:
         self._x = np.zeros((n, obs_size), dtype=np.float32)
         self._sums, self._squares = np.zeros((n, obs_size)), np.zeros((n, obs_size))
         self.travel = Travel(n)
+        self.seeded = True  # episodes start from their seeds
 
     def step(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Outputs (rows, n_outputs) for the raw observations of these episodes."""
@@ -42,21 +43,26 @@ class Batch:
         bad = kernels.observe(self.raw, rows, mean, inverse_std, clip, self._x, self._sums, self._squares)
         if bad >= 0:
             raise EpisodeError(
-                f"An observation is NaN or infinite: {self.raw[bad]}, in the episode started with "
-                f"reset(seed={self._episodes.seeds[bad]}). Mend the environment, or wrap it to replace such values."
+                f"An observation is NaN or infinite: {self.raw[bad]}, in {self._episode(bad)}. Mend the environment, "
+                "or wrap it to replace such values."
             )
         self._network.step(
             self._connections, self._state, self._x, self.output, owners=self._episodes.owners, rows=rows
         )
         return self.output[rows]
 
+    def _episode(self, episode: Any) -> str:
+        if not self.seeded:
+            return "an episode of the environment pool"
+        return f"the episode started with reset(seed={self._episodes.seeds[episode]})"
+
     def outcome(self, returns: Sequence[float], lengths: Sequence[int]) -> Outcome:
         """The outcome of the episodes, one column."""
         total = np.array(returns, dtype=np.float64)
         for episode in np.flatnonzero(~np.isfinite(total)):
             raise EpisodeError(
-                f"The return is {total[episode]} in the episode started with "
-                f"reset(seed={self._episodes.seeds[episode]}): a reward was NaN or infinite. Mend the environment."
+                f"The return is {total[episode]} in {self._episode(episode)}: a reward was NaN or infinite. Mend the "
+                "environment."
             )
         moments = Moments.from_sums(
             int(np.sum(lengths)), self._standardizer.mean, self._sums.sum(axis=0), self._squares.sum(axis=0)

@@ -11,6 +11,9 @@ from ecpolicy.normalization import Moments
 TRAVEL = "x_velocity", "x_position"  # what locomotion tasks report of a step, in m/s and m
 
 
+NUMBER = (float, int, np.floating, np.integer)
+
+
 class EpisodeError(RuntimeError):
     """An environment raised, or gave an observation or a reward that cannot be learnt from."""
 
@@ -53,26 +56,44 @@ class EvaluatedEpisodes(NamedTuple):
 
 
 class Travel:
-    """How far episodes went, summed up from what locomotion tasks report in ``info`` beside the reward."""
+    """How far episodes went, summed up from what locomotion tasks report in ``info`` beside the reward.
+
+    Whatever else is in ``info`` under these names is passed over, and an episode of which some step was not reported
+    counts as not reported.
+    """
 
     def __init__(self, n_episodes: int) -> None:
+        self._reported = np.zeros(n_episodes, dtype=np.int64)  # steps
         self._velocities = np.zeros(n_episodes)
         self._positions = np.full(n_episodes, np.nan)
 
-    def add(self, rows: Any, info: Mapping[str, Any], lanes: Any = None) -> None:
-        """Note a step of these episodes; ``lanes`` are their places in the info of a vector environment."""
-        velocity, position = (info.get(name) for name in TRAVEL)
-        if lanes is not None and isinstance(velocity, np.ndarray) and isinstance(position, np.ndarray):
-            velocity, position = velocity[lanes], position[lanes]
-        elif not isinstance(velocity, float) or not isinstance(position, float):
+    def add(self, episode: int, info: Any) -> None:
+        """Note a step of an episode."""
+        if not isinstance(info, Mapping):
             return
-        self._velocities[rows] += velocity
-        self._positions[rows] = position
+        velocity, position = (info.get(name) for name in TRAVEL)
+        if isinstance(velocity, NUMBER) and isinstance(position, NUMBER):
+            self._reported[episode] += 1
+            self._velocities[episode] += velocity
+            self._positions[episode] = position
+
+    def add_lanes(self, rows: NDArray[np.intp], info: Any, lanes: Any, n_lanes: int) -> None:
+        """Note a step of these episodes, which a vector environment plays in these of its lanes."""
+        if not isinstance(info, Mapping):
+            return
+        velocity, position = (np.asarray(info.get(name)) for name in TRAVEL)
+        if any(part.dtype.kind not in "fiu" or part.shape != (n_lanes,) for part in (velocity, position)):
+            return
+        told = np.logical_and.reduce([np.broadcast_to(info.get(f"_{name}", True), n_lanes) for name in TRAVEL])[lanes]
+        rows = rows[told]
+        self._reported[rows] += 1
+        self._velocities[rows] += velocity[lanes][told]
+        self._positions[rows] = position[lanes][told]
 
     def of(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
         """Mean velocity and last position (episodes, 2) of episodes of these lengths."""
-        known = np.where(np.isnan(self._positions), np.nan, self._velocities)
-        return np.stack([known / np.maximum(lengths, 1), self._positions], axis=1)
+        means = np.stack([self._velocities / np.maximum(lengths, 1), self._positions], axis=1)
+        return np.where((self._reported == lengths)[:, None], means, np.nan)
 
 
 def beside(outcomes: Sequence[Outcome]) -> Outcome:

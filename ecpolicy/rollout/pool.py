@@ -33,28 +33,34 @@ def play(
 
     Seeds are the pool's own, fixed when it was made: results repeat for a new pool of the same size and seed.
     """
+    batch.seeded = False
     n = episodes.owners.size
     returns, lengths = np.zeros(n), np.zeros(n, dtype=np.int64)
     lanes = min(n, int(pool.num_envs))
     episode_of = np.arange(lanes)  # the episode that a sub-environment plays
     begun = lanes
 
-    def observe(observations: Any, info: dict[str, Any]) -> NDArray[np.intp]:
+    def observe(asked: NDArray[np.intp], observations: Any, info: dict[str, Any]) -> NDArray[np.intp]:
         """Note what was observed; the sub-environments, in the order of the answer."""
         answered = np.asarray(info["env_id"], dtype=np.intp)
+        if not np.array_equal(np.sort(answered), np.sort(asked)):
+            raise EpisodeError(
+                f"The environment pool answered for {answered.size} of the {asked.size} sub-environments that were "
+                "stepped. Make a new one that answers for all, with batch_size=num_envs."
+            )
         batch.raw[episode_of[answered]] = encode_batch(observation_space, observations)
         return answered
 
     live: NDArray[np.intp] = np.arange(lanes)
     try:
-        observe(*pool.reset(live.astype(np.int32)))
+        observe(live, *pool.reset(live.astype(np.int32)))
         while live.size:
             actions = decode(batch.step(episode_of[live]))
             observations, rewards, terminated, truncated, info = pool.step(actions, live.astype(np.int32))
-            rows = episode_of[observe(observations, info)]
+            rows = episode_of[observe(live, observations, info)]
             returns[rows] += rewards
             lengths[rows] += 1
-            batch.travel.add(rows, info, slice(None))
+            batch.travel.add_lanes(rows, info, slice(None), rows.size)
             over = np.zeros(lanes, dtype=bool)
             over[info["env_id"]] = terminated | truncated | (lengths[rows] >= episodes.horizon)
             if over.any():
@@ -65,7 +71,7 @@ def play(
                 over[fresh] = False
                 live = live[~over[live]]
                 if fresh.size:
-                    observe(*pool.reset(fresh.astype(np.int32)))
+                    observe(fresh, *pool.reset(fresh.astype(np.int32)))
     except EpisodeError:
         raise
     except Exception as error:

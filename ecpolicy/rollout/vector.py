@@ -59,7 +59,7 @@ def play(
             done = np.asarray(terminated) | np.asarray(truncated)
             returns[rows] += np.asarray(rewards)[live]
             lengths[rows] += 1
-            batch.travel.add(rows, _of_the_step(info), live)
+            batch.travel.add_lanes(rows, _of_the_step(info), live, lanes)
             cut = np.zeros(lanes, dtype=bool)
             cut[live] = lengths[rows] >= episodes.horizon
             remaining -= int(np.sum((done | cut)[live]))
@@ -85,10 +85,11 @@ def play(
     return batch.outcome(returns.tolist(), lengths.tolist())
 
 
-def _of_the_step(info: dict[str, Any]) -> dict[str, Any]:
+def _of_the_step(info: Any) -> Any:
     """The info of the step itself where some sub-environments have been reset in the same step."""
-    final = info.get("final_info")
-    if not isinstance(final, dict):
+    if not isinstance(info, dict) or not isinstance(info.get("final_info"), dict):
         return info
-    ended = info["_final_info"]
-    return {**info, **{name: np.where(ended, final[name], info.get(name, 0.0)) for name in TRAVEL if name in final}}
+    final, ended = info["final_info"], info["_final_info"]
+    none = np.zeros(np.shape(ended))
+    names = [name for travel in TRAVEL for name in (travel, f"_{travel}") if travel in final]
+    return {**info, **{name: np.where(ended, final.get(name, none), info.get(name, none)) for name in names}}

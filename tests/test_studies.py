@@ -1,0 +1,137 @@
+"""What the studies in benchmarks/ compute: statistics with known answers, and the rules that were tried."""
+
+import json
+
+import numpy as np
+import pytest
+import reproduce
+import signal_share
+import update_rules
+from reproduce_figures import interquartile_mean, interval, reaches
+
+from ecpolicy.distributions import Bernoulli
+from ecpolicy.networks import Shape
+from ecpolicy.random import fold_in, key_from_seed
+from ecpolicy.rollout.parallel import Task
+
+SHAPES = {"input": Shape(8, 20, 1), "output": Shape(20, 6, 0)}
+
+
+def test_interquartile_mean():
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(8, 5))
+    np.testing.assert_allclose(interquartile_mean(values), np.sort(values, axis=0)[2:6].mean(axis=0))
+    assert interquartile_mean(np.array([9.0, 0.0, 3.0])) == pytest.approx((0 + 4 * 3 + 9) / 6)
+    middle, low, high = interval([np.full(3, 2.0), np.full(5, 2.0)])
+    assert (middle, low, high) == pytest.approx((2, 2, 2))
+    middle, low, high = interval([generator.normal(7, 1, 400)])
+    assert low < 7 < high
+    assert high - low < 0.5
+
+
+def test_steps_to_a_goal():
+    run = {"curve": [{"n_env_steps": 10, "return_mean": 1.0}, {"n_env_steps": 20, "return_mean": 3.0}]}
+    assert (reaches(run, 1.0), reaches(run, 2.0), reaches(run, 4.0)) == (10, 20, np.inf)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_linear_share_of_a_fitness_whose_share_is_known(share):
+    distribution, generator = Bernoulli(SHAPES), np.random.default_rng(1)
+    rho = {name: generator.uniform(0.02, 0.98, p.shape).astype(np.float32) for name, p in distribution.init().items()}
+    keys = fold_in(key_from_seed(3), np.arange(3000))
+    drawn = distribution.sample(rho, keys)["output"]  # packed along "pre"
+    theta = signal_share.unpack(drawn, 20).transpose(0, 2, 1)
+    weights = generator.normal(size=theta.shape[1:])
+    linear = ((theta - rho["output"]) * weights).sum(axis=(1, 2))
+    noise = generator.normal(size=linear.size)
+    fitness = np.sqrt(share) * linear / linear.std() + np.sqrt(1 - share) * noise
+    shares = signal_share.linear_share(distribution, rho, keys, signal_share.standardized_ranks(fitness))
+    assert shares["input"] == pytest.approx(0, abs=0.03)
+    assert shares["output"] == pytest.approx(share * 3 / np.pi, abs=0.05)  # ranks of a normal variable: 3 / pi of it
+
+
+def test_common_luck_whose_share_is_known():
+    generator = np.random.default_rng(2)
+    shape = 100, 200  # members, episodes
+    member, episode, rest = (generator.normal(size=size) for size in ((100, 1), (1, 200), shape))
+    keys = np.zeros((100, 1, 200, 2), np.uint32)
+    task = Task({}, None, keys, np.arange(100 * 200).reshape(100, 1, 200), None, np.inf)
+
+    def play(same):
+        assert (same.seeds == same.seeds[:1]).all()
+        return 1.0 * member + 2.0 * episode + 3.0 * rest
+
+    assert signal_share.share_of_common_luck(play, task) == pytest.approx(4 / 14, abs=0.06)
+
+
+def rule(name, step):
+    optimizer = update_rules.RULES[name](step)
+    theta = {"a": np.full((30, 40), 0.5, np.float32)}
+    return optimizer, optimizer.init(theta), theta
+
+
+def gradients(count, deviation=0.009):
+    generator = np.random.default_rng(4)
+    return [{"a": generator.normal(0, deviation, (30, 40)).astype(np.float32)} for _ in range(count)]
+
+
+def test_momentum_is_an_average_of_gradients():
+    optimizer, state, theta = rule("momentum", 100.0)
+    first, second = gradients(2)
+    step, state = optimizer.update(first, state, theta)
+    np.testing.assert_allclose(step["a"], 10 * first["a"], rtol=1e-5)
+    step, state = optimizer.update(second, state, theta)
+    np.testing.assert_allclose(step["a"], 9 * first["a"] + 10 * second["a"], rtol=1e-3, atol=1e-6)
+
+
+def test_trust_region_moves_by_its_nats():
+    optimizer, state, theta = rule("trust_region", 0.5)
+    step, _ = optimizer.update(gradients(1)[0], state, theta)
+    moved = theta["a"].astype(np.float64) + step["a"]
+    assert signal_share.divergence(moved, theta["a"].astype(np.float64)) == pytest.approx(0.5, rel=0.02)
+
+
+def test_the_signals_trust_region_stands_still_without_a_signal():
+    optimizer, state, theta = rule("signal_trust_region", 1000.0)
+    noise = 0.5 / np.sqrt(12 * 256)
+    still, _ = optimizer.update(gradients(1, 0.9 * noise)[0], state, theta)
+    moved, _ = optimizer.update(gradients(1, 1.1 * noise)[0], state, theta)
+    assert not still["a"].any()
+    assert moved["a"].any()
+
+
+def test_flips_change_their_share_of_connections_and_those_with_the_most_evidence():
+    optimizer, state, theta = rule("flips", 0.015)
+    step, state = optimizer.update(gradients(1)[0], state, theta)
+    network = {"a": theta["a"] + step["a"]}
+    np.testing.assert_allclose(np.unique(network["a"].round(3)), [0.01, 0.99], rtol=1e-5)
+    evidence = {"a": np.where(network["a"] > 0.5, -1, 1) * np.linspace(0, 1, 1200).reshape(30, 40).astype(np.float32)}
+    step, _ = optimizer.update(evidence, state._replace(first={"a": np.zeros((30, 40), np.float32)}), network)
+    np.testing.assert_array_equal(np.flatnonzero(np.abs(step["a"]) > 0.5), np.arange(1200 - 18, 1200))
+
+
+def test_log_ranks_reward_the_best_quarter_alone():
+    utility = update_rules.log_ranks(np.arange(256.0))
+    weights = utility.weights / utility.scale
+    assert utility.weights.sum() == 0
+    assert weights.std() == pytest.approx(1 / np.sqrt(12), rel=1e-3)
+    assert (np.diff(weights[192:]) > 0).all()
+    assert np.ptp(weights[1:192]) == 0
+
+
+def test_a_result_of_other_settings_is_run_again(tmp_path):
+    run = {
+        "study": "small_populations", "reuses": "returns", "method": "EC", "task": "Hopper-v5", "seed": 1,
+        "definition": {"estimator": "ec", "tuned": "all"}, "population": 256, "engine": "gymnasium", "steps": 100,
+    }  # fmt: skip
+    arguments = type("Arguments", (), {"results": tmp_path, "checkpoints": tmp_path})
+    result = {**reproduce.settings_of(run), "final": {"n_env_steps": 90}}
+    assert not reproduce.done(arguments, run)
+    reproduce.write(reproduce.paths(arguments, {**run, "study": "returns"})[0], result)
+    assert not reproduce.done(arguments, run)  # too short to be reused
+    reproduce.write(reproduce.paths(arguments, run)[0], result)
+    assert reproduce.done(arguments, run)
+    assert not reproduce.done(arguments, {**run, "population": 64})
+    assert not reproduce.done(arguments, {**run, "definition": {"estimator": "ec"}})
+    assert reproduce.paths(arguments, run)[1] != reproduce.paths(arguments, {**run, "population": 64})[1]
+    json.loads(reproduce.paths(arguments, run)[0].read_text())
