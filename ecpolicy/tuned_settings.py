@@ -28,7 +28,7 @@ class Tuned(NamedTuple):
 
 
 def tuned(environment_id: str) -> Tuned:
-    """Return the settings for this environment. How they were found and what they reach is in docs/results.md.
+    """Return the settings for this environment. What those for robots reach is in docs/results.md.
 
     Parameters
     ----------

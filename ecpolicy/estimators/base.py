@@ -190,7 +190,7 @@ class BasePolicy(BaseEstimator):
             Episodes on each environment.
         seed : int or None
             Episode k starts from ``env.reset(seed=seed + k)``. None takes seeds from ``random_state``, apart from
-            those of training.
+            those of training. Vector environments that seed themselves, and pools, keep to their own.
         max_episode_steps : int or None
             Cut episodes after so many steps. None plays until the environment ends them; those of Brax and MuJoCo
             Playground, which have no time limit, for 1000 steps.

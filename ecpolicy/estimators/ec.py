@@ -100,7 +100,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
     n_features_in_ : int
         Size of a flattened observation.
     history_ : list of dict
-        One entry per generation: returns of the population, score of the deployed network, steps, seconds.
+        One entry per generation: returns of the population, score of the deployed network, its speed ("x_velocity",
+        m/s) and place at the end ("x_position", m) where the environments report them, else None, steps, seconds.
     n_env_steps_ : int
         Environment steps of the population; those of the deployed network are in ``history_``.
     n_generations_ : int

@@ -133,7 +133,8 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         Size of a flattened observation.
     history_ : list of dict
         One entry per update: its number ("generation"), returns of the episodes that ended in it (None without any),
-        the deployed network's score (None where it was not evaluated), steps, losses, seconds.
+        the deployed network's score, speed and place at the end (None where it was not evaluated, and where the
+        environments do not report them), steps, losses, seconds.
     n_env_steps_ : int
         Environment steps of training; those of evaluations are in ``history_``.
     n_updates_ : int
