@@ -207,6 +207,7 @@ def play(model, normalize, task, n_episodes, seed):
 
 def finish(run, result, checkpoint):
     """Train, score and write the result."""
+    update_rules.register()
     noted, points, final = (train if run["definition"]["estimator"] in ESTIMATORS else train_sb3)(run, checkpoint)
     returns = [round(float(value), 1) for value in final.returns[:, 0]]
     write(

@@ -1,4 +1,4 @@
-"""Candidates for the update of the connection probabilities; importing this adds them to the library's tables.
+"""Candidates for the update of the connection probabilities; ``register`` adds them to the library's tables.
 
 ``benchmarks/reproduce.py --studies update_rules`` runs them. What won is in the library; the others are here so that
 the comparison in docs/explanation/bold_steps.md can be run again. Policies that use them cannot be saved.
@@ -128,5 +128,9 @@ RULES = {
     "adam, beta2 0.9": adam_with(beta2=0.9),
 }
 SHAPINGS = {"log_ranks": log_ranks}
-OPTIMIZERS.update(RULES)
-FITNESS_SHAPINGS.update(SHAPINGS)
+
+
+def register():
+    """Make the candidates parameters of the estimators in this process."""
+    OPTIMIZERS.update(RULES)
+    FITNESS_SHAPINGS.update(SHAPINGS)
