@@ -20,6 +20,7 @@ def evaluate(
     policy: Any, environments: Any, n_episodes: int, seed: int | None, max_episode_steps: int | None
 ) -> EvaluatedEpisodes:
     """Play episodes of the deployed network; see :meth:`ecpolicy.EvolvingConnectivityPolicy.score`."""
+    deployed = policy._deployed
     check_number("n_episodes", n_episodes, low=1, integer=True)
     if max_episode_steps is not None:
         check_number("max_episode_steps", max_episode_steps, low=1, integer=True)
@@ -30,7 +31,7 @@ def evaluate(
             raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
     n_environments = len(resolved.environments)
     if seed is None:
-        key = fold_in(fold_in(key_from_seed(policy._deployed.seed), np.uint32(2**32 - 1)), Stream.SCORE)
+        key = fold_in(fold_in(key_from_seed(deployed.seed), np.uint32(2**32 - 1)), Stream.SCORE)
         keys = fold_in(fold_in(key, np.arange(n_environments))[:, None, :], np.arange(n_episodes))
         seeds = environment_seed(keys)
     else:
@@ -39,14 +40,13 @@ def evaluate(
     if max_episode_steps is None and resolved.on_device and not resolved.time_limited:
         max_episode_steps = ENDLESS_EPISODE
     task = deployed_task(
-        policy._deployed.parameters,
+        deployed.parameters,
         seeds,
-        membrane_key=deployment_key(policy._deployed.seed),
-        standardizer=policy._deployed.standardizer,
+        membrane_key=deployment_key(deployed.seed),
+        standardizer=deployed.standardizer,
         horizon=np.inf if max_episode_steps is None else max_episode_steps,
     )
     backend = choose(policy.backend, resolved)
-    deployed = policy._deployed
     with runner(
         backend,
         resolved,

@@ -69,7 +69,7 @@ class Travel:
 
     def add(self, episode: int, info: Any) -> None:
         """Note a step of an episode."""
-        if not isinstance(info, Mapping):
+        if not isinstance(info, Mapping) or TRAVEL[0] not in info:  # most environments report nothing: done at once
             return
         velocity, position = (info.get(name) for name in TRAVEL)
         if isinstance(velocity, NUMBER) and isinstance(position, NUMBER):
