@@ -44,8 +44,6 @@ DENSE = 4_000_000  # environment steps that count as the beginning, in which stu
 EPISODES = 10  # of each point
 FINAL_EPISODES = 100
 PACKAGES = ["ecpolicy", "numpy", "numba", "gymnasium", "mujoco", "envpool", "torch", "stable_baselines3"]
-
-
 CANDIDATES = {*update_rules.RULES, *update_rules.SHAPINGS}
 ESTIMATORS = {"ec": EvolvingConnectivityPolicy, "es": ESPolicy, "sg-ppo": SurrogateGradientPPOPolicy}
 
@@ -62,14 +60,22 @@ class Recorder:
         self.points = [point for point in self.points if point["n_env_steps"] <= done]
 
     def __call__(self, view):
-        n_env_steps, seconds = view.n_env_steps_, sum(record["seconds"] for record in view.history_)
+        n_env_steps, seconds = view.n_env_steps_, trained_for(view)
         last = self.points[-1]["n_env_steps"] if self.points else 0
         over = n_env_steps >= self._run["steps"] or seconds >= self._run["seconds"]
         until = min(self._run["steps"], DENSE) if n_env_steps <= DENSE else self._run["steps"]
         if n_env_steps - last >= until / POINTS or over:
-            fresh = UNSEEN + EPISODES * len(self.points)
-            self.add(n_env_steps, seconds, view.evaluate(self._run["task"], n_episodes=EPISODES, seed=fresh))
+            self.measure(view)
         return over or self.reached()
+
+    @property
+    def seed(self):
+        """The first environment seed of the next point, so that every point is measured on episodes of its own."""
+        return UNSEEN + EPISODES * len(self.points)
+
+    def measure(self, policy):
+        episodes = policy.evaluate(self._run["task"], n_episodes=EPISODES, seed=self.seed)
+        self.add(policy.n_env_steps_, trained_for(policy), episodes)
 
     def add(self, n_env_steps, seconds, episodes):
         self.points.append({"n_env_steps": n_env_steps, "seconds": round(seconds, 1), **summary(episodes)})
@@ -79,6 +85,11 @@ class Recorder:
         """Whether the last three points are above the return that the run is for."""
         returns = [point["return_mean"] for point in self.points[-3:]]
         return self._run["until"] is not None and len(returns) == 3 and min(returns) >= self._run["until"]
+
+
+def trained_for(policy):
+    """Seconds of training so far."""
+    return sum(record["seconds"] for record in policy.history_)
 
 
 def summary(episodes):
@@ -143,18 +154,14 @@ def train(run, checkpoint):
     policy = ESTIMATORS[run["definition"]["estimator"]](max_env_steps=run["steps"], **parameters)
     recorder = Recorder(checkpoint.with_suffix(".curve.json"), run)
     environment = environment_of(task, kwargs, engine, parameters.get("population_size"), run["seed"])
+    candidate = CANDIDATES & {parameters.get("optimizer"), parameters.get("fitness_shaping")}  # they cannot be saved
+    saves = None if candidate else Checkpoint(checkpoint, every=None, seconds=60)
     diverged = False
-    if CANDIDATES & {parameters.get("optimizer"), parameters.get("fitness_shaping")}:  # they cannot be saved
-        policy.fit(environment, callbacks=recorder)
-    else:
-        saves = Checkpoint(checkpoint, every=None, seconds=60)
-        try:
-            policy.fit(environment, callbacks=[recorder, saves], resume_from=saves)
-        except FloatingPointError:  # the policy is that of the update before
-            diverged = True
-            seconds = sum(record["seconds"] for record in policy.history_)
-            episodes = policy.evaluate(run["task"], n_episodes=EPISODES, seed=UNSEEN)
-            recorder.add(policy.n_env_steps_, seconds, episodes)
+    try:
+        policy.fit(environment, callbacks=[recorder, saves] if saves else recorder, resume_from=saves)
+    except FloatingPointError:  # the policy is that of the update before
+        diverged = True
+        recorder.measure(policy)
     final = policy.evaluate(run["task"], n_episodes=run["final_episodes"], seed=FINAL)
     noted = {"evaluation_steps": policy.history_[-1]["n_evaluation_steps"], "diverged": diverged}
     return noted, recorder.points, final
@@ -181,7 +188,7 @@ def train_sb3(run, checkpoint):
         while model.num_timesteps < run["steps"] and time.perf_counter() - began < run["seconds"] / POINTS:
             model.learn(2048, reset_num_timesteps=False)
         seconds += time.perf_counter() - began
-        recorder.add(model.num_timesteps, seconds, play(model, training, run["task"], EPISODES, UNSEEN))
+        recorder.add(model.num_timesteps, seconds, play(model, training, run["task"], EPISODES, recorder.seed))
     final = play(model, training, run["task"], run["final_episodes"], FINAL)
     return {"n_steps": 256, "n_envs": 8}, recorder.points, final
 

@@ -72,6 +72,12 @@ def load(folder, study):
     return {key: sorted(runs, key=lambda run: run["seed"]) for key, runs in found.items()}
 
 
+def by_task(runs):
+    """Every task with its runs by method."""
+    for task in dict.fromkeys(task for task, _ in runs):
+        yield task, {method: group for (other, method), group in runs.items() if other == task}
+
+
 def at(run, by, limit):
     """The curve's last return before ``limit`` environment steps or seconds."""
     passed = [point["return_mean"] for point in run["curve"] if point[by] <= limit * 1.02]
@@ -98,8 +104,7 @@ def print_returns(runs):
 
 def print_methods(runs):
     """Return at equal steps and at equal seconds."""
-    for task in dict.fromkeys(task for task, _ in runs):
-        groups = {method: group for (other, method), group in runs.items() if other == task}
+    for task, groups in by_task(runs):
         ends = {
             by: min(run["curve"][-1][by] for method, group in groups.items() if "PPO" not in method for run in group)
             for by in ("n_env_steps", "seconds")
@@ -121,21 +126,20 @@ def print_methods(runs):
 def print_small_populations(runs, published="EC-published"):
     """The share of the published setting's steps in which another setting reaches the published one's final return."""
     shares = defaultdict(list)
-    for task in dict.fromkeys(task for task, _ in runs):
-        if (task, published) not in runs:
+    for task, groups in by_task(runs):
+        if published not in groups:
             continue
-        finals = np.array([run["curve"][-1]["return_mean"] for run in runs[task, published]])
-        steps = np.mean([run["curve"][-1]["n_env_steps"] for run in runs[task, published]])
+        finals = np.array([run["curve"][-1]["return_mean"] for run in groups[published]])
+        steps = np.mean([run["curve"][-1]["n_env_steps"] for run in groups[published]])
         goal = float(interquartile_mean(finals))
         print(f"\n{task}: the published setting ends at {goal:,.0f}, after {steps:,.0f} steps")
-        for (other, method), group in runs.items():
-            if other == task:
-                took = [reaches(run, goal) / steps for run in group]
-                shares[method].append(np.array(took))
-                print(
-                    f"  {method}: final {cell(group, 'n_env_steps', np.inf)}, reaches it in "
-                    f"{', '.join('never' if np.isinf(share) else f'{share:.2f}' for share in took)} of the steps"
-                )
+        for method, group in groups.items():
+            took = [reaches(run, goal) / steps for run in group]
+            shares[method].append(np.array(took))
+            print(
+                f"  {method}: final {cell(group, 'n_env_steps', np.inf)}, reaches it in "
+                f"{', '.join('never' if np.isinf(share) else f'{share:.2f}' for share in took)} of the steps"
+            )
     for method, groups in shares.items():
         if np.isfinite(np.concatenate(groups)).all() or method != published:
             capped = [np.minimum(group, 2.0) for group in groups]  # never: as bad as twice the steps
@@ -152,21 +156,17 @@ def draw(runs, path, by="n_env_steps"):
     """Learning curves: interquartile mean over seeds, and the range that 95 % of the bootstrap falls into."""
     from matplotlib.figure import Figure
 
-    tasks = list(dict.fromkeys(task for task, _ in runs))
+    tasks = dict(by_task(runs))
+    unit, label = (1e6, "environment steps, millions") if by == "n_env_steps" else (60, "minutes on one core")
     figure = Figure(figsize=(3.6 * len(tasks), 3.4), layout="constrained")
-    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        for (other, method), group in runs.items():
-            if other != task:
-                continue
+    for axes, (task, groups) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks.items(), strict=True):
+        for method, group in groups.items():
             grid = np.linspace(0, max(run["curve"][-1][by] for run in group), 60)[1:]
             values = np.array([[at(run, by, x) for x in grid] for run in group])
             spread = np.array([interval([column])[1:] for column in values.T])
-            axes.plot(grid / (1e6 if by == "n_env_steps" else 60), interquartile_mean(values), color=COLORS[method],
-                      label=method, linewidth=1.8)  # fmt: skip
-            axes.fill_between(grid / (1e6 if by == "n_env_steps" else 60), *spread.T, color=COLORS[method], alpha=0.2,
-                              linewidth=0)  # fmt: skip
-        axes.set(title=task, xlim=(0, None))
-        axes.set_xlabel("environment steps, millions" if by == "n_env_steps" else "minutes on one core")
+            axes.plot(grid / unit, interquartile_mean(values), color=COLORS[method], label=method, linewidth=1.8)
+            axes.fill_between(grid / unit, *spread.T, color=COLORS[method], alpha=0.2, linewidth=0)
+        axes.set(title=task, xlim=(0, None), xlabel=label)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("return of the deployed network")
     handles = {}
@@ -228,8 +228,7 @@ def draw_efficiency(path, image):
 
 def print_update_rules(runs):
     """Final returns of the candidates, the best first."""
-    for task in dict.fromkeys(task for task, _ in runs):
-        groups = {method: group for (other, method), group in runs.items() if other == task}
+    for task, groups in by_task(runs):
         print(f"\n{task}\n\n| candidate | return | seeds |\n| --- | --- | --- |")
         finals = {method: [run["curve"][-1]["return_mean"] for run in group] for method, group in groups.items()}
         for method in sorted(groups, key=lambda method: -interquartile_mean(np.array(finals[method]))):

@@ -26,6 +26,14 @@ def momentum(learning_rate, *, beta=0.9):
     return Optimizer(init, update)
 
 
+def energy(step, theta):
+    """``sum step**2 / (rho (1 - rho))``: twice the divergence of a small step, in nats."""
+    return sum(
+        float(np.sum(np.square(part, dtype=np.float64) / (theta[name] * (1 - theta[name]))))
+        for name, part in step.items()
+    )
+
+
 def trust_region(learning_rate, *, beta=0.9):
     """Natural gradient with momentum, every step scaled to a Kullback-Leibler divergence of ``learning_rate`` nats.
 
@@ -35,11 +43,7 @@ def trust_region(learning_rate, *, beta=0.9):
 
     def update(gradient, state, theta):
         direction, after = plain.update(gradient, state, theta)
-        divergence = sum(
-            float(np.sum(np.square(d, dtype=np.float64) / (2 * theta[name] * (1 - theta[name]))))
-            for name, d in direction.items()
-        )
-        scale = np.float32(np.sqrt(learning_rate / max(divergence, 1e-30)))
+        scale = np.float32(np.sqrt(learning_rate / max(energy(direction, theta) / 2, 1e-30)))
         return {name: scale * d for name, d in direction.items()}, after
 
     return Optimizer(plain.init, update)
@@ -55,11 +59,7 @@ def signal_trust_region(learning_rate, *, beta=0.9, members=256):
 
     def update(gradient, state, theta):
         size = sum(g.size for g in gradient.values())
-        energy = sum(
-            float(np.sum(np.square(g, dtype=np.float64) / (theta[name] * (1 - theta[name]))))
-            for name, g in gradient.items()
-        )
-        excess = energy * 12 * members / size - 1
+        excess = energy(gradient, theta) * 12 * members / size - 1
         before = float(next(iter(state.second.values())).flat[0]) if state.second else 0.0
         smooth = beta * before + (1 - beta) * excess
         step, after = plain.update(gradient, state, theta)
