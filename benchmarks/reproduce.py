@@ -45,7 +45,12 @@ EPISODES = 10  # of each point
 FINAL_EPISODES = 100
 PACKAGES = ["ecpolicy", "numpy", "numba", "gymnasium", "mujoco", "envpool", "torch", "stable_baselines3"]
 CANDIDATES = {*update_rules.RULES, *update_rules.SHAPINGS}
-ESTIMATORS = {"ec": EvolvingConnectivityPolicy, "es": ESPolicy, "sg-ppo": SurrogateGradientPPOPolicy}
+ESTIMATORS = {
+    "ec": EvolvingConnectivityPolicy,
+    "ec-mirrored": update_rules.MirroredPolicy,
+    "es": ESPolicy,
+    "sg-ppo": SurrogateGradientPPOPolicy,
+}
 
 
 class Recorder:
@@ -135,7 +140,7 @@ def settings_of(run):
     task, definition = tuned(run["task"]), run["definition"]
     takes = definition.get("tuned")
     parameters, engine = {}, run["engine"]
-    if definition["estimator"] in ("ec", "es"):
+    if definition["estimator"] in ("ec", "ec-mirrored", "es"):
         parameters = {"n_generations": 10**6, "population_size": run["population"], "backend": "numpy"}
         if takes:
             parameters["max_episode_steps"] = task.parameters.get("max_episode_steps", 1000)

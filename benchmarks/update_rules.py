@@ -6,6 +6,8 @@ the comparison in docs/explanation/bold_steps.md can be run again. Policies that
 
 import numpy as np
 
+from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy.distributions import Bernoulli
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS, Utility
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer, OptimizerState, adam
 
@@ -118,11 +120,73 @@ def log_ranks(fitness):
     return Utility(weights, 2.0**16)
 
 
+def falling_step(learning_rate, *, updates=8):
+    """Adam whose step falls as ``learning_rate / sqrt(1 + t / updates)`` with the updates t, as for a growing sum."""
+    plain = adam(1.0)
+
+    def update(gradient, state, theta):
+        scale = np.float32(learning_rate / np.sqrt(1 + state.updates / updates))
+        step, after = plain.update(gradient, state, theta)
+        return {name: scale * s for name, s in step.items()}, after
+
+    return Optimizer(plain.init, update)
+
+
+class Opposite(Bernoulli):
+    """Draws with ``1 - u`` where Bernoulli draws with u, from the same key."""
+
+    def slices(self, rho):
+        """``1 - u < t`` is, but for ties, not ``u < 1 - t``: thresholds in two's complement, the result negated."""
+        sliced = {}
+        for name, (planes, flips) in super().slices(rho).items():
+            opposite, carry = np.empty_like(planes), ~np.zeros_like(flips)
+            for plane in reversed(range(len(planes))):
+                opposite[plane] = ~planes[plane] ^ carry
+                carry &= ~planes[plane]
+            everywhere = self.mode({name: np.ones_like(rho[name])})[name][0]  # the padding stays zero
+            sliced[name] = opposite, everywhere ^ flips
+        return sliced
+
+
+class Mirrored(Bernoulli):
+    """Antithetic pairs: members 2i and 2i + 1 draw with ``u`` and ``1 - u``, both from the first one's key."""
+
+    def halves(self):
+        return [
+            kind(self.shapes, self.initial_probability, self.eps, self.weighted_sum) for kind in (Bernoulli, Opposite)
+        ]
+
+    def sample(self, rho, keys):
+        firsts, seconds = (half.sample(rho, keys[::2]) for half in self.halves())
+        pairs = {name: np.stack([words, seconds[name]], axis=1) for name, words in firsts.items()}
+        return {
+            name: np.ascontiguousarray(both.reshape(-1, *both.shape[2:])[: len(keys)]) for name, both in pairs.items()
+        }
+
+    def gradient(self, rho, keys, utility):
+        weights = np.pad(utility.weights, (0, len(keys) % 2)).reshape(-1, 2).T.copy()
+        firsts, seconds = (
+            half.gradient(rho, keys[::2], utility._replace(weights=part))
+            for half, part in zip(self.halves(), weights, strict=True)
+        )
+        share = np.float32(len(keys[::2]) / len(keys))
+        return {name: share * (firsts[name] + seconds[name]) for name in rho}
+
+
+class MirroredPolicy(EvolvingConnectivityPolicy):
+    """Draws its population in antithetic pairs."""
+
+    def _search(self, network, obs_size, n_outputs, backend):
+        plain = super()._search(network, obs_size, n_outputs, backend)
+        return Mirrored(plain.shapes, plain.initial_probability, plain.eps, plain.weighted_sum)
+
+
 RULES = {
     "momentum": momentum,
     "trust_region": trust_region,
     "signal_trust_region": signal_trust_region,
     "flips": flips,
+    "falling_step": falling_step,
     "adam, beta1 0.8": adam_with(beta1=0.8),
     "adam, beta1 0.95": adam_with(beta1=0.95),
     "adam, beta2 0.9": adam_with(beta2=0.9),

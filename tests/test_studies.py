@@ -119,6 +119,48 @@ def test_log_ranks_reward_the_best_quarter_alone():
     assert np.ptp(weights[1:192]) == 0
 
 
+def test_the_falling_step_falls():
+    optimizer, state, theta = rule("falling_step", 0.6)
+    largest = []
+    for gradient in gradients(25):
+        step, state = optimizer.update({"a": np.abs(gradient["a"]) * 0 + np.float32(0.01)}, state, theta)
+        largest.append(float(step["a"].max()))
+    np.testing.assert_allclose(largest[::8], 0.6 / np.sqrt(1 + np.arange(25)[::8] / 8), rtol=1e-5)
+
+
+def antithetic(members):
+    distribution, generator = update_rules.Mirrored(SHAPES), np.random.default_rng(5)
+    rho = {name: generator.uniform(0.1, 0.9, p.shape).astype(np.float32) for name, p in distribution.init().items()}
+    keys = fold_in(key_from_seed(6), np.arange(members))
+    drawn = distribution.sample(rho, keys)
+    unpacked = {
+        "input": signal_share.unpack(drawn["input"], 20),
+        "output": signal_share.unpack(drawn["output"], 20).transpose(0, 2, 1),
+    }
+    return distribution, rho, keys, drawn, unpacked
+
+
+def test_antithetic_pairs_have_their_probabilities_and_their_correlation():
+    _, rho, _, _, theta = antithetic(20_000)
+    for name, p in rho.items():
+        first, second = theta[name][::2], theta[name][1::2]
+        np.testing.assert_allclose(first.mean(axis=0), p, atol=0.025)
+        np.testing.assert_allclose(second.mean(axis=0), p, atol=0.025)
+        both = np.maximum(0, 2 * p.astype(np.float64) - 1)  # either is absent with 1 - p, and never both are
+        np.testing.assert_allclose((first & second).mean(axis=0), both, atol=0.025)
+
+
+def test_the_gradient_of_antithetic_pairs_is_that_of_their_members():
+    distribution, rho, keys, drawn, theta = antithetic(31)
+    utility = update_rules.log_ranks(np.random.default_rng(7).normal(size=31))
+    gradient = distribution.gradient(rho, keys, utility)
+    for name, p in rho.items():
+        wanted = np.tensordot(utility.weights / utility.scale, theta[name] - p, axes=1) / 31
+        np.testing.assert_allclose(gradient[name], wanted, atol=1e-6)
+        lanes = np.bitwise_count(drawn[name]).sum()
+        assert lanes == theta[name].sum()  # nothing in the padding
+
+
 def test_a_result_of_other_settings_is_run_again(tmp_path):
     run = {
         "study": "small_populations", "reuses": "returns", "method": "EC", "task": "Hopper-v5", "seed": 1,
