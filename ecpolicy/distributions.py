@@ -65,29 +65,38 @@ class Bernoulli:
     ----------
     shapes : mapping of str to Shape
         The connection matrices by name, (pre, post), each packed along one axis.
-    initial_probability : float
-        rho at the start, everywhere.
+    initial_probability : float or mapping of str to ndarray, shape (pre, post)
+        rho at the start, everywhere or by matrix. Entries of exactly 0 or 1 stay for good.
     eps : float
-        rho is kept in [eps, 1 - eps], so that every connection goes on being explored.
+        Other rho are kept in [eps, 1 - eps], so that every connection goes on being explored.
     weighted_sum : callable (keys, planes, flips, weights) -> sums
         What adds up a population: the kernel of the host, or that of :mod:`ecpolicy.kernels.device`, which gives the
         same integers.
     """
 
     shapes: Mapping[str, Shape]
-    initial_probability: float = 0.5
+    initial_probability: float | Mapping[str, NDArray[np.float32]] = 0.5
     eps: float = 1e-3
     weighted_sum: WeightedSum = host.weighted_sum
 
     def init(self, key: Key | None = None) -> dict[str, NDArray[np.float32]]:
         """The connection probabilities rho (pre, post) at the start, by name."""
-        p = np.float32(self.initial_probability)
-        return {name: np.full((shape.pre, shape.post), p) for name, shape in self.shapes.items()}
+        return {name: self._initial(name) for name in self.shapes}
 
     def project(self, rho: Parameters) -> dict[str, NDArray[np.float32]]:
-        """Rho clipped to [eps, 1 - eps] (paper, section 4)."""
+        """Rho clipped to [eps, 1 - eps] (paper, section 4), apart from what is fixed at 0 or 1."""
         low, high = np.float32(self.eps), np.float32(1 - self.eps)
-        return {name: np.clip(p, low, high) for name, p in rho.items()}
+        clipped = {name: np.clip(p, low, high) for name, p in rho.items()}
+        if isinstance(self.initial_probability, Mapping):
+            for name, p in clipped.items():
+                start = self._initial(name)
+                np.copyto(p, start, where=(start == 0) | (start == 1))
+        return clipped
+
+    def _initial(self, name: str) -> NDArray[np.float32]:
+        start, shape = self.initial_probability, self.shapes[name]
+        p = start.get(name, np.float32(0.5)) if isinstance(start, Mapping) else np.float32(start)
+        return np.array(np.broadcast_to(p, (shape.pre, shape.post)), dtype=np.float32)
 
     def sample(self, rho: Parameters, keys: Key) -> dict[str, Words]:
         """The connections of the members with these keys (members, 2), packed: (members, rows, words) by name."""

@@ -8,6 +8,7 @@ optional: ``begin(view)`` is called before the first generation, to raise where 
 
 from ecpolicy.callbacks.checkpoint import Checkpoint
 from ecpolicy.callbacks.evaluation import Evaluation, StopOnReturn
+from ecpolicy.callbacks.histogram import ProbabilityHistogram
 from ecpolicy.callbacks.logs import CSVLog, TensorBoardLog
 from ecpolicy.callbacks.plateau import StandingStill
 from ecpolicy.callbacks.progress import Progress
@@ -21,6 +22,7 @@ __all__ = [
     "Chain",
     "Checkpoint",
     "Evaluation",
+    "ProbabilityHistogram",
     "Progress",
     "StableBaselines3",
     "StandingStill",

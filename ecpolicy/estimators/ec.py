@@ -1,17 +1,20 @@
 """EvolvingConnectivityPolicy: 1-bit recurrent spiking networks, trained by evolving connection probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy import persistence
 from ecpolicy.callbacks import Callback
+from ecpolicy.connectome import Connectome
 from ecpolicy.distributions import Bernoulli, Parameters
 from ecpolicy.estimators import evolving, files
 from ecpolicy.estimators.backends import weighted_sum
 from ecpolicy.estimators.base import BasePolicy
-from ecpolicy.estimators.parameters import check_ec
+from ecpolicy.estimators.parameters import check_ec, check_initial_probability
 from ecpolicy.estimators.resumption import ResumeFrom
 from ecpolicy.networks import RSNN, Network
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer
@@ -41,9 +44,12 @@ class EvolvingConnectivityPolicy(BasePolicy):
     optimizer : {"adam", "sgd"}, default "adam"
         "sgd" is equation 14, plain ascent; "adam" is what the paper's released code does.
     fitness_shaping : {"centered_ranks"}, default "centered_ranks"
-    initial_probability : float, default 0.5
+    initial_probability : float or dict of str to float or array, shape (pre, post), default 0.5
+        Connection probabilities before the first generation, everywhere or by matrix ("input", "recurrent", "output";
+        0.5 for those not named): an anatomical prior, see :mod:`ecpolicy.anatomy`. In a dict, connections with a
+        probability of exactly 0 or 1 stay absent or present for good.
     eps : float, default 1e-3
-        Parameters stay in [eps, 1 - eps].
+        Other probabilities stay in [eps, 1 - eps].
     episodes_per_member : int, default 1
         Episodes over which a member's return is averaged, on each environment.
     max_episode_steps : int, None or list of (n_env_steps, horizon), default 1000
@@ -137,7 +143,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
         learning_rate: float = 0.15,
         optimizer: str = "adam",
         fitness_shaping: str = "centered_ranks",
-        initial_probability: float = 0.5,
+        initial_probability: float | Mapping[str, Any] = 0.5,
         eps: float = 1e-3,
         episodes_per_member: int = 1,
         max_episode_steps: int | Sequence[tuple[int, int]] | None = 1000,
@@ -254,12 +260,36 @@ class EvolvingConnectivityPolicy(BasePolicy):
         evolving.partial_fit(self, environments)
         return self
 
+    @property
+    def search_probabilities_(self) -> dict[str, NDArray[np.float32]]:
+        """The probabilities from which the next generation is drawn, as ``connection_probabilities_`` has them.
+
+        They differ from those where the network that is deployed is of an earlier generation.
+        """
+        check_is_fitted(self, "_training")
+        return {name: p.copy() for name, p in self._training.search.parameters.items()}
+
+    @property
+    def connectome_(self) -> Connectome:
+        """The deployed network's wiring as data; see :class:`ecpolicy.connectome.Connectome`.
+
+        Raises
+        ------
+        TypeError
+            Where the network is one of your own, without excitatory and inhibitory neurons.
+        """
+        check_is_fitted(self, "_deployed")
+        if not hasattr(self, "excitatory_"):
+            raise TypeError(f"{type(self.network).__name__} has no excitatory and inhibitory neurons; wanted an RSNN.")
+        return Connectome(self.connection_probabilities_, self.excitatory_)
+
     def _check(self) -> Network:
         return check_ec(self)
 
     def _search(self, network: Network, obs_size: int, n_outputs: int, backend: str) -> Bernoulli:
         shapes = network.shapes(obs_size, n_outputs)
-        return Bernoulli(shapes, float(self.initial_probability), float(self.eps), weighted_sum(backend))
+        start = check_initial_probability(self.initial_probability, shapes)
+        return Bernoulli(shapes, start, float(self.eps), weighted_sum(backend))
 
     def _ascent(self) -> tuple[str, Optimizer]:
         return self.optimizer, OPTIMIZERS[self.optimizer](float(self.learning_rate))

@@ -221,6 +221,8 @@ def to_json(name: str, value: Any) -> Any:
         return int(value)
     if isinstance(value, Real):
         return float(value)
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     if isinstance(value, Sequence):
         return [to_json(name, part) for part in value]
     if name == "random_state":

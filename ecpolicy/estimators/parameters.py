@@ -6,9 +6,10 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
-from ecpolicy.networks import GRU, LSTM, RSNN, Network, RealRSNN
+from ecpolicy.networks import GRU, LSTM, RSNN, Network, RealRSNN, Shape
 from ecpolicy.optimizers import OPTIMIZERS
 
 BACKENDS = ("auto", "numpy", "jax")
@@ -117,7 +118,8 @@ def check_evolution(policy: Any) -> None:
 def check_ec(policy: Any) -> Network:
     """Check the parameters of an EvolvingConnectivityPolicy; the network that they describe."""
     check_evolution(policy)
-    check_number("initial_probability", policy.initial_probability, low=0, high=1)
+    if not isinstance(policy.initial_probability, Mapping):
+        check_number("initial_probability", policy.initial_probability, low=0, high=1)
     check_number("learning_rate", policy.learning_rate, low=0, open_low=True)
     check_number("eps", policy.eps, low=0, high=0.5)
     check_choice("optimizer", policy.optimizer, OPTIMIZERS)
@@ -127,6 +129,27 @@ def check_ec(policy: Any) -> Network:
         return check_own_network(policy.network)
     check_choice("network", policy.network, ["rsnn"])
     return make_network("rsnn", {field.name: getattr(policy, field.name) for field in fields(RSNN)})
+
+
+def check_initial_probability(value: Any, shapes: Mapping[str, Shape]) -> float | dict[str, NDArray[np.float32]]:
+    """The probabilities to start from: a number, or arrays (pre, post) by matrix, checked against these shapes."""
+    if not isinstance(value, Mapping):
+        return float(value)
+    unknown = set(value) - set(shapes)
+    if unknown:
+        raise ValueError(f"initial_probability names the matrices {sorted(unknown)}; there are {list(shapes)}.")
+    checked = {}
+    for name, given in value.items():
+        p, shape = np.asarray(given), (shapes[name].pre, shapes[name].post)
+        if p.dtype.kind not in "fiub" or p.shape not in ((), shape):
+            raise ValueError(
+                f"initial_probability[{name!r}] must be a number, or an array of numbers of shape {shape}, presynaptic "
+                f"by postsynaptic; got {p.dtype} of shape {p.shape}."
+            )
+        if not ((p >= 0) & (p <= 1)).all():  # NaN as well
+            raise ValueError(f"initial_probability[{name!r}] must lie in [0, 1]; got {p.min()} to {p.max()}.")
+        checked[name] = p.astype(np.float32)
+    return checked
 
 
 def check_es(policy: Any) -> Network:

@@ -1,0 +1,340 @@
+"""A network's wiring as data: edges, matrices and graphs, densities, degrees, motifs and covariances."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecpolicy.optional import require
+
+PROJECTIONS = {"input": ("observation", "neuron"), "recurrent": ("neuron", "neuron"), "output": ("neuron", "output")}
+PAIRS = "recurrent"
+
+
+class Degrees(NamedTuple):
+    """Recurrent connections of every neuron, (neurons,) each."""
+
+    incoming_excitatory: NDArray[np.int64]
+    incoming_inhibitory: NDArray[np.int64]
+    outgoing_excitatory: NDArray[np.int64]  # to excitatory neurons
+    outgoing_inhibitory: NDArray[np.int64]
+
+
+class TriadCensus(NamedTuple):
+    """How often each of the 16 triads occurs among recurrent neurons, and in random graphs of the same densities."""
+
+    names: tuple[
+        str, ...
+    ]  # mutual, asymmetric and null pairs, and a letter where that leaves several (Holland, Leinhardt)
+    counts: NDArray[np.int64]  # (16,)
+    random_mean: NDArray[np.float64]  # (16,)
+    random_std: NDArray[np.float64]  # (16,)
+
+    @property
+    def z_scores(self) -> NDArray[np.float64]:
+        """Standard deviations by which the counts differ from the random graphs'; NaN where those never vary."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scores = (self.counts - self.random_mean) / self.random_std
+        return np.where(self.random_std > 0, scores, np.nan)
+
+
+@dataclass(frozen=True)
+class Connectome:
+    """The connections of a spiking network, with their probabilities and signs.
+
+    Nodes are the observation's numbers, once as they are ("observation") and once with the sign changed
+    ("-observation"), the neurons ("E", "I"; "neuron" where they have no sign of their own) and the outputs ("output"),
+    in this order.
+
+    Parameters
+    ----------
+    probabilities : mapping of str to ndarray, shape (pre, post)
+        "input", "recurrent", "output".
+    excitatory : ndarray of bool, shape (neurons,)
+    """
+
+    probabilities: Mapping[str, NDArray[np.float32]]
+    excitatory: NDArray[np.bool_]
+
+    @property
+    def connectivity(self) -> dict[str, NDArray[np.bool_]]:
+        """The deployed network, by name: (pre, post), probabilities above one half."""
+        return {name: p > 0.5 for name, p in self.probabilities.items()}
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        """The group of every node, (nodes,)."""
+        observed = self.probabilities["input"].shape[0] // 2
+        outputs = self.probabilities["output"].shape[1]
+        neurons = np.where(self.excitatory, "E", "I")
+        return np.array(["observation"] * observed + ["-observation"] * observed + [*neurons] + ["output"] * outputs)
+
+    @property
+    def names(self) -> NDArray[np.str_]:
+        """The name of every node, (nodes,): its group and its number in it, as in "E17"; neurons count through."""
+        groups = self.groups
+        kinds = {"E": "neuron", "I": "neuron"}
+        seen: dict[str, int] = {}
+        labels = []
+        for group in groups:
+            kind = kinds.get(group, group)
+            labels.append(f"{group}{seen.get(kind, 0)}")
+            seen[kind] = seen.get(kind, 0) + 1
+        return np.array(labels)
+
+    @property
+    def signs(self) -> NDArray[np.int8]:
+        """+1 or -1 for every node, (nodes,): the sign of what it passes on; 0 for outputs."""
+        table = {"observation": 1, "-observation": -1, "E": 1, "I": -1, "output": 0}
+        return np.array([table[group] for group in self.groups], dtype=np.int8)
+
+    def to_sparse(self, values: str = "present") -> Any:
+        """The whole graph as a SciPy sparse array (nodes, nodes), presynaptic by postsynaptic.
+
+        Parameters
+        ----------
+        values : {"present", "sign", "probability"}
+            1 for every present connection; its sign; or the probability of every possible connection.
+        """
+        from scipy.sparse import csr_array
+
+        if values not in ("present", "sign", "probability"):
+            raise ValueError(f'values must be "present", "sign" or "probability", got {values!r}.')
+        first = self._first_nodes()
+        rows, columns, entries = [], [], []
+        for name, p in self.probabilities.items():
+            pre, post = np.nonzero(p if values == "probability" else p > 0.5)
+            rows.append(first[name][0] + pre)
+            columns.append(first[name][1] + post)
+            entries.append(p[pre, post] if values == "probability" else np.ones(pre.size, np.float32))
+        row, column, entry = np.concatenate(rows), np.concatenate(columns), np.concatenate(entries)
+        if values == "sign":
+            entry = self.signs[row].astype(np.float32)
+        size = self.groups.size
+        return csr_array((entry, (row, column)), shape=(size, size))
+
+    def to_pandas(self, *, absent: bool = False) -> Any:
+        """The connections as a pandas DataFrame, one a row.
+
+        Columns: "projection", "pre", "post" (names of nodes), "pre_group", "post_group", "sign", "probability" and
+        "present".
+
+        Parameters
+        ----------
+        absent : bool
+            Also list the possible connections that the deployed network does not have.
+        """
+        require("pandas", "Connectome.to_pandas", extra="connectome")
+        import pandas as pd
+
+        first, names, groups, signs = self._first_nodes(), self.names, self.groups, self.signs
+        parts = []
+        for name, p in self.probabilities.items():
+            pre, post = np.nonzero(np.ones_like(p) if absent else p > 0.5)
+            row, column = first[name][0] + pre, first[name][1] + post
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "projection": name,
+                        "pre": names[row],
+                        "post": names[column],
+                        "pre_group": groups[row],
+                        "post_group": groups[column],
+                        "sign": signs[row],
+                        "probability": p[pre, post],
+                        "present": p[pre, post] > 0.5,
+                    }
+                )
+            )
+        return pd.concat(parts, ignore_index=True)
+
+    def to_networkx(self) -> Any:
+        """The deployed network as a networkx DiGraph: nodes have a "group", edges a "sign" and a "probability"."""
+        require("networkx", "Connectome.to_networkx", extra="connectome")
+        import networkx as nx
+
+        first, names, signs = self._first_nodes(), self.names, self.signs
+        graph = nx.DiGraph()
+        graph.add_nodes_from((str(name), {"group": str(group)}) for name, group in zip(names, self.groups, strict=True))
+        for name, p in self.probabilities.items():
+            pre, post = np.nonzero(p > 0.5)
+            row, column = first[name][0] + pre, first[name][1] + post
+            graph.add_edges_from(
+                (str(names[i]), str(names[j]), {"sign": int(signs[i]), "probability": float(q)})
+                for i, j, q in zip(row, column, p[pre, post], strict=True)
+            )
+        return graph
+
+    def blocks(self) -> dict[tuple[str, str], tuple[str, slice, slice]]:
+        """The blocks of connections between groups: (pre, post) to matrix, rows and columns."""
+        observed, n = self.probabilities["input"].shape[0] // 2, self.excitatory.size
+        split = int(self.excitatory.sum())
+        neurons = {"E": slice(0, split), "I": slice(split, n)}
+        inputs = {"observation": slice(0, observed), "-observation": slice(observed, 2 * observed)}
+        output = slice(0, self.probabilities["output"].shape[1])
+        found = {(pre, post): ("input", rows, columns) for (pre, rows), (post, columns) in _product(inputs, neurons)}
+        found |= {
+            (pre, post): ("recurrent", rows, columns) for (pre, rows), (post, columns) in _product(neurons, neurons)
+        }
+        found |= {(pre, "output"): ("output", rows, output) for pre, rows in neurons.items()}
+        return {pair: block for pair, block in found.items() if self.probabilities[block[0]][block[1:]].size}
+
+    def densities(self) -> dict[tuple[str, str], float]:
+        """Share of present connections in every block, by (presynaptic, postsynaptic) group."""
+        return {
+            pair: float((self.probabilities[name][rows, columns] > 0.5).mean())
+            for pair, (name, rows, columns) in self.blocks().items()
+        }
+
+    def mean_probabilities(self) -> dict[tuple[str, str], float]:
+        """Mean connection probability of every block, by (presynaptic, postsynaptic) group."""
+        return {
+            pair: float(self.probabilities[name][rows, columns].mean())
+            for pair, (name, rows, columns) in self.blocks().items()
+        }
+
+    def degrees(self) -> Degrees:
+        """Recurrent connections of every neuron, by the group of the other end."""
+        present, e = self.connectivity[PAIRS], self.excitatory
+        return Degrees(present[e].sum(0), present[~e].sum(0), present[:, e].sum(1), present[:, ~e].sum(1))
+
+    def triads(self, *, n_random: int = 100, seed: int = 0) -> TriadCensus:
+        """Count motifs of three neurons, connections of a neuron with itself left out.
+
+        The reference are random graphs with as many connections in each block (E to E, E to I, I to E, I to I) as this
+        network has, so that what stands out is not density alone.
+
+        Parameters
+        ----------
+        n_random : int
+            Random graphs.
+        seed : int
+        """
+        present = self.connectivity[PAIRS]
+        generator = np.random.default_rng(seed)
+        blocks = [(rows, columns) for name, rows, columns in self.blocks().values() if name == PAIRS]
+        censuses = np.array([triad_counts(_shuffled(present, blocks, generator)) for _ in range(n_random)])
+        censuses = censuses.reshape(-1, len(triad_names()))
+        mean, deviation = (of(axis=0) if n_random else np.full(16, np.nan) for of in (censuses.mean, censuses.std))
+        return TriadCensus(triad_names(), triad_counts(present), mean, deviation)
+
+    def pair_covariances(self) -> dict[str, float]:
+        """Covariances of the probabilities of recurrent connections that share neurons (Zhao et al., 2011).
+
+        "reciprocal": i to j with j to i; "convergent": i to k with j to k; "divergent": k to i with k to j; "chain":
+        i to k with k to j. Connections of a neuron with itself are left out. Each is 0 where connections are
+        independent.
+        """
+        p = self.probabilities[PAIRS].astype(np.float64)
+        n = p.shape[0]
+        if n < 3:
+            raise ValueError(f"Covariances of pairs need at least 3 neurons, got {n}.")
+        off = ~np.eye(n, dtype=bool)
+        d = np.where(off, p - p[off].mean(), 0.0)
+        into, out = d.sum(axis=0), d.sum(axis=1)
+        squares, reciprocal = float(np.square(d).sum()), float((d * d.T).sum())
+        pairs, triples = n * (n - 1), n * (n - 1) * (n - 2)
+        return {
+            "reciprocal": reciprocal / pairs,
+            "convergent": (float(np.square(into).sum()) - squares) / triples,
+            "divergent": (float(np.square(out).sum()) - squares) / triples,
+            "chain": (float(into @ out) - reciprocal) / triples,
+        }
+
+    def _first_nodes(self) -> dict[str, tuple[int, int]]:
+        """The first presynaptic and the first postsynaptic node of every matrix."""
+        observed, n = self.probabilities["input"].shape[0], self.excitatory.size
+        return {"input": (0, observed), "recurrent": (observed, observed), "output": (observed, observed + n)}
+
+
+def covariance_across_seeds(
+    connectomes: Iterable[Connectome],
+    features: Callable[[Connectome], Mapping[Any, float]] = Connectome.mean_probabilities,
+) -> tuple[tuple[Any, ...], NDArray[np.float64]]:
+    """Covariance, over trainings with different seeds, of numbers that describe a network.
+
+    Neurons of two trainings do not correspond, so what is compared must not depend on their order: by default the mean
+    probability of every block, else for instance ``Connectome.pair_covariances``.
+
+    Parameters
+    ----------
+    connectomes : iterable of Connectome
+        At least two.
+    features : callable (Connectome) -> mapping of name to float
+
+    Returns
+    -------
+    (names, covariance)
+        The features' names, and their sample covariance (features, features).
+    """
+    described = [features(connectome) for connectome in connectomes]
+    if len(described) < 2:
+        raise ValueError(f"A covariance across seeds needs at least two connectomes, got {len(described)}.")
+    names = tuple(described[0])
+    values = np.array([[each[name] for name in names] for each in described])
+    return names, np.cov(values, rowvar=False).reshape(len(names), len(names))
+
+
+def triad_counts(present: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Census of the 16 triads of a directed graph (nodes, nodes), in the order of :func:`triad_names`."""
+    kinds = _triad_kinds()
+    forward = present.astype(np.int8)
+    pair = forward + 2 * forward.T  # 1: i to j, 2: j to i
+    counts = np.zeros(64, np.int64)
+    for i in range(len(pair) - 2):
+        rest = pair[i, i + 1 :]
+        codes = rest[:, None] + 4 * rest[None, :] + 16 * pair[i + 1 :, i + 1 :]
+        counts += np.bincount(codes[np.triu_indices(rest.size, 1)], minlength=64)
+    return np.bincount(kinds, counts, minlength=16).astype(np.int64)
+
+
+@cache
+def triad_names() -> tuple[str, ...]:
+    """The triads' names: numbers of mutual, asymmetric and null pairs, then Down, Up, Cyclic or Transitive."""
+    return (
+        "003", "012", "102", "021D", "021U", "021C", "111D", "111U",
+        "030T", "030C", "201", "120D", "120U", "120C", "210", "300",
+    )  # fmt: skip
+
+
+@cache
+def _triad_kinds() -> NDArray[np.int64]:
+    """The triad, as a position in ``triad_names``, of every code: pairs (i, j), (i, k) and (j, k) in base 4."""
+    return np.array([triad_names().index(_triad(code)) for code in range(64)])
+
+
+def _triad(code: int) -> str:
+    ends = {(0, 1): code % 4, (0, 2): code // 4 % 4, (1, 2): code // 16}
+    edges = {(i, j) for (i, j), way in ends.items() if way & 1} | {(j, i) for (i, j), way in ends.items() if way & 2}
+    mutual = [pair for pair, way in ends.items() if way == 3]
+    single = [(i, j) for i, j in edges if (j, i) not in edges]
+    name = f"{len(mutual)}{len(single)}{3 - len(mutual) - len(single)}"
+    sources, targets = [i for i, _ in single], [j for _, j in single]
+    if name in ("021", "120"):  # two single edges: from one node, to one node, or a path
+        return name + ("D" if len(set(sources)) == 1 else "U" if len(set(targets)) == 1 else "C")
+    if name == "030":
+        return name + ("C" if len(set(sources)) == 3 else "T")
+    if name == "111":  # a mutual pair, and one edge that comes to it or leaves it
+        return name + ("U" if sources[0] in mutual[0] else "D")
+    return name
+
+
+def _shuffled(
+    present: NDArray[np.bool_], blocks: list[tuple[slice, slice]], generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """A random graph with as many connections in every block, none of a node with itself."""
+    random = np.zeros_like(present)
+    off = ~np.eye(len(present), dtype=bool)
+    for rows, columns in blocks:
+        places = off[rows, columns]
+        block = random[rows, columns]
+        block[places] = generator.permutation(present[rows, columns][places])
+    return random
+
+
+def _product(one: Mapping[str, slice], other: Mapping[str, slice]) -> Iterable[Any]:
+    return itertools.product(one.items(), other.items())

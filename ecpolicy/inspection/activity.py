@@ -1,0 +1,152 @@
+"""One episode of a deployed spiking network, with every spike."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from ecpolicy.estimators.environments import resolve
+from ecpolicy.estimators.parameters import check_number
+from ecpolicy.estimators.training import deployment_key
+from ecpolicy.kernels import host
+from ecpolicy.kernels.layout import unpack
+from ecpolicy.networks import RSNN, RealRSNN
+from ecpolicy.spaces import action_outputs, interchangeable, observation_encoder
+
+
+class Activity(NamedTuple):
+    """An episode of a spiking policy, as :func:`record_activity` returns it."""
+
+    observations: NDArray[np.float64]  # (steps, obs_size) as the environment gave them
+    actions: NDArray[Any]  # (steps, *action_space.shape)
+    rewards: NDArray[np.float64]  # (steps,)
+    spikes: NDArray[np.bool_]  # (steps, substeps, neurons)
+    excitatory: NDArray[np.bool_] | None  # (neurons,), None where weights have either sign
+    fan_out: NDArray[np.int64]  # (neurons,) connections to neurons and outputs
+    fan_in: int  # connections from the observation, each used once a step
+    dt: float  # ms, of a substep
+
+    @property
+    def step_ms(self) -> float:
+        """Milliseconds of network time in an environment step."""
+        return float(self.spikes.shape[1] * self.dt)
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """Mean firing rate of every neuron, in Hz of network time."""
+        steps, substeps = self.spikes.shape[:2]
+        return np.asarray(self.spikes.sum(axis=(0, 1)) * 1000 / (steps * substeps * self.dt))
+
+    @property
+    def spikes_per_step(self) -> NDArray[np.int64]:
+        """Spikes in every environment step, (steps,)."""
+        return np.asarray(self.spikes.sum(axis=(1, 2)))
+
+    @property
+    def synaptic_operations(self) -> NDArray[np.int64]:
+        """Additions in every environment step, (steps,): each spike once for every connection that it travels along.
+
+        A measure of what an event-driven chip spends. The observation enters by ``fan_in`` further additions of real
+        numbers a step, which are counted too.
+        """
+        return np.asarray(self.spikes.sum(axis=1) @ self.fan_out + self.fan_in)
+
+
+def record_activity(policy: Any, environment: Any, *, seed: int = 0, max_episode_steps: int = 1000) -> Activity:
+    """Play an episode with the deployed network and keep every spike.
+
+    Parameters
+    ----------
+    policy : fitted policy
+        With a spiking network of this library.
+    environment : environment
+        An id, a ``gymnasium.Env``, an ``EnvSpec`` or a callable that makes one.
+    seed : int
+        The episode starts from ``env.reset(seed=seed)``.
+    max_episode_steps : int
+        The episode is cut after so many steps.
+
+    Returns
+    -------
+    Activity
+
+    Raises
+    ------
+    NotFittedError
+    TypeError
+        Where the network has no spikes, or the environment is not a Gymnasium environment.
+    ValueError
+        Where the environment's spaces are not those of the training.
+    """
+    check_is_fitted(policy, "_deployed")
+    check_number("seed", seed, low=0, integer=True)
+    check_number("max_episode_steps", max_episode_steps, low=1, integer=True)
+    deployed = policy._deployed
+    if not isinstance(deployed.network, RSNN | RealRSNN):
+        raise TypeError(f"{type(deployed.network).__name__} has no spikes to record; wanted RSNN or RealRSNN.")
+    with_environment = one_environment(policy, environment)
+    try:
+        return _play(policy, with_environment, seed, max_episode_steps)
+    finally:
+        if with_environment is not environment:
+            with_environment.close()
+
+
+def one_environment(policy: Any, environment: Any, **kwargs: Any) -> gym.Env[Any, Any]:
+    """The Gymnasium environment that was meant, made if need be, with the spaces that the policy was trained for."""
+    resolved = resolve(environment)
+    if len(resolved.environments) != 1 or resolved.on_device or resolved.vectorized:
+        raise TypeError(f"Wanted one Gymnasium environment; got {environment!r}.")
+    for name in ("observation_space", "action_space"):
+        trained, given = getattr(policy, f"{name}_"), getattr(resolved, name)
+        if not interchangeable(trained, given):
+            raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
+    found: Any = resolved.environments[0]
+    made: gym.Env[Any, Any] = found if isinstance(found, gym.Env) else found(**kwargs)
+    return made
+
+
+def _play(policy: Any, environment: gym.Env[Any, Any], seed: int, max_episode_steps: int) -> Activity:
+    deployed = policy._deployed
+    network, connections, outputs = deployed.network, deployed.connections, action_outputs(policy.action_space_)
+    substep = replace(network, step_ms=network.dt)  # advances by one Euler step at a time
+    state = network.initial_state(deployment_key(deployed.seed)[None], outputs)
+    encode = observation_encoder(policy.observation_space_)
+    first = np.zeros(1, np.int64)
+    played: list[tuple[Any, ...]] = []
+    observation, _ = environment.reset(seed=seed)
+    over = False
+    while not over and len(played) < max_episode_steps:
+        raw = np.array(encode(observation), dtype=np.float64)[None]
+        x, output = np.empty(raw.shape, np.float32), np.empty((1, outputs), np.float32)
+        mean, inverse_std, clip = deployed.standardizer
+        if host.observe(raw, first, mean, inverse_std, clip, x, np.zeros_like(raw), np.zeros_like(raw)) >= 0:
+            raise ValueError(f"The observation holds NaN or infinite values: {raw[0]}.")
+        fired = []
+        for _ in range(network.substeps):
+            substep.step(connections, state, x, output, owners=first, rows=first)
+            fired.append(_spikes(network, state))
+        action = deployed.decode(output)[0]
+        observation, reward, terminated, truncated, _ = environment.step(action)
+        over = terminated or truncated
+        played.append((raw[0], action, float(reward), np.array(fired)))
+    fan_in, fan_out = _fans(policy, network)
+    excitatory = np.arange(network.n_neurons) < network.n_excitatory if isinstance(network, RSNN) else None
+    observations, actions, rewards, spikes = (np.array(part) for part in zip(*played, strict=True))
+    return Activity(observations, actions, rewards, spikes, excitatory, fan_out, fan_in, network.dt)
+
+
+def _spikes(network: RSNN | RealRSNN, state: Any) -> NDArray[np.bool_]:
+    """The spikes of the last substep, (neurons,)."""
+    return unpack(state.spikes[0], network.n_neurons) if isinstance(network, RSNN) else state.spikes[0].copy()
+
+
+def _fans(policy: Any, network: RSNN | RealRSNN) -> tuple[int, NDArray[np.int64]]:
+    """Connections from the observation, and from each neuron to neurons and outputs."""
+    parameters = policy._deployed.parameters
+    present = {name: (p > 0.5) if isinstance(network, RSNN) else (p != 0) for name, p in parameters.items()}
+    fan_out = present["recurrent"].sum(axis=1) + present["output"].sum(axis=1)
+    return int(present["input"].sum()), fan_out.astype(np.int64)

@@ -1,0 +1,74 @@
+"""FiringRateDisplay: how often neurons fire, and when."""
+
+from typing import Any, Self
+
+import numpy as np
+
+from ecpolicy.inspection.activity import Activity, record_activity
+from ecpolicy.inspection.palette import palette
+
+
+class FiringRateDisplay:
+    """Distribution of the neurons' mean rates, and the groups' rates over the episode.
+
+    Parameters
+    ----------
+    activity : Activity
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib axes, shape (2,)
+    figure_
+    """
+
+    def __init__(self, activity: Activity) -> None:
+        self.activity = activity
+
+    @classmethod
+    def from_estimator(
+        cls, policy: Any, environment: Any, *, seed: int = 0, max_episode_steps: int = 1000, **plot: Any
+    ) -> Self:
+        """Play an episode and draw it; the parameters are those of :func:`record_activity` and :meth:`plot`."""
+        activity = record_activity(policy, environment, seed=seed, max_episode_steps=max_episode_steps)
+        return cls.from_policy_run(activity, **plot)
+
+    @classmethod
+    def from_policy_run(cls, activity: Activity, **plot: Any) -> Self:
+        """Draw an episode that was recorded with :func:`record_activity`; ``plot`` is for :meth:`plot`."""
+        return cls(activity).plot(**plot)
+
+    def plot(self, *, bins: int = 30, figure: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        bins : int
+            Of the distribution, from 0 to the highest rate.
+        figure : matplotlib figure, optional
+            An empty one to draw in.
+        """
+        from matplotlib import pyplot as plt
+
+        activity = self.activity
+        figure = plt.figure(figsize=(7, 2.6), layout="constrained") if figure is None else figure
+        across, along = figure.subplots(1, 2)
+        colors, rates = palette(across), activity.rates
+        groups = [("all neurons", colors.neutral, np.ones(rates.size, bool))]
+        if activity.excitatory is not None:
+            groups = [
+                ("excitatory", colors.excitatory, activity.excitatory),
+                ("inhibitory", colors.inhibitory, ~activity.excitatory),
+            ]
+        edges = np.linspace(0, max(float(rates.max()), 1.0), bins + 1)
+        for name, color, members in groups:
+            if not members.any():
+                continue
+            label = f"{name}, mean {rates[members].mean():.0f} Hz"
+            across.hist(rates[members], edges, histtype="step", color=color, linewidth=1.2, label=label)
+            mean = activity.spikes[:, :, members].mean(axis=(1, 2)) * 1000 / activity.dt
+            along.plot(np.arange(mean.size), mean, color=color, linewidth=0.9)
+        across.set(xlabel="Mean rate (Hz)", ylabel="Neurons")
+        across.legend(frameon=False)
+        along.set(xlabel="Environment step", ylabel="Rate of the group (Hz)", ylim=(0, None))
+        self.axes_, self.figure_ = np.array([across, along]), figure
+        return self

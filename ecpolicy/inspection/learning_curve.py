@@ -1,0 +1,153 @@
+"""LearningCurveDisplay: returns over environment steps, with the spread over seeds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from ecpolicy.inspection.palette import palette
+
+POINTS = 200  # of the common grid
+NAMES = {
+    "return_mean": "Mean return of the population",
+    "return_max": "Best return of the population",
+    "deployed_return": "Return of the deployed network",
+    "best_deployed_return": "Return of the best network so far",
+    "deployed_x_velocity": "Speed of the deployed network (m/s)",
+}
+SPREADS: dict[str, Callable[[NDArray[np.float64]], Any]] = {  # values (trainings, points) to (lower, upper)
+    "range": lambda values: (values.min(axis=0), values.max(axis=0)),
+    "quartiles": lambda values: np.quantile(values, [0.25, 0.75], axis=0),
+    "std": lambda values: values.mean(axis=0) + np.array([[-1], [1]]) * values.std(axis=0),
+}
+
+
+class LearningCurveDisplay:
+    """Learning curves of several trainings: their mean and their spread.
+
+    Made by :meth:`from_estimator`, which trains, or by :meth:`from_policy_run`, from trainings that were made.
+
+    Parameters
+    ----------
+    n_env_steps : list of ndarray, shape (generations,)
+        Environment steps after each generation, one array a training.
+    values : list of ndarray, shape (generations,)
+    name : str
+        What the values are, for the axis.
+
+    Attributes
+    ----------
+    ax_, figure_
+        Matplotlib's axes and figure, after ``plot``.
+    """
+
+    def __init__(self, n_env_steps: list[NDArray[Any]], values: list[NDArray[Any]], *, name: str = "Return") -> None:
+        self.n_env_steps = n_env_steps
+        self.values = values
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        environments: Any,
+        *,
+        random_states: Sequence[int] = (0, 1, 2),
+        y: str = "best_deployed_return",
+        **plot: Any,
+    ) -> Self:
+        """Train a clone of the estimator with each random state, and draw.
+
+        Parameters
+        ----------
+        estimator : policy
+            It is not changed.
+        environments : what ``fit`` accepts
+        random_states : sequence of int
+        y : str
+            A number in ``history_``.
+        **plot
+            For :meth:`plot`.
+        """
+        clones = [clone(estimator).set_params(random_state=seed) for seed in random_states]
+        return cls.from_policy_run([policy.fit(environments) for policy in clones], y=y, **plot)
+
+    @classmethod
+    def from_policy_run(cls, runs: Any, *, y: str = "best_deployed_return", **plot: Any) -> Self:
+        """Draw trainings that were made.
+
+        Parameters
+        ----------
+        runs : fitted policy, history, or sequence of these
+            A history is what a policy has in ``history_``.
+        y : str
+            A number in ``history_``.
+        **plot
+            For :meth:`plot`.
+
+        Raises
+        ------
+        ValueError
+            Where a history has no ``y``; it says what there is.
+        """
+        histories = [getattr(run, "history_", run) for run in _several(runs)]
+        if not histories or not all(histories):
+            raise ValueError("There is nothing to draw: a training without a generation.")
+        for history in histories:
+            if not isinstance(history[-1].get(y), int | float):
+                known = [name for name, value in history[-1].items() if isinstance(value, int | float)]
+                raise ValueError(f"The history has no number {y!r}; it has {', '.join(known)}.")
+        return cls(
+            [np.array([record["n_env_steps"] for record in history]) for history in histories],
+            [np.array([record[y] for record in history], dtype=np.float64) for history in histories],
+            name=NAMES.get(y, y),
+        ).plot(**plot)
+
+    def common(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Environment steps (points,) to the shortest training's end, and interpolated values (trainings, points)."""
+        first = max(steps[0] for steps in self.n_env_steps)
+        grid = np.linspace(first, max(first, min(steps[-1] for steps in self.n_env_steps)), POINTS)
+        return grid, np.stack([np.interp(grid, *run) for run in zip(self.n_env_steps, self.values, strict=True)])
+
+    def plot(
+        self, ax: Any = None, *, spread: str | None = "range", label: str | None = None, color: Any = None
+    ) -> Self:
+        """Draw the mean over trainings, and their spread as a band.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Others are made where there are none. Several displays may share axes.
+        spread : {"range", "quartiles", "std"} or None
+        label : str, optional
+            For a legend.
+        color : optional
+            Otherwise the next colour that colour-blind readers can tell apart.
+        """
+        from matplotlib import pyplot as plt
+
+        if spread is not None and spread not in SPREADS:
+            raise ValueError(f"spread must be one of {', '.join(map(repr, SPREADS))} or None, got {spread!r}.")
+        if ax is None:
+            _, ax = plt.subplots(figsize=(4.5, 3), layout="constrained")
+        series = palette(ax).series
+        color = series[len(ax.lines) % len(series)] if color is None else color
+        grid, values = self.common()
+        ax.plot(grid, values.mean(axis=0), color=color, label=label)
+        if spread is not None and len(values) > 1:
+            ax.fill_between(grid, *SPREADS[spread](values), color=color, alpha=0.25, linewidth=0)
+        ax.set(xlabel="Environment steps", ylabel=self.name)
+        ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
+        if label is not None:
+            ax.legend(frameon=False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _several(runs: Any) -> list[Any]:
+    """A list of runs, where one may have been given."""
+    if hasattr(runs, "history_") or (isinstance(runs, Sequence) and runs and isinstance(runs[0], Mapping)):
+        return [runs]
+    return list(runs)

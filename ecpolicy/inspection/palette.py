@@ -1,0 +1,27 @@
+"""Colours that colour-blind readers can tell apart (Okabe and Ito, 2008), on light and on dark backgrounds."""
+
+from typing import Any, NamedTuple
+
+
+class Palette(NamedTuple):
+    """What the displays draw with."""
+
+    excitatory: str
+    inhibitory: str
+    neutral: str
+    series: tuple[str, ...]  # for curves, in turn
+    sequential: str  # colour map for magnitudes
+
+
+LIGHT = Palette("#D55E00", "#0072B2", "#595959", ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00"), "cividis")
+DARK = Palette("#E69F00", "#56B4E9", "#BFBFBF", ("#56B4E9", "#E69F00", "#2FCFA3", "#E8A5CA", "#F0E442"), "cividis")
+
+
+def palette(ax: Any = None) -> Palette:
+    """The colours for the background of these axes, or of those that would be made now."""
+    import matplotlib as mpl
+    from matplotlib.colors import to_rgb
+
+    background = ax.get_facecolor() if ax is not None else mpl.rcParams["axes.facecolor"]
+    red, green, blue = to_rgb(background)
+    return DARK if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5 else LIGHT

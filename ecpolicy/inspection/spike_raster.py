@@ -1,0 +1,102 @@
+"""SpikeRasterDisplay: an episode's spikes, with actions and rewards below."""
+
+from typing import Any, Self
+
+import numpy as np
+
+from ecpolicy.inspection.activity import Activity, record_activity
+from ecpolicy.inspection.palette import palette
+
+
+class SpikeRasterDisplay:
+    """Spikes of an episode over time, excitatory and inhibitory neurons apart, actions and rewards below.
+
+    Parameters
+    ----------
+    activity : Activity
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib axes, shape (3,)
+        Raster, actions, rewards.
+    figure_
+    """
+
+    def __init__(self, activity: Activity) -> None:
+        self.activity = activity
+
+    @classmethod
+    def from_estimator(
+        cls, policy: Any, environment: Any, *, seed: int = 0, max_episode_steps: int = 1000, **plot: Any
+    ) -> Self:
+        """Play an episode and draw it; the parameters are those of :func:`record_activity` and :meth:`plot`."""
+        activity = record_activity(policy, environment, seed=seed, max_episode_steps=max_episode_steps)
+        return cls.from_policy_run(activity, **plot)
+
+    @classmethod
+    def from_policy_run(cls, activity: Activity, **plot: Any) -> Self:
+        """Draw an episode that was recorded with :func:`record_activity`; ``plot`` is for :meth:`plot`."""
+        return cls(activity).plot(**plot)
+
+    def plot(self, *, first_step: int = 0, n_steps: int | None = 60, figure: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        first_step : int
+            Environment step at which the picture begins.
+        n_steps : int or None
+            Environment steps in it; None for all that follow.
+        figure : matplotlib figure, optional
+            An empty one to draw in.
+
+        Raises
+        ------
+        ValueError
+            Where the episode is over before ``first_step``.
+        """
+        from matplotlib import pyplot as plt
+
+        activity = self.activity
+        length, substeps, neurons = activity.spikes.shape
+        if not 0 <= first_step < length:
+            raise ValueError(f"first_step must be in [0, {length}), the steps of the episode; got {first_step}.")
+        last = length if n_steps is None else min(first_step + n_steps, length)
+        figure = plt.figure(figsize=(7, 4.5), layout="constrained") if figure is None else figure
+        raster, actions, rewards = figure.subplots(3, sharex=True, height_ratios=[4, 1.2, 1])
+
+        time, neuron = np.nonzero(activity.spikes[first_step:last].reshape(-1, neurons))
+        time = first_step + time / substeps
+        colors = palette(raster)
+        groups = [("Neuron", colors.neutral, np.ones(neurons, bool))]
+        if activity.excitatory is not None:
+            groups = [
+                ("Excitatory", colors.excitatory, activity.excitatory),
+                ("Inhibitory", colors.inhibitory, ~activity.excitatory),
+            ]
+        for _, color, members in groups:
+            chosen = members[neuron]
+            raster.plot(
+                time[chosen], neuron[chosen], "|", color=color, markersize=2, markeredgewidth=0.6, rasterized=True
+            )
+        edges = [np.flatnonzero(members) for _, _, members in groups if members.any()]
+        raster.set_yticks([float(members.mean()) for members in edges], [name for name, _, m in groups if m.any()])
+        raster.tick_params(axis="y", length=0, labelrotation=90)
+        for label in raster.get_yticklabels():
+            label.set_verticalalignment("center")
+        raster.set_ylim(-0.5, neurons - 0.5)
+        if len(edges) == 2:
+            raster.axhline(edges[1][0] - 0.5, color=colors.neutral, linewidth=0.5)
+
+        steps = np.arange(first_step, last)
+        shown = np.asarray(activity.actions[first_step:last], dtype=np.float64).reshape(steps.size, -1)
+        for index, column in enumerate(shown.T):
+            actions.step(steps, column, where="post", color=colors.series[index % len(colors.series)], linewidth=0.9)
+        actions.set_ylabel("Action")
+        rewards.step(steps, activity.rewards[first_step:last], where="post", color=colors.neutral, linewidth=0.9)
+        rewards.set_ylabel("Reward")
+        rewards.set_xlabel(f"Environment step ({activity.step_ms:g} ms of network time each)")
+        rewards.set_xlim(first_step, last)
+        figure.align_ylabels([actions, rewards])
+        self.axes_, self.figure_ = np.array([raster, actions, rewards]), figure
+        return self
