@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -181,7 +181,18 @@ def _positive(output: NDArray[np.float32], *, shape: tuple[int, ...], dtype: np.
     return np.asarray(output > 0, dtype=dtype).reshape(-1, *shape)
 
 
-def _box_decoder(space: spaces.Box) -> Decode:
+class BoxBounds(NamedTuple):
+    """How outputs become actions of a Box: ``clip(middle + half clip(output, -1, 1), low, high)``, flattened."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    middle: NDArray[np.float64]
+    half: NDArray[np.float64]
+    bounded: NDArray[np.bool_]  # where False, the output itself is the action
+
+
+def box_bounds(space: spaces.Box) -> BoxBounds:
+    """The numbers that :func:`action_decoder` uses for a Box."""
     dtype: np.dtype[Any] = np.dtype(space.dtype)
     bounded = (space.bounded_below & space.bounded_above).reshape(-1)
     low = np.where(space.bounded_below, space.low, -np.inf).reshape(-1).astype(np.float64)
@@ -192,12 +203,16 @@ def _box_decoder(space: spaces.Box) -> Decode:
         low = np.maximum(low, -(2.0**bits) if signed else 0.0)
         high = np.minimum(high, np.nextafter(2.0**bits, 0) if bits > 53 else 2.0**bits - 1)
     finite_low, finite_high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
-    middle, half = finite_low / 2 + finite_high / 2, finite_high / 2 - finite_low / 2
-    if dtype == np.float32 and bounded.all() and np.all(middle == 0) and np.all(half == 1):
+    return BoxBounds(low, high, finite_low / 2 + finite_high / 2, finite_high / 2 - finite_low / 2, bounded)
+
+
+def _box_decoder(space: spaces.Box) -> Decode:
+    low, high, middle, half, bounded = box_bounds(space)
+    if space.dtype == np.float32 and bounded.all() and np.all(middle == 0) and np.all(half == 1):
         return partial(_clip, shape=space.shape)
     return partial(
         _clip_and_scale, low=low, high=high, middle=middle, half=half, raw=np.flatnonzero(~bounded),
-        shape=space.shape, dtype=dtype,
+        shape=space.shape, dtype=np.dtype(space.dtype),
     )  # fmt: skip
 
 

@@ -1,0 +1,149 @@
+"""A spiking network as a NIR graph (Pedersen et al., "Neuromorphic intermediate representation", 2024)."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecpolicy.networks import RSNN, RealRSNN
+from ecpolicy.normalization import Standardizer
+from ecpolicy.optional import require
+
+NEURONS = ("lif", "cuba-lif")
+
+
+def nir_graph(
+    network: RSNN | RealRSNN,
+    weights: Mapping[str, NDArray[Any]],
+    standardizer: Standardizer,
+    initial_potentials: NDArray[np.float32],
+    *,
+    neurons: str = "lif",
+) -> Any:
+    """Build the graph; see :meth:`ecpolicy.EvolvingConnectivityPolicy.to_nir`.
+
+    NIR's time constants are those of differential equations; importers integrate them by forward Euler, with a step of
+    dt/tau. Ours are decays ``exp(-dt/tau)`` in a step. Both agree where the graph has ``tau' = dt / (1 -
+    exp(-dt/tau))``.
+
+    Parameters
+    ----------
+    network : RSNN or RealRSNN
+    weights : mapping of str to ndarray, shape (pre, post)
+        Booleans for an RSNN, else numbers.
+    standardizer : Standardizer
+    initial_potentials : ndarray, shape (neurons,)
+    neurons : {"lif", "cuba-lif"}
+    """
+    require("nir", "to_nir")
+    if neurons not in NEURONS:
+        raise ValueError(f"neurons must be one of {', '.join(map(repr, NEURONS))}; got {neurons!r}.")
+    matrices = {name: np.asarray(matrix, np.float32) for name, matrix in weights.items()}
+    if isinstance(network, RSNN):
+        sign = np.where(np.arange(network.n_neurons) < network.n_excitatory, 1, -1).astype(np.float32)[:, None]
+        matrices |= {name: sign * matrices[name] for name in ("recurrent", "output")}
+    mean, inverse_std, clip = standardizer
+    metadata = {
+        "dt": network.dt * 1e-3,  # s
+        "substeps": network.substeps,  # for which an observation is held
+        "observation_mean": np.asarray(mean, np.float64),
+        "observation_inverse_std": np.asarray(inverse_std, np.float64),
+        "observation_clip": float(clip),
+        "initial_potentials": np.asarray(initial_potentials, np.float32),
+    }
+    build = _with_lif if neurons == "lif" else _with_cuba_lif
+    return build(network, matrices, metadata)
+
+
+def _with_lif(network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float32]], metadata: dict[str, Any]) -> Any:
+    """Synapse and readout as leaky integrators, signs and gains apart: the matrices are those of the policy."""
+    import nir
+
+    n, outputs = matrices["output"].shape
+    observed = _observed(network, matrices)
+    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = network.constants(observed).astype(np.float64)
+
+    def integrator(decay: float, gain: float, size: int) -> Any:
+        return nir.LI(tau=_tau(network, decay, size), r=np.full(size, gain), v_leak=np.zeros(size))
+
+    nodes = {
+        "observation": nir.Input(input_type={"input": np.array([observed])}),
+        "input": nir.Linear(weight=np.ascontiguousarray(matrices["input"].T)),
+        "input_gain": nir.Scale(scale=np.full(n, r_in)),
+        "neurons": _lif(network, decay_m, n),
+        "recurrent": nir.Linear(weight=np.ascontiguousarray(matrices["recurrent"].T)),
+        "synapse": integrator(decay_syn, r_h / (1 - decay_syn), n),
+        "output": nir.Linear(weight=np.ascontiguousarray(matrices["output"].T)),
+        "readout": integrator(decay_out, per_dt, outputs),
+        "output_gain": nir.Scale(scale=np.full(outputs, r_out)),
+        "action": nir.Output(output_type={"output": np.array([outputs])}),
+    }
+    path = ["observation", "input", "input_gain", "neurons", "output", "readout", "output_gain", "action"]
+    if isinstance(network, RSNN):  # its input matrix takes every number with both signs, one after the other
+        signs = np.kron(np.eye(observed, dtype=np.float32), np.array([[1], [-1]], np.float32))
+        nodes["signs"] = nir.Linear(weight=signs)
+        interleaved = matrices["input"].reshape(2, observed, n).transpose(1, 0, 2).reshape(2 * observed, n)
+        nodes["input"] = nir.Linear(weight=np.ascontiguousarray(interleaved.T))
+        path.insert(1, "signs")
+    loop = ["neurons", "recurrent", "synapse", "neurons"]
+    return nir.NIRGraph(nodes, [*pairwise(path), *pairwise(loop)], metadata)
+
+
+def _with_cuba_lif(
+    network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float32]], metadata: dict[str, Any]
+) -> Any:
+    """Current-based neurons, gains in the weights: for importers without leaky integrators.
+
+    All that a current-based neuron takes in passes its synapse. Where the synapse's decay is alpha, an input of
+    ``x[t] - alpha x[t-1]`` comes out as x[t]: that is what the caller must feed, with ``x[-1] = 0``. The neuron's
+    current is our ``(1 - decay_m) (i_syn + i_in)``. The graph ends in weighted spikes; their filter is the caller's.
+    """
+    import nir
+
+    n, outputs = matrices["output"].shape
+    observed = _observed(network, matrices)
+    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = network.constants(observed).astype(np.float64)
+    inputs = matrices["input"].astype(np.float64)
+    if isinstance(network, RSNN):
+        inputs = inputs[:observed] - inputs[observed:]
+    tau_syn, tau_mem = _tau(network, decay_syn, n), _tau(network, decay_m, n)
+    dt = network.dt * 1e-3
+    nodes = {
+        "observation": nir.Input(input_type={"input": np.array([observed])}),
+        "input": nir.Linear(weight=_float32((1 - decay_m) * r_in * inputs.T)),
+        "neurons": nir.CubaLIF(
+            tau_syn=tau_syn, tau_mem=tau_mem, r=tau_mem / dt, v_leak=np.zeros(n), v_threshold=np.ones(n),
+            v_reset=np.zeros(n), w_in=tau_syn / dt,
+        ),
+        "recurrent": nir.Linear(weight=_float32((1 - decay_m) * r_h * matrices["recurrent"].T)),
+        "output": nir.Linear(weight=_float32(r_out * per_dt * matrices["output"].T)),
+        "action": nir.Output(output_type={"output": np.array([outputs])}),
+    }  # fmt: skip
+    metadata = {**metadata, "input_alpha": float(decay_syn), "readout_decay": float(decay_out)}
+    path = ["observation", "input", "neurons", "output", "action"]
+    loop = ["neurons", "recurrent", "neurons"]
+    return nir.NIRGraph(nodes, [*pairwise(path), *pairwise(loop)], metadata)
+
+
+def _observed(network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float32]]) -> int:
+    rows = len(matrices["input"])
+    return rows // 2 if isinstance(network, RSNN) else rows
+
+
+def _lif(network: RSNN | RealRSNN, decay: float, n: int) -> Any:
+    import nir
+
+    return nir.LIF(
+        tau=_tau(network, decay, n), r=np.ones(n), v_leak=np.zeros(n), v_threshold=np.ones(n), v_reset=np.zeros(n)
+    )
+
+
+def _tau(network: RSNN | RealRSNN, decay: float, size: int) -> NDArray[np.float64]:
+    """Time constants, in s, with which a forward Euler step of dt decays as ours does."""
+    return np.full(size, network.dt * 1e-3 / (1 - decay))
+
+
+def _float32(weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(weights, dtype=np.float32)

@@ -1,0 +1,261 @@
+"""NIR graphs and C headers run as the policies that they were made of."""
+
+import ctypes
+import subprocess
+
+import gymnasium as gym
+import nir
+import numpy as np
+import pytest
+from nir_interpreter import Interpreter
+
+from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
+from ecpolicy.inspection import record_activity
+
+SMALL = {"n_generations": 2, "population_size": 16, "max_episode_steps": 60, "random_state": 0}
+ROBOT = {**SMALL, "gain_in": 0.5}
+
+
+def trained(environment, **parameters):
+    return EvolvingConnectivityPolicy(**{**SMALL, **parameters}).fit(environment)
+
+
+@pytest.fixture(scope="module")
+def cartpole():
+    return EvolvingConnectivityPolicy(
+        n_generations=15, population_size=128, n_neurons=100, learning_rate=0.3, eps=0.01, random_state=1
+    ).fit("CartPole-v1")
+
+
+def started(graph):
+    """An interpreter at the start of an episode."""
+    metadata = graph.metadata
+    interpreter = Interpreter(graph, float(metadata["dt"]))
+    interpreter.state["neurons"] = np.array(metadata["initial_potentials"])
+    return interpreter
+
+
+def standardized(metadata, raw):
+    scaled = (raw - metadata["observation_mean"]) * metadata["observation_inverse_std"]
+    return np.clip(scaled, -metadata["observation_clip"], metadata["observation_clip"]).astype(np.float32)
+
+
+def replay(graph, observations):
+    """Spikes (steps, substeps, neurons) and outputs (steps, outputs) for the observations of an episode."""
+    interpreter, spikes, outputs = started(graph), [], []
+    for raw in observations:
+        x = standardized(graph.metadata, raw)
+        values = [interpreter.step(x) for _ in range(int(graph.metadata["substeps"]))]
+        spikes.append([value["neurons"] for value in values])
+        outputs.append(values[-1]["action"])
+    return np.array(spikes), np.array(outputs)
+
+
+def written(graph, tmp_path):
+    nir.write(tmp_path / "policy.nir", graph)
+    return nir.read(tmp_path / "policy.nir")
+
+
+def test_nir_plays_whole_episodes_of_cartpole(cartpole, tmp_path):
+    graph = written(cartpole.to_nir(), tmp_path)
+    environment = gym.make("CartPole-v1")
+    for seed in range(3):
+        recorded = record_activity(cartpole, "CartPole-v1", seed=seed)
+        observation, _ = environment.reset(seed=seed)
+        interpreter, actions, over = started(graph), [], False
+        while not over:
+            x = standardized(graph.metadata, observation)
+            for _ in range(33):
+                values = interpreter.step(x)
+            actions.append(np.argmax(values["action"]))
+            observation, _, terminated, truncated, _ = environment.step(actions[-1])
+            over = terminated or truncated
+        np.testing.assert_array_equal(actions, recorded.actions)
+    environment.close()
+    assert len(actions) > 100
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Hopper-v5"])
+def test_nir_has_every_spike_of_whole_episodes(environment, cartpole, tmp_path):
+    policy = cartpole if environment == "CartPole-v1" else trained(environment, **ROBOT)
+    graph = written(policy.to_nir(), tmp_path)
+    for seed in range(2):
+        recorded = record_activity(policy, environment, seed=seed)
+        spikes, outputs = replay(graph, recorded.observations)
+        np.testing.assert_array_equal(spikes, recorded.spikes)
+        actions = policy._deployed.decode(outputs)
+        np.testing.assert_allclose(actions, recorded.actions, atol=1e-5)
+    assert recorded.spikes.mean() > 0.005
+
+
+def test_nir_of_real_weights(tmp_path):
+    es = ESPolicy(n_generations=2, population_size=8, n_neurons=40, max_episode_steps=60, random_state=2)
+    ppo = SurrogateGradientPPOPolicy(n_neurons=40, max_env_steps=256, n_steps=64, n_envs=2, random_state=2)
+    for policy in (es.fit("CartPole-v1"), ppo.fit("CartPole-v1")):
+        graph = written(policy.to_nir(), tmp_path)
+        recorded = record_activity(policy, "CartPole-v1", seed=1, max_episode_steps=30)
+        spikes, outputs = replay(graph, recorded.observations)
+        # Sums of real weights round differently in another order: nearly every spike, and the outputs.
+        assert (spikes != recorded.spikes).mean() < 1e-3
+        np.testing.assert_array_equal(policy._deployed.decode(outputs), recorded.actions)
+
+
+def test_current_based_neurons_have_the_spikes_too(cartpole, tmp_path):
+    graph = written(cartpole.to_nir(neurons="cuba-lif"), tmp_path)
+    metadata, recorded = graph.metadata, record_activity(cartpole, "CartPole-v1", seed=4)
+    interpreter, before, readout, spikes = started(graph), 0.0, 0.0, []
+    for raw in recorded.observations:
+        x = standardized(metadata, raw)
+        for _ in range(33):
+            values = interpreter.step(x - metadata["input_alpha"] * before)
+            before = x
+            readout = values["action"] + metadata["readout_decay"] * (readout - values["action"])
+            spikes.append(values["neurons"])
+        assert np.argmax(readout) == recorded.actions[len(spikes) // 33 - 1]
+    different = np.array(spikes).astype(bool) != recorded.spikes.reshape(-1, 100)
+    assert different.mean() < 1e-3
+
+
+def test_matrices_are_the_policys_and_time_constants_those_of_forward_euler(cartpole):
+    graph = cartpole.to_nir()
+    sign = np.where(cartpole.excitatory_, 1, -1)[:, None]
+    np.testing.assert_array_equal(graph.nodes["recurrent"].weight.T, sign * cartpole.connectivity_["recurrent"])
+    np.testing.assert_array_equal(graph.nodes["output"].weight.T, sign * cartpole.connectivity_["output"])
+    for name, tau in (("synapse", 5.0), ("neurons", 10.0), ("readout", 10.0)):
+        assert 1 - 5e-4 / graph.nodes[name].tau[0] == pytest.approx(np.exp(-0.5 / tau), rel=1e-7)
+
+
+def test_what_cannot_be_exported_is_named(cartpole):
+    gated = ESPolicy(network="lstm", n_generations=1, population_size=4, max_episode_steps=5, n_neurons=8)
+    gated.fit("CartPole-v1")
+    with pytest.raises(TypeError, match="LSTM cannot be exported in this form; wanted RSNN or RealRSNN"):
+        gated.to_nir()
+    with pytest.raises(TypeError, match="wanted RSNN"):
+        gated.to_c()
+    with pytest.raises(ValueError, match="neurons must be one of 'lif', 'cuba-lif'"):
+        cartpole.to_nir(neurons="if")
+    with pytest.raises(ValueError, match="C identifier"):
+        cartpole.to_c("my policy")
+
+
+class Compiled:
+    """A header, compiled by gcc with every warning an error, as an object with predict."""
+
+    def __init__(self, policy, folder, name="net", flags=("-O2",)):
+        (folder / f"{name}.h").write_text(policy.to_c(name))
+        (folder / f"{name}.c").write_text(
+            f'#include "{name}.h"\n'
+            f"{name}_state state;\n"
+            f"void start(void) {{ {name}_reset(&state); }}\n"
+            f"void act(const double *seen, {name}_action *action) {{ {name}_step(&state, seen, action); }}\n"
+        )
+        command = [
+            "gcc",
+            "-std=c99",
+            "-Wall",
+            "-Wextra",
+            "-Wpedantic",
+            "-Wconversion",
+            "-Wno-sign-conversion",
+            "-Werror",
+        ]
+        library = folder / f"{name}.so"
+        subprocess.run(
+            [*command, *flags, "-shared", "-fPIC", str(folder / f"{name}.c"), "-o", str(library), "-lm"], check=True
+        )
+        self._library = ctypes.CDLL(str(library))
+        self._space = policy.action_space_
+
+    def start(self):
+        self._library.start()
+
+    def act(self, observation):
+        raw = np.ascontiguousarray(observation, np.float64).reshape(-1)
+        action = np.zeros(max(int(np.prod(self._space.shape)), 1), self._space.dtype)
+        self._library.act(raw.ctypes.data_as(ctypes.c_void_p), action.ctypes.data_as(ctypes.c_void_p))
+        return action.reshape(self._space.shape)
+
+
+def assert_same_episodes(policy, compiled, environment, n_episodes, limit=10_000):
+    steps = 0
+    for seed in range(n_episodes):
+        observation, _ = environment.reset(seed=seed)
+        compiled.start()
+        state, over = None, False
+        while not over and steps < limit:
+            wanted, state = policy.predict(observation, state)
+            np.testing.assert_array_equal(compiled.act(observation), wanted)
+            observation, _, terminated, truncated, _ = environment.step(wanted)
+            over, steps = terminated or truncated, steps + 1
+    environment.close()
+    return steps
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Pendulum-v1", "HalfCheetah-v5"])
+def test_c_acts_like_predict_over_ten_whole_episodes(environment, cartpole, tmp_path):
+    if environment == "CartPole-v1":
+        policy = cartpole
+    else:
+        policy = trained(environment, **ROBOT, n_neurons={"Pendulum-v1": 63, "HalfCheetah-v5": 256}[environment])
+    steps = assert_same_episodes(policy, Compiled(policy, tmp_path), gym.make(environment), 10)
+    assert steps >= {"CartPole-v1": 1000, "Pendulum-v1": 2000, "HalfCheetah-v5": 10_000}[environment]
+
+
+class Anything(gym.Env):
+    """Random observations, and any action space."""
+
+    def __init__(self, action_space):
+        self.observation_space, self.action_space = gym.spaces.Box(-3, 3, (2, 2), np.float64), action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._left = 30
+        return self.np_random.normal(size=(2, 2)), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action) or not np.isfinite(self.action_space.low).all()
+        self._left -= 1
+        return self.np_random.normal(size=(2, 2)), float(np.sum(action)), self._left == 0, False, {}
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        gym.spaces.Discrete(5, start=-2),
+        gym.spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 0], [-1, 5]]),
+        gym.spaces.MultiBinary((2, 2)),
+        gym.spaces.Box(np.array([-2.0, 0.1]), np.array([5.0, 0.7]), dtype=np.float64),
+        gym.spaces.Box(np.array([-np.inf, -1.0, -0.2], np.float32), np.array([np.inf, np.inf, 0.2], np.float32)),
+        gym.spaces.Box(-5, 100, (3,), np.int16),
+        gym.spaces.Box(0, 255, (2, 2), np.uint8),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("excitatory_ratio", [0.3, 1.0])
+def test_c_knows_every_action_space(space, excitatory_ratio, tmp_path):
+    def make():
+        return Anything(space)
+
+    policy = trained(make, n_neurons=33, excitatory_ratio=excitatory_ratio, gain_in=1.0, max_episode_steps=10)
+    assert_same_episodes(policy, Compiled(policy, tmp_path, flags=("-O3",)), make(), 3)
+
+
+def test_the_header_says_its_size(cartpole, tmp_path):
+    Compiled(cartpole, tmp_path, flags=("-Os",))
+    text = cartpole.to_c("net")
+    tables = int(text.split("Tables: ")[1].split()[0])
+    state = int(text.split("State: ")[1].split()[0])
+    (tmp_path / "size.c").write_text(
+        '#include <stdio.h>\n#include "net.h"\nint main(void) { printf("%zu %zu", sizeof(net_state), sizeof net_k_in + '
+        "sizeof net_k_h + sizeof net_k_out + sizeof net_excitatory + sizeof net_v0 + sizeof net_mean + sizeof "
+        "net_inverse_std); return 0; }\n"
+    )
+    subprocess.run(["gcc", "-std=c99", "size.c", "-o", "size"], cwd=tmp_path, check=True)
+    measured = subprocess.run(["./size"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert measured == f"{state} {tables}"
+
+
+def test_a_float16_action_has_no_c_type(tmp_path):
+    policy = trained(lambda: Anything(gym.spaces.Box(-1, 1, (1,), np.float16)), n_neurons=8, max_episode_steps=5)
+    with pytest.raises(TypeError, match="no type for actions of float16"):
+        policy.to_c()
