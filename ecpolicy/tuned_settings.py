@@ -60,6 +60,11 @@ def tuned(environment_id: str) -> Tuned:
     return Tuned(environment_id, entry.get("parameters", {}), entry.get("environment", {}))
 
 
+def tuned_ids() -> list[str]:
+    """The environments that there are settings for."""
+    return list(_table())
+
+
 @cache
 def _table() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_suffix(".toml").read_text())

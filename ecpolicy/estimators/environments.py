@@ -142,6 +142,12 @@ def _describe(made: AnyEnv, environment: Environment) -> Resolved:
     )
 
 
+def registered_ids(policy: Any) -> list[str]:
+    """The ids in Gymnasium's registry of what a policy was trained on, as far as it was registered."""
+    names = [name.split(" ") for name in policy._training.setting.environments]
+    return [parts[1] for parts in names if len(parts) > 1 and parts[1] in gym.registry]
+
+
 def is_device_environment(item: Any) -> bool:
     """Whether this looks like an environment of Brax or MuJoCo Playground."""
     if isinstance(item, gym.Env | gym.vector.VectorEnv | type):

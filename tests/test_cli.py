@@ -1,0 +1,245 @@
+"""The command line: what it does, prints and returns."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import nir
+import numpy as np
+import pytest
+
+import ecpolicy
+from ecpolicy.cli import main
+
+TINY = ["--n-generations", "2", "--population-size", "16", "--n-neurons", "20", "--max-episode-steps", "30"]
+QUICK = [*TINY, "--eval-episodes", "1", "--confirm-episodes", "1", "--score-episodes", "2"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def trained(folder, capsys):
+    assert main(["train", "CartPole-v1", "--seed", "3", *QUICK, "--every", "0"]) == 0
+    capsys.readouterr()
+    return folder / "CartPole-v1.ecp"
+
+
+def test_train_saves_what_fit_would_and_reports_on_the_streams(folder, capsys):
+    assert main(["train", "CartPole-v1", "--seed", "3", *QUICK]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.count("generation ") == 2
+    assert "steps" in printed.err
+    assert "return mean: " in printed.out
+    policy = ecpolicy.load("CartPole-v1.ecp")
+    again = ecpolicy.EvolvingConnectivityPolicy(
+        n_generations=2, population_size=16, n_neurons=20, max_episode_steps=30, eval_episodes=1, confirm_episodes=1,
+        random_state=3,
+    ).fit("CartPole-v1")  # fmt: skip
+    for name, p in again.connection_probabilities_.items():
+        np.testing.assert_array_equal(policy.connection_probabilities_[name], p)
+
+
+def test_json_lines_are_the_history_and_the_score(folder, capsys):
+    arguments = ["train", "CartPole-v1", "--seed", "3", *QUICK, "--json", "--out", "a.ecp", "--csv", "a.csv"]
+    assert main(arguments) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    policy = ecpolicy.load("a.ecp")
+    assert [line["event"] for line in lines] == ["generation", "generation", "end"]
+    assert lines[1] == {"event": "generation", **policy.history_[1]}
+    returns = policy.episode_returns("CartPole-v1", n_episodes=2)
+    assert lines[2]["returns"] == returns[:, 0].tolist()
+    assert lines[2]["return_mean"] == returns.mean()
+    assert [float(row["return_mean"]) for row in csv.DictReader((folder / "a.csv").open())] == [
+        record["return_mean"] for record in policy.history_
+    ]
+
+
+def test_resume_goes_on_and_an_existing_file_is_not_overwritten_by_accident(trained, capsys):
+    before = trained.read_bytes()
+    arguments = ["train", "CartPole-v1", "--seed", "3", *QUICK, "--every", "0"]
+    assert main(arguments) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert trained.read_bytes() == before
+    further = [*arguments, "--n-generations", "4"]
+    assert main([*further, "--resume"]) == 0
+    resumed = ecpolicy.load(trained)
+    assert main([*further, "--overwrite"]) == 0
+    anew = ecpolicy.load(trained)
+    assert len(resumed.history_) == len(anew.history_) == 4
+    for name, p in anew.search_probabilities_.items():
+        np.testing.assert_array_equal(resumed.search_probabilities_[name], p)
+
+
+def test_settings_come_from_the_table_the_file_and_the_options_in_this_order(folder, capsys):
+    (folder / "hopper.toml").write_text(
+        "[parameters]\neps = 0.02\nn_generations = 1\npopulation_size = 4\nn_neurons = 16\n"
+        "max_episode_steps = [[0, 5], [100, 6]]\neval_episodes = 1\nconfirm_episodes = 1\n[environment]\n"
+        "ctrl_cost_weight = 0.5\n"
+    )
+    arguments = ["train", "Hopper-v5", "--config", "hopper.toml", "--eps", "0.03", "--env-setting",
+                 "forward_reward_weight=2", "--score-episodes", "1", "--every", "0"]  # fmt: skip
+    assert main(arguments) == 0
+    policy = ecpolicy.load("Hopper-v5.ecp")
+    assert (policy.learning_rate, policy.eps, policy.max_episode_steps) == (0.3, 0.03, [[0, 5], [100, 6]])
+    [name] = policy._training.setting.environments
+    for setting in ("healthy_reward=0.0", "ctrl_cost_weight=0.5", "forward_reward_weight=2"):
+        assert setting in name
+    assert main([*arguments, "--not-tuned", "--overwrite"]) == 0
+    policy = ecpolicy.load("Hopper-v5.ecp")
+    assert policy.learning_rate == 0.15
+    assert "healthy_reward" not in policy._training.setting.environments[0]
+    capsys.readouterr()
+    assert main(["evaluate", "Hopper-v5.ecp", "--episodes", "2", "--seed", "0", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    played = policy.evaluate("Hopper-v5", n_episodes=2, seed=0)  # the registered task
+    assert report["returns"] == played.returns[:, 0].tolist()
+    assert report["x_velocity"] == played.x_velocities.mean()
+
+
+def test_other_methods_have_parameters_of_their_own(folder, capsys):
+    assert main(["train", "CartPole-v1", "--method", "es", "--network", "gru", "--sigma", "0.1", *QUICK]) == 0
+    assert ecpolicy.load("CartPole-v1.ecp").sigma == 0.1
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "CartPole-v1", "--sigma", "0.1", *QUICK])
+    assert exit_.value.code == 2
+    arguments = ["--method", "ppo", "--n-neurons", "8", "--max-env-steps", "64", "--n-steps", "16", "--n-envs", "2"]
+    assert main(["train", "CartPole-v1", *arguments, "--score-episodes", "1", "--out", "ppo.ecp", "--every", "0"]) == 0
+    capsys.readouterr()
+    assert main(["info", "ppo.ecp", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["class"], report["environments"]) == ("SurrogateGradientPPOPolicy", ["CartPole-v1"])
+
+
+def test_steps_limit_generations_only_where_those_are_not_given(folder):
+    arguments = ["train", "CartPole-v1", *TINY[2:], "--max-env-steps", "1_000", "--score-episodes", "1", "--every", "0"]
+    assert main(arguments) == 0
+    policy = ecpolicy.load("CartPole-v1.ecp")
+    assert policy.stop_reason_ == "max_env_steps"
+    assert policy.n_env_steps_ >= 1000
+
+
+def test_info_describes_the_policy(trained, capsys):
+    assert main(["info", str(trained), "--json"]) == 0
+    report, policy = json.loads(capsys.readouterr().out), ecpolicy.load(trained)
+    assert report["connections"] == {name: int(p.sum()) for name, p in policy.connectivity_.items()}
+    assert report["parameters"]["n_neurons"] == 20
+    assert "learning_rate" not in report["parameters"]  # the default
+    assert main(["info", str(trained)]) == 0
+    assert "environments: CartPole-v1" in capsys.readouterr().out
+
+
+def test_export_writes_both_forms(trained, capsys):
+    for arguments in (["a.nir"], ["b.nir", "--neurons", "cuba-lif"], ["my-net.h"], ["c.txt", "--format", "c"]):
+        assert main(["export", str(trained), *arguments]) == 0
+    assert capsys.readouterr().out.split() == ["a.nir", "b.nir", "my-net.h", "c.txt"]
+    assert isinstance(nir.read("a.nir").nodes["neurons"], nir.LIF)
+    assert isinstance(nir.read("b.nir").nodes["neurons"], nir.CubaLIF)
+    policy = ecpolicy.load(trained)
+    assert trained.with_name("my-net.h").read_text() == policy.to_c("my_net")
+    assert main(["export", str(trained), "d.txt"]) == 1
+    assert "--format" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["learning-curve", "raster", "rates", "probabilities"])
+def test_plot_draws_every_kind(trained, capsys, kind):
+    assert main(["plot", str(trained), "--kind", kind, "--out", "a.png", "--dark", "--dpi", "60"]) == 0
+    assert capsys.readouterr().out == "a.png\n"
+    assert trained.with_name("a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_plot_takes_several_for_the_learning_curve_alone(trained, capsys):
+    assert main(["plot", str(trained), str(trained), "--out", "a.svg"]) == 0
+    assert main(["plot", str(trained), str(trained), "--kind", "raster", "--out", "a.svg"]) == 1
+    assert "one policy" in capsys.readouterr().err
+
+
+def test_record_writes_a_video(trained, capsys):
+    assert main(["record", str(trained), "a.mp4", "--max-steps", "5"]) == 0
+    assert capsys.readouterr().out == "a.mp4\n"
+    assert trained.with_name("a.mp4").stat().st_size > 500
+
+
+def test_tuned_shows_the_table(capsys):
+    assert main(["tuned", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert table["Hopper-v5"]["environment"] == {"healthy_reward": 0.0}
+    assert main(["tuned", "Hopper-v5"]) == 0
+    assert capsys.readouterr().out == "Hopper-v5: learning_rate = 0.3, eps = 0.01, environment healthy_reward = 0.0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "Nope-v0"], "could not make 'Nope-v0'"),
+        (["train", "CartPole-v1", "--n-generations", "many"], "n_generations must be an integer"),
+        (["train", "CartPole-v1", "--env-setting", "gravity"], "takes NAME=VALUE"),
+        (["train", "CartPole-v1", "--config", "none.toml"], "none.toml"),
+        (["train", "CartPole-v1", "--config", "bad.toml"], "is not TOML"),
+        (["train", "CartPole-v1", "--config", "other.toml"], "it has 'search'"),
+        (["train", "CartPole-v1", "--config", "unknown.toml"], "ec has no parameter step; it has network"),
+        (["evaluate", "nothing.ecp"], "nothing.ecp"),
+        (["evaluate", "bad.toml"], "bad.toml"),
+        (["tuned", "Nope-v0"], "There are no tuned settings"),
+    ],
+)
+def test_failures_are_one_line_and_status_1(folder, capsys, arguments, message):
+    (folder / "bad.toml").write_text("[parameters\n")
+    (folder / "other.toml").write_text("[search]\na = 1\n")
+    (folder / "unknown.toml").write_text("[parameters]\nstep = 1\n")
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("ecpolicy: error: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    with pytest.raises((ValueError, OSError, TypeError)):
+        main([*arguments, "--debug"])
+
+
+@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["train"], ["train", "CartPole-v1", "--bogus", "3"]])
+def test_wrong_commands_are_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "--help'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--method", "ppo", "--help"]])
+def test_help_shows_examples(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    printed = capsys.readouterr().out
+    assert exit_.value.code == 0
+    assert "ecpolicy train CartPole-v1 --seed 0" in printed
+    assert ("--clip-range" in printed) == ("ppo" in arguments)
+
+
+def test_ctrl_c_saves_and_is_status_130(folder):
+    command = [
+        sys.executable,
+        "-m",
+        "ecpolicy",
+        "train",
+        "CartPole-v1",
+        "--n-generations",
+        "10_000",
+        *TINY[2:],
+        "--json",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert json.loads(process.stdout.readline())["event"] == "generation"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        lines = [json.loads(line) for line in process.stdout.read().splitlines()]
+    assert process.returncode == 130
+    assert lines[-1]["stop_reason"] == "interrupted"
+    assert len(ecpolicy.load("CartPole-v1.ecp").history_) == len(
+        lines
+    )  # all but the last are generations, one was read
