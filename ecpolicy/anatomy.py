@@ -77,16 +77,34 @@ def distance_probabilities(
 
 
 def ring(n_neurons: int, *, circumference: float = 1.0) -> NDArray[np.float64]:
-    """Positions (neurons, 2) evenly around a circle; excitatory and inhibitory neurons have halves of it each.
+    """Positions evenly around a circle, where excitatory and inhibitory neurons have halves of it each.
 
-    Interleave them by giving ``positions[order]`` with an order of your own.
+    Interleave them by taking ``positions[order]`` with an order of your own.
+
+    Parameters
+    ----------
+    n_neurons : int
+    circumference : float
+
+    Returns
+    -------
+    ndarray, shape (n_neurons, 2)
     """
     angle = 2 * np.pi * np.arange(n_neurons) / n_neurons
     return circumference / (2 * np.pi) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def grid(n_neurons: int) -> NDArray[np.float64]:
-    """Positions (neurons, 2) row by row on a square lattice of unit spacing, the last row perhaps not full."""
+    """Positions row by row on a square lattice of unit spacing, the last row perhaps not full.
+
+    Parameters
+    ----------
+    n_neurons : int
+
+    Returns
+    -------
+    ndarray, shape (n_neurons, 2)
+    """
     side = int(np.ceil(np.sqrt(n_neurons)))
     return np.stack(np.divmod(np.arange(n_neurons), side), axis=1).astype(np.float64)
 

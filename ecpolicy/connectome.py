@@ -18,10 +18,10 @@ PAIRS = "recurrent"
 class Degrees(NamedTuple):
     """Recurrent connections of every neuron, (neurons,) each."""
 
-    incoming_excitatory: NDArray[np.int64]
-    incoming_inhibitory: NDArray[np.int64]
-    outgoing_excitatory: NDArray[np.int64]  # to excitatory neurons
-    outgoing_inhibitory: NDArray[np.int64]
+    incoming_excitatory: NDArray[np.int64]  #: from excitatory neurons
+    incoming_inhibitory: NDArray[np.int64]  #: from inhibitory neurons
+    outgoing_excitatory: NDArray[np.int64]  #: to excitatory neurons
+    outgoing_inhibitory: NDArray[np.int64]  #: to inhibitory neurons
 
 
 class TriadCensus(NamedTuple):
@@ -30,9 +30,9 @@ class TriadCensus(NamedTuple):
     names: tuple[
         str, ...
     ]  # mutual, asymmetric and null pairs, and a letter where that leaves several (Holland, Leinhardt)
-    counts: NDArray[np.int64]  # (16,)
-    random_mean: NDArray[np.float64]  # (16,)
-    random_std: NDArray[np.float64]  # (16,)
+    counts: NDArray[np.int64]  #: (16,)
+    random_mean: NDArray[np.float64]  #: (16,)
+    random_std: NDArray[np.float64]  #: (16,)
 
     @property
     def z_scores(self) -> NDArray[np.float64]:
@@ -280,7 +280,18 @@ def covariance_across_seeds(
 
 
 def triad_counts(present: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Census of the 16 triads of a directed graph (nodes, nodes), in the order of :func:`triad_names`."""
+    """Count the 16 triads of a directed graph.
+
+    Parameters
+    ----------
+    present : ndarray of bool, shape (nodes, nodes)
+        Presynaptic by postsynaptic; the diagonal does not count.
+
+    Returns
+    -------
+    ndarray of int64, shape (16,)
+        In the order of :func:`triad_names`.
+    """
     kinds = _triad_kinds()
     forward = present.astype(np.int8)
     pair = forward + 2 * forward.T  # 1: i to j, 2: j to i

@@ -15,7 +15,7 @@ class Tuned(NamedTuple):
 
     environment_id: str
     parameters: dict[str, Any]
-    environment_kwargs: dict[str, Any]  # for training alone: what they change of the reward is not what is scored
+    environment_kwargs: dict[str, Any]  #: for training alone: what they change of the reward is not what is scored
 
     @property
     def environment(self) -> EnvSpec:

@@ -94,7 +94,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
     Attributes
     ----------
     connection_probabilities_ : dict of str to ndarray of float32, shape (pre, post)
-        "input" (2 n_features_in_, n_neurons), for observations and their negatives; "recurrent" (n_neurons,
+        "input" ``(2 n_features_in_, n_neurons)``, for observations and their negatives; "recurrent" (n_neurons,
         n_neurons); "output" (n_neurons, outputs). Of the deployed generation.
     connectivity_ : dict of str to ndarray of bool
         The deployed network, ``connection_probabilities_ > 0.5``.

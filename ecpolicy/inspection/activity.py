@@ -20,14 +20,14 @@ from ecpolicy.spaces import action_outputs, interchangeable, observation_encoder
 class Activity(NamedTuple):
     """An episode of a spiking policy, as :func:`record_activity` returns it."""
 
-    observations: NDArray[np.float64]  # (steps, obs_size) as the environment gave them
-    actions: NDArray[Any]  # (steps, *action_space.shape)
-    rewards: NDArray[np.float64]  # (steps,)
-    spikes: NDArray[np.bool_]  # (steps, substeps, neurons)
-    excitatory: NDArray[np.bool_] | None  # (neurons,), None where weights have either sign
-    fan_out: NDArray[np.int64]  # (neurons,) connections to neurons and outputs
-    fan_in: int  # connections from the observation, each used once a step
-    dt: float  # ms, of a substep
+    observations: NDArray[np.float64]  #: (steps, obs_size) as the environment gave them
+    actions: NDArray[Any]  #: ``(steps, *action_space.shape)``
+    rewards: NDArray[np.float64]  #: (steps,)
+    spikes: NDArray[np.bool_]  #: (steps, substeps, neurons)
+    excitatory: NDArray[np.bool_] | None  #: (neurons,), None where weights have either sign
+    fan_out: NDArray[np.int64]  #: (neurons,) connections to neurons and outputs
+    fan_in: int  #: connections from the observation, each used once a step
+    dt: float  #: ms, of a substep
 
     @property
     def step_ms(self) -> float:

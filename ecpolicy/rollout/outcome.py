@@ -50,9 +50,9 @@ class EvaluatedEpisodes(NamedTuple):
     """Episodes of a deployed network: arrays (n_episodes, n_environments)."""
 
     returns: NDArray[np.float64]
-    lengths: NDArray[np.int64]  # steps
-    x_velocities: NDArray[np.float64]  # mean over the episode, m/s; NaN where the environment reports none
-    x_positions: NDArray[np.float64]  # at the end, m: the distance travelled, as these tasks start at about 0
+    lengths: NDArray[np.int64]  #: steps
+    x_velocities: NDArray[np.float64]  #: mean over the episode, m/s; NaN where the environment reports none
+    x_positions: NDArray[np.float64]  #: at the end, m: the distance travelled, as these tasks start at about 0
 
 
 class Travel:

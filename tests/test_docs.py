@@ -1,0 +1,69 @@
+"""The documentation builds without a warning, and has every public name."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PUBLIC = ["ecpolicy", "ecpolicy.callbacks", "ecpolicy.inspection", "ecpolicy.networks"]
+OWN = ["ecpolicy.connectome", "ecpolicy.anatomy"]  # modules whose public names are those that they define
+
+
+def public_names():
+    for module in PUBLIC:
+        yield from ((module, name) for name in importlib.import_module(module).__all__ if not name.startswith("_"))
+    for module in OWN:
+        for name, value in vars(importlib.import_module(module)).items():
+            if not name.startswith("_") and getattr(value, "__module__", None) == module:
+                yield module, name
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built as docs/conf.py says, tutorials included."""
+    folder = tmp_path_factory.mktemp("site")
+    source = folder / "docs"
+    command = [
+        "git",
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "docs",
+        "README.md",
+        "examples",
+        "ecpolicy",
+    ]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for name in listed:  # the working tree stays as it is
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    result = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(source), str(folder / "html")],
+        capture_output=True, text=True, check=False, env={**os.environ, "MPLBACKEND": "Agg"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder / "html"
+
+
+@pytest.mark.slow
+def test_every_public_name_has_a_page(site):
+    names = list(public_names())
+    assert len(names) > 40
+    for module, name in names:
+        page = site / "generated" / f"{module}.{name}.html"
+        assert page.exists(), f"{module}.{name} is missing in docs/reference.rst"
+        assert f'id="{module}.{name}"' in page.read_text()
+
+
+@pytest.mark.slow
+def test_tutorials_were_run_and_have_their_pictures(site):
+    for tutorial, pictures in (("plot_1_first_policy", 3), ("plot_2_connectome", 2), ("plot_3_deploy", 1)):
+        page = (site / "auto_tutorials" / f"{tutorial}.html").read_text()
+        assert "sphx-glr-script-out" in page
+        found = list((site / "_images").glob(f"sphx_glr_{tutorial}_0*.png"))
+        assert len(found) == pictures
