@@ -1,0 +1,122 @@
+"""A policy's NIR graph in SpikingJelly: how many spikes differ, and what it earns in the environment.
+
+Spikes are compared while both see the observations of the policy's own episodes; returns are those of SpikingJelly's
+network acting by itself, from the policy's initial potentials and from zero, as importers have it that know nothing of
+them. SpikingJelly 2.0.0 wants torchvision, which its NIR importer does not use; to install it beside the CPU build of
+PyTorch, leave its dependencies out: pip install --no-deps spikingjelly==2.0.0 nirtorch==2.6 loguru
+
+    python benchmarks/spikingjelly_nir.py PATH [--env Hopper-v5] [--episodes 10] [--seed 0]
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import gymnasium as gym
+import nir
+import numpy as np
+import torch
+from spikingjelly.activation_based.nir_exchange import import_from_nir
+
+import ecpolicy
+from ecpolicy.estimators.environments import registered_ids
+from ecpolicy.inspection import record_activity
+
+
+class Imported:
+    """The graph as SpikingJelly runs it, with the input and output filters that the graph's metadata ask for."""
+
+    def __init__(self, graph, given_potentials=True):
+        self._metadata = graph.metadata
+        self._module = import_from_nir(graph, dt=float(graph.metadata["dt"]))
+        self._given, self._size = given_potentials, graph.nodes["action"].output_type["output"][0]
+
+    def start(self):
+        width = self._metadata["observation_mean"].size
+        _, self._state = self._module(torch.zeros(1, width))  # a state of the right shape, emptied below
+        for name, part in self._state.items():
+            if isinstance(part, tuple):
+                self._state[name] = tuple(torch.zeros_like(value) for value in part)
+            elif part is not None:
+                self._state[name] = torch.zeros_like(part)
+        if self._given:
+            _, current = self._state["neurons"]
+            self._state["neurons"] = torch.from_numpy(self._metadata["initial_potentials"])[None], current
+        self._before, self._readout = np.zeros(width, np.float32), np.zeros(self._size, np.float32)
+
+    def step(self, observation):
+        """Spikes (substeps, neurons) and outputs (outputs,) of an environment step."""
+        m = self._metadata
+        scaled = (np.asarray(observation) - m["observation_mean"]) * m["observation_inverse_std"]
+        x, spikes = np.clip(scaled, -m["observation_clip"], m["observation_clip"]).astype(np.float32), []
+        for _ in range(int(m["substeps"])):
+            fed = torch.from_numpy(x - np.float32(m["input_alpha"]) * self._before)[None]
+            out, self._state = self._module(fed, self._state)
+            self._before = x
+            out = out[0].numpy()
+            self._readout = out + np.float32(m["readout_decay"]) * (self._readout - out)
+            spikes.append(self._state["neurons_prev_output"][0].numpy() > 0)
+        return np.array(spikes), self._readout
+
+
+def episode(act, environment_id, seed):
+    environment = gym.make(environment_id)
+    observation, _ = environment.reset(seed=seed)
+    total, over = 0.0, False
+    while not over:
+        observation, reward, terminated, truncated, _ = environment.step(act(observation))
+        total, over = total + float(reward), terminated or truncated
+    environment.close()
+    return total
+
+
+@torch.no_grad()
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="a saved policy")
+    parser.add_argument("--env", help="an environment id; by default what it was trained on")
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    policy = ecpolicy.load(arguments.path)
+    environment_id = arguments.env or registered_ids(policy)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        nir.write(Path(folder) / "policy.nir", policy.to_nir(neurons="cuba-lif"))
+        graph = nir.read(Path(folder) / "policy.nir")
+    seeds = range(arguments.seed, arguments.seed + arguments.episodes)
+
+    different, compared, firsts, worst = 0, 0, [], 0.0
+    imported = Imported(graph)
+    for seed in seeds:
+        activity = record_activity(policy, environment_id, seed=seed)
+        imported.start()
+        played = [imported.step(raw) for raw in activity.observations]
+        wrong = np.array([spikes for spikes, _ in played]) != activity.spikes
+        different, compared = different + int(wrong.sum()), compared + int(activity.spikes.sum())
+        steps = np.flatnonzero(wrong.any(axis=(1, 2)))
+        firsts.append(int(steps[0]) if steps.size else len(wrong))
+        decoded = policy._deployed.decode(np.array([output for _, output in played]))
+        worst = max(worst, float(np.abs(decoded.astype(float) - activity.actions).max()))
+    print(
+        f"{environment_id}, {arguments.episodes} episodes: {different:,} of {compared:,} spikes differ, the first at "
+        f"step {min(firsts)} (median {np.median(firsts):.0f}); actions by at most {worst:.2g}"
+    )
+
+    own = policy.episode_returns(environment_id, n_episodes=arguments.episodes, seed=arguments.seed)
+    print(f"return of predict: {own.mean():.1f} ± {own.std():.1f}")
+    for given, what in ((True, "from the policy's potentials"), (False, "from potentials of zero")):
+        imported = Imported(graph, given)
+
+        def act(observation, imported=imported):
+            return policy._deployed.decode(imported.step(observation)[1][None])[0]
+
+        returns = []
+        for seed in seeds:
+            imported.start()
+            returns.append(episode(act, environment_id, seed))
+        print(f"return in SpikingJelly, {what}: {np.mean(returns):.1f} ± {np.std(returns):.1f}")
+
+
+if __name__ == "__main__":
+    main()
