@@ -106,6 +106,14 @@ def test_example_of_a_robot(tmp_path):
     assert re.search(r"Return -?\d+ ± \d+ over 20 fresh episodes of 1000 steps: -?\d+\.\d+ m/s, -?\d+\.\d m\.", output)
 
 
+def test_example_of_go_and_nogo(tmp_path):
+    arguments = ["--steps", "2000", "--population", "8", "--n-jobs", "1", "--output", str(tmp_path / "g.ecp")]
+    figure = tmp_path / "g.png"
+    output = run(sys.executable, str(ROOT / "examples" / "go_nogo.py"), *arguments, "--figure", str(figure))
+    assert re.search(r"GO: -?\d+\.\d+ a step, \d+ spikes a step\nNOGO: -?\d+\.\d+ a step, \d+ spikes a step", output)
+    assert figure.stat().st_size > 10_000
+
+
 def test_example_of_an_own_network():
     arguments = ["--generations", "1", "--population", "8"]
     output = run(sys.executable, str(ROOT / "examples" / "own_network.py"), *arguments)

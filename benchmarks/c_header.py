@@ -1,0 +1,111 @@
+"""The C header of a policy: bytes of flash and RAM, and microseconds per environment step, beside the library's kernel.
+
+Flash is what ``size`` calls text of an object that holds the policy alone, compiled for size; RAM is the state, and
+the stack of a step as gcc states it. Times are of this machine, on observations of an episode, the best of the rounds.
+Needs gcc.
+
+    python benchmarks/c_header.py [--path POLICY.ecp] [--env HalfCheetah-v5] [--neurons 256] [--rounds 5]
+"""
+
+import argparse
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import ecpolicy
+from ecpolicy.inspection import record_activity
+
+DRIVER = """\
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include "net.h"
+int main(int argc, char **argv) {
+    static net_state state;
+    net_action action[NET_ACTIONS];
+    const long steps = atol(argv[2]);
+    double *seen = malloc(sizeof(double) * NET_OBSERVATIONS * steps), sum = 0;
+    FILE *file = fopen(argv[1], "rb");
+    if (argc != 3 || !fread(seen, sizeof(double) * NET_OBSERVATIONS, steps, file)) return 1;
+    net_reset(&state);
+    struct timespec a, b;
+    clock_gettime(CLOCK_MONOTONIC, &a);
+    for (long t = 0; t < steps; t++) {
+        net_step(&state, seen + t * NET_OBSERVATIONS, action);
+        sum += (double)action[0];
+    }
+    clock_gettime(CLOCK_MONOTONIC, &b);
+    printf("%.3f %.17g\\n", ((b.tv_sec - a.tv_sec) * 1e9 + (b.tv_nsec - a.tv_nsec)) / 1e3 / steps, sum);
+    return 0;
+}
+"""
+ALONE = '#include "net.h"\nvoid act(net_state *s, const double *o, net_action *a) { net_step(s, o, a); }\n'
+
+
+def run(*command, cwd):
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
+
+
+def in_c(folder, flags, steps, rounds):
+    """Microseconds per step, the best of the rounds, and the sum of the first action."""
+    run("gcc", "-std=gnu99", "-ffp-contract=off", *flags, "driver.c", "-o", "driver", "-lm", cwd=folder)
+    rows = [run("./driver", "seen.bin", str(steps), cwd=folder).split() for _ in range(rounds)]
+    return min(float(row[0]) for row in rows), float(rows[0][1])
+
+
+def in_python(policy, observations, rounds):
+    best = np.inf
+    for _ in range(rounds):
+        state, total, began = None, 0.0, time.perf_counter()
+        for observation in observations:
+            action, state = policy.predict(observation, state)
+            total += float(np.ravel(action)[0])
+        best = min(best, (time.perf_counter() - began) / len(observations) * 1e6)
+    return best, total
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", type=Path, help="a saved policy; otherwise one is trained for a moment")
+    parser.add_argument("--env", default="HalfCheetah-v5")
+    parser.add_argument("--neurons", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=1000, help="environment steps that are timed")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    if arguments.path:
+        policy = ecpolicy.load(arguments.path)
+    else:
+        policy = ecpolicy.EvolvingConnectivityPolicy(
+            n_neurons=arguments.neurons, n_generations=2, population_size=16, max_episode_steps=50, gain_in=0.3,
+            random_state=0,
+        ).fit(arguments.env)  # fmt: skip
+    activity = record_activity(policy, arguments.env, max_episode_steps=arguments.steps)
+    observations, steps = activity.observations, len(activity.rewards)
+    python, wanted = in_python(policy, observations, arguments.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "net.h").write_text(policy.to_c("net"))
+        (Path(folder) / "driver.c").write_text(DRIVER)
+        (Path(folder) / "alone.c").write_text(ALONE)
+        observations.tofile(Path(folder) / "seen.bin")
+        run("gcc", "-std=c99", "-Os", "-fstack-usage", "-c", "alone.c", cwd=folder)
+        flash = int(run("size", "alone.o", cwd=folder).split("\n")[1].split()[0])
+        stack = max(int(line.split("\t")[1]) for line in (Path(folder) / "alone.su").read_text().splitlines())
+        state = int(re.search(r"State: (\d+)", policy.to_c("net")).group(1))
+        spikes, operations = activity.spikes_per_step.mean(), activity.synaptic_operations.mean()
+        print(
+            f"{arguments.env}, {policy.n_neurons} neurons, {steps} steps: {flash:,} bytes of flash (gcc -Os), "
+            f"{state:,} of state, {stack:,} of stack; in a step {spikes:.0f} spikes, {operations:,.0f} synaptic operations"
+        )
+        print(f"{'predict, one observation at a time':>40}: {python:7.1f} us")
+        for flags in (["-Os"], ["-O2"], ["-O3", "-march=native"]):
+            microseconds, total = in_c(folder, flags, steps, arguments.rounds)
+            same = "the same actions" if np.isclose(total, wanted, rtol=1e-12) else "OTHER ACTIONS"
+            print(f"{'gcc ' + ' '.join(flags):>40}: {microseconds:7.1f} us, {same}")
+
+
+if __name__ == "__main__":
+    main()
