@@ -98,7 +98,7 @@ def main():
         spikes, operations = activity.spikes_per_step.mean(), activity.synaptic_operations.mean()
         print(
             f"{arguments.env}, {policy.n_neurons} neurons, {steps} steps: {flash:,} bytes of flash (gcc -Os), "
-            f"{state:,} of state, {stack:,} of stack; in a step {spikes:.0f} spikes, {operations:,.0f} synaptic operations"
+            f"{state:,} of state, {stack:,} of stack; {spikes:.0f} spikes, {operations:,.0f} operations a step"
         )
         print(f"{'predict, one observation at a time':>40}: {python:7.1f} us")
         for flags in (["-Os"], ["-O2"], ["-O3", "-march=native"]):
