@@ -60,6 +60,11 @@ class EvolvingConnectivityPolicy(BasePolicy):
         Standardise observations by the mean and variance of all observations acted upon so far.
     observation_clip : float, default 10.0
         Standardised observations are clipped to [-observation_clip, observation_clip].
+    n_starts : int, default 1
+        Independent starts of the search. The one with the best population after ``start_env_steps`` goes on, so that
+        one which got stuck early costs few steps. The steps of all count.
+    start_env_steps : int, default 1_000_000
+        Environment steps of every start, where there are several.
     max_env_steps : int or None, default None
         Fit ends after the generation in which the population has taken this many environment steps.
     score_threshold : "auto", float or None, default "auto"
@@ -149,6 +154,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
         max_episode_steps: int | Sequence[tuple[int, int]] | None = 1000,
         normalize_observations: bool = True,
         observation_clip: float = 10.0,
+        n_starts: int = 1,
+        start_env_steps: int = 1_000_000,
         max_env_steps: int | None = None,
         score_threshold: float | str | None = "auto",
         eval_episodes: int = 4,
@@ -185,6 +192,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
         self.max_episode_steps = max_episode_steps
         self.normalize_observations = normalize_observations
         self.observation_clip = observation_clip
+        self.n_starts = n_starts
+        self.start_env_steps = start_env_steps
         self.max_env_steps = max_env_steps
         self.score_threshold = score_threshold
         self.eval_episodes = eval_episodes

@@ -159,6 +159,8 @@ def _trainer(
             eval_episodes=int(policy.eval_episodes),
             confirm_episodes=int(policy.confirm_episodes),
             keep_best=bool(policy.keep_best),
+            n_starts=int(getattr(policy, "n_starts", 1)),
+            start_env_steps=int(getattr(policy, "start_env_steps", 1)),
         )
         yield trainer, run, trainer.start(moments) if earlier is None else trainer.resume(earlier._training)
 

@@ -11,6 +11,7 @@ from ecpolicy.described_spaces import space_from_json, space_to_json
 from ecpolicy.distributions import Parameters
 from ecpolicy.estimators.evolving import Run, deploy
 from ecpolicy.estimators.parameters import NETWORKS, check_choice, check_flag, check_number, make_network
+from ecpolicy.estimators.starts import Starts
 from ecpolicy.estimators.training import DEPLOYED_MEASURES, Deployed, Record, Setting, Training
 from ecpolicy.evolution import State
 from ecpolicy.networks import Network, Shape
@@ -26,12 +27,11 @@ LARGE = float(np.finfo(np.float32).max)
 def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
     """The JSON document and the arrays of a fitted policy."""
     training: Training = policy._training
-    search, best = training.search, training.best
+    search, best, starts = training.search, training.best, training.starts
     arrays: Arrays = {}
-    _add_network(arrays, "search", search.parameters, search.moments)
-    for moment in ("first", "second"):
-        for name, value in getattr(search.optimizer, moment).items():
-            arrays[f"optimizer/{moment}/{name}"] = value
+    _add_search(arrays, "search", "optimizer", search)
+    if starts.best is not None:
+        _add_search(arrays, "start", "start/optimizer", starts.best)
     if best is not None:
         _add_network(arrays, "best", best.parameters, best.moments)
     document = {
@@ -56,6 +56,17 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
         "best": None
         if best is None
         else {"score": best.score, "generation": best.generation, "n_observations": best.moments.n},
+        "starts": {
+            "ended": starts.ended,
+            "score": starts.score,
+            "best": None
+            if starts.best is None
+            else {
+                "generation": starts.best.generation,
+                "n_observations": starts.best.moments.n,
+                "updates": starts.best.optimizer.updates,
+            },
+        },
         "history": policy.history_,
     }
     return document, arrays
@@ -129,19 +140,8 @@ def _restore(
     check_number("observation_clip", setting["observation_clip"], low=0, open_low=True)
     check_choice("optimizer", setting["optimizer"], RULES)
 
-    moments = {}
-    if setting["optimizer"] != "sgd":
-        for moment, low in (("first", -LARGE), ("second", 0.0)):
-            moments[moment] = {
-                name: take(arrays, f"optimizer/{moment}/{name}", "<f4", (shape.pre, shape.post), low, LARGE)
-                for name, shape in shapes.items()
-            }
-    optimizer = OptimizerState(
-        setting["optimizer"], count(document, "updates"), moments.get("first", {}), moments.get("second", {})
-    )
     parts = arrays, shapes, policy.n_features_in_, within
-    found, observed = _take_network("search", count(document, "n_observations"), *parts)
-    search = State(count(document, "generation", 2**32 - 2), found, optimizer, observed)
+    search = _take_search("search", "optimizer", document, setting["optimizer"], *parts)
     best = None
     if document["best"] is not None:
         found, observed = _take_network("best", count(document["best"], "n_observations"), *parts)
@@ -156,6 +156,7 @@ def _restore(
         count(document, "n_env_steps"),
         count(document, "n_evaluation_steps"),
         None if document["solved_at"] is None else number(document, "solved_at"),
+        _take_starts(document["starts"], setting["optimizer"], *parts),
     )
     policy.history_ = history(document, search.generation, optional=DEPLOYED_MEASURES[1:])
     policy.stop_reason_ = document["stop_reason"]
@@ -175,6 +176,43 @@ def history(document: dict[str, Any], generations: int, optional: Container[str]
             if value is not None or (optional is not None and name not in optional):
                 number(record, name)
     return [{**record, **{name: record.get(name) for name in DEPLOYED_MEASURES[1:]}} for record in records]
+
+
+def _add_search(arrays: Arrays, prefix: str, optimizer: str, search: State) -> None:
+    _add_network(arrays, prefix, search.parameters, search.moments)
+    for moment in ("first", "second"):
+        for name, value in getattr(search.optimizer, moment).items():
+            arrays[f"{optimizer}/{moment}/{name}"] = value
+
+
+def _take_search(
+    prefix: str,
+    optimizer: str,
+    document: Mapping[str, Any],
+    kind: str,
+    arrays: Arrays,
+    shapes: dict[str, Shape],
+    *further: Any,
+) -> State:
+    """The search under these prefixes, with the numbers that a part of the document has of it."""
+    moments: dict[str, Parameters] = {"first": {}, "second": {}}
+    if kind != "sgd":
+        for moment, low in (("first", -LARGE), ("second", 0.0)):
+            moments[moment] = {
+                name: take(arrays, f"{optimizer}/{moment}/{name}", "<f4", (shape.pre, shape.post), low, LARGE)
+                for name, shape in shapes.items()
+            }
+    state = OptimizerState(kind, count(document, "updates"), **moments)
+    parameters, observed = _take_network(prefix, count(document, "n_observations"), arrays, shapes, *further)
+    return State(count(document, "generation", 2**32 - 2), parameters, state, observed)
+
+
+def _take_starts(description: Any, kind: str, *parts: Any) -> Starts:
+    if not isinstance(description, dict) or set(description) != {"ended", "score", "best"}:
+        raise ModelFileError(f"its starts are {description!r}")
+    best = description["best"]
+    found = None if best is None else _take_search("start", "start/optimizer", best, kind, *parts)
+    return Starts(count(description, "ended"), found, number(description, "score"))
 
 
 def _add_network(arrays: Arrays, prefix: str, parameters: Parameters, moments: Moments) -> None:

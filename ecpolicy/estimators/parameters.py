@@ -122,6 +122,8 @@ def check_ec(policy: Any) -> Network:
         check_number("initial_probability", policy.initial_probability, low=0, high=1)
     check_number("learning_rate", policy.learning_rate, low=0, open_low=True)
     check_number("eps", policy.eps, low=0, high=0.5)
+    for name in ("n_starts", "start_env_steps"):
+        check_number(name, getattr(policy, name), low=1, integer=True)
     check_choice("optimizer", policy.optimizer, OPTIMIZERS)
     if isinstance(policy.network, RealRSNN | GRU | LSTM):
         raise TypeError(f"network must have 1-bit connections, or train it by ESPolicy; got {policy.network!r}.")

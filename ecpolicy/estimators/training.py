@@ -9,6 +9,7 @@ import numpy as np
 
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.backends import Plays
+from ecpolicy.estimators.starts import Starts, end_start
 from ecpolicy.evolution import State, generation
 from ecpolicy.fitness_shaping import FitnessShaping
 from ecpolicy.networks import Network
@@ -57,6 +58,7 @@ class Training(NamedTuple):
     n_env_steps: int = 0  # of the population
     n_evaluation_steps: int = 0  # of the deployed network
     solved_at: float | None = None  # the score threshold that this generation reached
+    starts: Starts = Starts()
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,16 @@ class Trainer:
     eval_episodes: int
     confirm_episodes: int
     keep_best: bool
+    n_starts: int
+    start_env_steps: int
 
     def start(self, moments: Moments) -> Training:
         """The state before the first generation, with the moments of observations made before it."""
+        return Training(self.setting, self._fresh(moments))
+
+    def _fresh(self, moments: Moments) -> State:
         parameters = self.distribution.project(self.distribution.init(key_from_seed(self.seed)))
-        return Training(self.setting, State(0, parameters, self.optimizer.init(parameters), moments))
+        return State(0, parameters, self.optimizer.init(parameters), moments)
 
     def resume(self, training: Training) -> Training:
         """Go on from a training; a best network that was measured in another setting does not count."""
@@ -105,6 +112,7 @@ class Trainer:
         trained = training._replace(search=search, n_env_steps=training.n_env_steps + population.n_steps)
         trained, deployed = self._assess(trained)
         fitness, measures = population.fitness, deployed_measures(deployed)
+        trained = self._next_start(trained, float(fitness.mean()))
         record = {
             "generation": search.generation,
             "return_mean": float(fitness.mean()),
@@ -119,6 +127,16 @@ class Trainer:
             "seconds": perf_counter() - began,
         }
         return trained, record
+
+    def _next_start(self, trained: Training, population_return: float) -> Training:
+        """Begin another start, or go on with the best of all, where a start has had its environment steps."""
+        starts, search = trained.starts, trained.search
+        due = (starts.ended + 1) * self.start_env_steps
+        if self.n_starts == 1 or starts.ended >= self.n_starts or trained.n_env_steps < due:
+            return trained
+        fresh = self._fresh(search.moments)
+        starts, search = end_start(starts, search, population_return, fresh, self.n_starts)
+        return trained._replace(starts=starts, search=search)
 
     def _evaluate(self, parameters: Parameters, moments: Moments, keys: Key, n_env_steps: int) -> Outcome:
         """The population's episodes, all fresh."""

@@ -138,7 +138,8 @@ class LearningCurveDisplay:
         ax.plot(grid, values.mean(axis=0), color=color, label=label)
         if spread is not None and len(values) > 1:
             ax.fill_between(grid, *SPREADS[spread](values), color=color, alpha=0.25, linewidth=0)
-        ax.set(xlabel="Environment steps", ylabel=self.name)
+        shared = ax.get_ylabel() not in ("", self.name)  # with a curve of something else
+        ax.set(xlabel="Environment steps", ylabel="Return" if shared else self.name)
         ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
         if label is not None:
             ax.legend(frameon=False)
