@@ -29,7 +29,7 @@ PARTS = ["#E69F00", "#009E73", "#0072B2", "#BBBBBB"]
 COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
     "EC": "#0072B2",
     "EC-published": "#D55E00",
-    "EC-published-step": "#E69F00",
+    "EC-bold": "#E69F00",
     "ES-RSNN": "#CC79A7",
     "ES-GRU": "#009E73",
     "ES-LSTM": "#56B4E9",
