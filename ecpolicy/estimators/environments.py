@@ -142,6 +142,14 @@ def _describe(made: AnyEnv, environment: Environment) -> Resolved:
     )
 
 
+def check_trained_for(policy: Any, resolved: Resolved) -> None:
+    """Raise ValueError unless a fitted policy was trained for the spaces of these environments."""
+    for name in ("observation_space", "action_space"):
+        trained, given = getattr(policy, f"{name}_"), getattr(resolved, name)
+        if not interchangeable(trained, given):
+            raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
+
+
 def registered_ids(policy: Any) -> list[str]:
     """The ids in Gymnasium's registry of what a policy was trained on, as far as it was registered."""
     names = [name.split(" ") for name in policy._training.setting.environments]

@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 
 from ecpolicy.estimators.backends import choose, runner
-from ecpolicy.estimators.environments import resolve
+from ecpolicy.estimators.environments import check_trained_for, resolve
 from ecpolicy.estimators.parameters import check_number
 from ecpolicy.estimators.training import deployment_key
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
 from ecpolicy.rollout.outcome import EvaluatedEpisodes
 from ecpolicy.rollout.parallel import deployed_task
-from ecpolicy.spaces import interchangeable
 
 ENDLESS_EPISODE = 1000  # steps that are scored of an environment without an end, as in the paper
 
@@ -25,10 +24,7 @@ def evaluate(
     if max_episode_steps is not None:
         check_number("max_episode_steps", max_episode_steps, low=1, integer=True)
     resolved = resolve(environments)
-    for name in ("observation_space", "action_space"):
-        trained, given = getattr(policy, f"{name}_"), getattr(resolved, name)
-        if not interchangeable(trained, given):
-            raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
+    check_trained_for(policy, resolved)
     n_environments = len(resolved.environments)
     if seed is None:
         key = fold_in(fold_in(key_from_seed(deployed.seed), np.uint32(2**32 - 1)), Stream.SCORE)

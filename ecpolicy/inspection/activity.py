@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ecpolicy.estimators.environments import resolve
+from ecpolicy.estimators.environments import check_trained_for, resolve
 from ecpolicy.estimators.parameters import check_number
 from ecpolicy.estimators.training import deployment_key
 from ecpolicy.kernels import host
 from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import RSNN, RealRSNN
-from ecpolicy.spaces import action_outputs, interchangeable, observation_encoder
+from ecpolicy.spaces import action_outputs, observation_encoder
 
 
 class Activity(NamedTuple):
@@ -100,10 +100,7 @@ def one_environment(policy: Any, environment: Any, **kwargs: Any) -> gym.Env[Any
     resolved = resolve(environment)
     if len(resolved.environments) != 1 or resolved.on_device or resolved.vectorized:
         raise TypeError(f"Wanted one Gymnasium environment; got {environment!r}.")
-    for name in ("observation_space", "action_space"):
-        trained, given = getattr(policy, f"{name}_"), getattr(resolved, name)
-        if not interchangeable(trained, given):
-            raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
+    check_trained_for(policy, resolved)
     found: Any = resolved.environments[0]
     made: gym.Env[Any, Any] = found if isinstance(found, gym.Env) else found(**kwargs)
     return made
