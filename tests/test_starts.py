@@ -5,6 +5,8 @@ import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy, load
 from ecpolicy.callbacks import Checkpoint
+from ecpolicy.estimators import starts as starts_module
+from ecpolicy.estimators import training
 
 SMALL = {
     "n_generations": 12, "population_size": 16, "max_episode_steps": 20, "n_neurons": 16, "learning_rate": 0.3,
@@ -28,40 +30,87 @@ def fitted(**parameters):
     return policy, trace.probabilities
 
 
-def at_the_start(probabilities):
-    return all((p == np.float32(0.5)).all() for p in probabilities.values())
-
-
 @pytest.fixture(scope="module")
 def run():
     return fitted()
 
 
-def test_the_start_with_the_best_population_goes_on(run):
-    policy, probabilities = run  # two generations of 16 members and 20 steps are a start
+@pytest.fixture
+def ends(monkeypatch):
+    """What every start has come to, and what follows it."""
+    seen = []
+
+    def end_start(starts, search, *further):
+        following = starts_module.end_start(starts, search, *further)
+        seen.append((starts.last, search, *following))
+        return following
+
+    monkeypatch.setattr(training, "end_start", end_start)
+    return seen
+
+
+@pytest.mark.parametrize("random_state", range(8))
+def test_the_start_with_the_best_population_goes_on(ends, random_state):
+    policy, probabilities = fitted(random_state=random_state, n_generations=8)
     returns = [record["return_mean"] for record in policy.history_]
-    assert [index for index, p in enumerate(probabilities) if at_the_start(p)] == [1, 3]
-    ends = [1, 3, 5]  # last generations of the starts
-    best = ends[int(np.argmax([returns[end] for end in ends]))]
-    single, trace = fitted(n_starts=1, n_generations=2)
-    assert single.history_[-1]["return_mean"] == returns[1]
-    if best == 1:  # the state of that end is not seen, as another start begins with it; a single start has it
-        wanted = trace[1]
-        for name, p in probabilities[5].items():
-            np.testing.assert_array_equal(p, wanted[name])
-    assert policy._training.starts.ended == 3
+    assert [last for last, *_ in ends] == [returns[1], returns[3], returns[5]]  # a start is 2 x 16 members x 20 steps
+    best = int(np.argmax([last for last, *_ in ends]))
+    chosen = ends[2][3]
+    for name, p in ends[best][1].parameters.items():
+        np.testing.assert_array_equal(chosen.parameters[name], p)
+        np.testing.assert_array_equal(chosen.optimizer.first[name], ends[best][1].optimizer.first[name])
+    for start in (0, 1):  # fresh ones follow
+        assert all((p == np.float32(0.5)).all() for p in ends[start][3].parameters.values())
+        assert ends[start][3].optimizer.updates == 0
+    assert policy._training.search.optimizer.updates == 2 + 2
+    assert policy._training.starts[:2] == (3, 960 * 2)
     assert policy._training.starts.best is None
-    assert policy._training.search.optimizer.updates == 2 + (12 - 6)
-    assert [record["generation"] for record in policy.history_] == list(range(1, 13))
+    assert [record["generation"] for record in policy.history_] == list(range(1, 9))
+    assert not any((p == np.float32(0.5)).all() for generation in probabilities for p in generation.values())
 
 
-@pytest.mark.parametrize("random_state", range(6))
-def test_whichever_start_is_the_best(random_state):
-    policy, probabilities = fitted(random_state=random_state, n_generations=7)
-    returns = [policy.history_[end]["return_mean"] for end in (1, 3, 5)]
-    first, _ = fitted(random_state=random_state, n_starts=1, n_generations=2)
-    alike = all((first.search_probabilities_[name] == p).all() for name, p in probabilities[5].items())
-    assert alike == (np.argmax(returns) == 0)
+def test_every_start_wins_somewhere(ends):
+    """The seeds above tell the starts apart."""
+    winners = set()
+    for random_state in range(8):
+        ends.clear()
+        fitted(random_state=random_state, n_generations=7)
+        winners.add(int(np.argmax([last for last, *_ in ends])))
+    assert winners == {0, 1, 2}
+
+
+def test_without_the_best_a_played_network_is_deployed():
+    for generations in (2, 4, 6):
+        policy, probabilities = fitted(keep_best=False, n_generations=generations)
+        for name, p in policy.connection_probabilities_.items():
+            np.testing.assert_array_equal(p, probabilities[-1][name])
+        assert policy.connectivity_["recurrent"].any()
+
+
+def test_the_schedule_of_horizons_begins_with_every_start():
+    policy, _ = fitted(max_episode_steps=[(0, 20), (400, 25)], n_generations=8, start_env_steps=700)
+    lengths = [record["episode_length"] for record in policy.history_]
+    assert lengths == [20, 20, 25, 20, 20, 25, 20, 20]
+
+
+def test_a_fit_that_ends_among_the_starts_warns():
+    with pytest.warns(UserWarning, match="none is chosen"):
+        fitted(max_env_steps=1500)
+
+
+def test_a_finished_search_is_the_first_of_several_starts():
+    policy, _ = fitted(n_starts=1, n_generations=3)
+    policy.set_params(n_starts=2, warm_start=True, n_generations=6).fit("Pendulum-v1")
+    assert policy._training.starts.ended == 2
+    assert [record["generation"] for record in policy.history_] == list(range(1, 7))
+    assert policy._training.search.optimizer.updates in (1 + 3, 1 + 2)
+
+
+def test_fewer_starts_than_there_were_still_end_in_a_choice():
+    policy, _ = fitted(n_generations=5)
+    assert policy._training.starts.best is not None
+    policy.set_params(n_starts=2, warm_start=True, n_generations=8).fit("Pendulum-v1")
+    assert policy._training.starts.best is None
 
 
 def test_one_start_is_what_it_was_before():

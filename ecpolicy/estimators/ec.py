@@ -62,7 +62,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
         Standardised observations are clipped to [-observation_clip, observation_clip].
     n_starts : int, default 1
         Independent starts of the search. The one with the best population after ``start_env_steps`` goes on, so that
-        one which got stuck early costs few steps. The steps of all count.
+        one which got stuck early costs few steps. The steps of all count; until the choice, a schedule of horizons
+        begins anew with every start.
     start_env_steps : int, default 1_000_000
         Environment steps of every start, where there are several.
     max_env_steps : int or None, default None

@@ -130,6 +130,13 @@ def _trainer(
     horizons = check_horizon("max_episode_steps", policy.max_episode_steps)
     threshold = resolved.reward_threshold if policy.score_threshold == "auto" else policy.score_threshold
     evaluation_horizon = np.inf if resolved.time_limited else horizons[-1][1]
+    n_starts, start_env_steps = int(getattr(policy, "n_starts", 1)), int(getattr(policy, "start_env_steps", 1))
+    if n_starts > 1 and (policy.max_env_steps or np.inf) <= n_starts * start_env_steps:
+        warnings.warn(
+            f"max_env_steps={policy.max_env_steps} ends the fit before {n_starts} starts of {start_env_steps} steps "
+            "have ended, so that none is chosen. Lower start_env_steps or n_starts.",
+            stacklevel=4,
+        )
     if resolved.on_device and not resolved.time_limited and np.isinf(max(horizon for _, horizon in horizons)):
         raise ValueError("The environment has no time limit of its own: max_episode_steps must be a number.")
     with runner(
@@ -159,8 +166,8 @@ def _trainer(
             eval_episodes=int(policy.eval_episodes),
             confirm_episodes=int(policy.confirm_episodes),
             keep_best=bool(policy.keep_best),
-            n_starts=int(getattr(policy, "n_starts", 1)),
-            start_env_steps=int(getattr(policy, "start_env_steps", 1)),
+            n_starts=n_starts,
+            start_env_steps=start_env_steps,
         )
         yield trainer, run, trainer.start(moments) if earlier is None else trainer.resume(earlier._training)
 

@@ -58,6 +58,8 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
         else {"score": best.score, "generation": best.generation, "n_observations": best.moments.n},
         "starts": {
             "ended": starts.ended,
+            "began": starts.began,
+            "last": starts.last,
             "score": starts.score,
             "best": None
             if starts.best is None
@@ -208,11 +210,14 @@ def _take_search(
 
 
 def _take_starts(description: Any, kind: str, *parts: Any) -> Starts:
-    if not isinstance(description, dict) or set(description) != {"ended", "score", "best"}:
-        raise ModelFileError(f"its starts are {description!r}")
-    best = description["best"]
+    if not isinstance(description, dict) or set(description) != set(Starts._fields):
+        raise ModelFileError("its starts are incomplete")
+    best, ended = description["best"], count(description, "ended")
+    if best is not None and not ended:
+        raise ModelFileError("it holds the best of no starts")
     found = None if best is None else _take_search("start", "start/optimizer", best, kind, *parts)
-    return Starts(count(description, "ended"), found, number(description, "score"))
+    began, last, score = count(description, "began"), number(description, "last"), number(description, "score")
+    return Starts(ended, began, last, found, score)
 
 
 def _add_network(arrays: Arrays, prefix: str, parameters: Parameters, moments: Moments) -> None:

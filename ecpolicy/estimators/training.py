@@ -92,19 +92,33 @@ class Trainer:
         return State(0, parameters, self.optimizer.init(parameters), moments)
 
     def resume(self, training: Training) -> Training:
-        """Go on from a training; a best network that was measured in another setting does not count."""
+        """Go on from a training.
+
+        A best network, or start, that was measured in another setting does not count, nor does a network with
+        connections that are no longer allowed.
+        """
+        search, best = training.search, training.best
+        search = search._replace(parameters=self.distribution.project(search.parameters))
+        if best is not None:
+            allowed = self.distribution.project(best.parameters)
+            if any(((p > 0.5) != (allowed[name] > 0.5)).any() for name, p in best.parameters.items()):
+                best = None
+        training = training._replace(search=search, best=best)
         if training.setting == self.setting:
             return training
-        return training._replace(setting=self.setting, best=None)
+        starts = training.starts._replace(best=None)
+        return training._replace(setting=self.setting, best=None, starts=starts)
 
     def advance(self, training: Training) -> tuple[Training, Record]:
         """One generation, then the score of the network that it leads to."""
         began = perf_counter()
+        training = self._next_start(training)
+        horizon = self.horizon(training.n_env_steps - (training.starts.began if self._starting(training.starts) else 0))
         search, population = generation(
             training.search,
             key=key_from_seed(self.seed),
             population_size=self.population_size,
-            evaluate=lambda parameters, moments, keys: self._evaluate(parameters, moments, keys, training.n_env_steps),
+            evaluate=lambda parameters, moments, keys: self._evaluate(parameters, moments, keys, horizon),
             distribution=self.distribution,
             fitness_shaping=self.fitness_shaping,
             optimizer=self.optimizer,
@@ -112,7 +126,7 @@ class Trainer:
         trained = training._replace(search=search, n_env_steps=training.n_env_steps + population.n_steps)
         trained, deployed = self._assess(trained)
         fitness, measures = population.fitness, deployed_measures(deployed)
-        trained = self._next_start(trained, float(fitness.mean()))
+        trained = trained._replace(starts=trained.starts._replace(last=float(fitness.mean())))
         record = {
             "generation": search.generation,
             "return_mean": float(fitness.mean()),
@@ -128,17 +142,19 @@ class Trainer:
         }
         return trained, record
 
-    def _next_start(self, trained: Training, population_return: float) -> Training:
-        """Begin another start, or go on with the best of all, where a start has had its environment steps."""
-        starts, search = trained.starts, trained.search
-        due = (starts.ended + 1) * self.start_env_steps
-        if self.n_starts == 1 or starts.ended >= self.n_starts or trained.n_env_steps < due:
-            return trained
-        fresh = self._fresh(search.moments)
-        starts, search = end_start(starts, search, population_return, fresh, self.n_starts)
-        return trained._replace(starts=starts, search=search)
+    def _starting(self, starts: Starts) -> bool:
+        """Whether there are starts to come, or a choice between them."""
+        return starts.ended < self.n_starts - 1 or starts.best is not None
 
-    def _evaluate(self, parameters: Parameters, moments: Moments, keys: Key, n_env_steps: int) -> Outcome:
+    def _next_start(self, training: Training) -> Training:
+        """Begin another start, or go on with the best of all, where a start has had its environment steps."""
+        starts, search, n_env_steps = training.starts, training.search, training.n_env_steps
+        if not self._starting(starts) or n_env_steps - starts.began < self.start_env_steps:
+            return training
+        starts, search = end_start(starts, search, self._fresh(search.moments), self.n_starts, n_env_steps)
+        return training._replace(starts=starts, search=search)
+
+    def _evaluate(self, parameters: Parameters, moments: Moments, keys: Key, horizon: float) -> Outcome:
         """The population's episodes, all fresh."""
         task = population_task(
             parameters,
@@ -146,7 +162,7 @@ class Trainer:
             n_environments=self.n_environments,
             n_episodes=self.episodes_per_member,
             standardizer=self.setting.standardizer(moments),
-            horizon=self.horizon(n_env_steps),
+            horizon=horizon,
         )
         return self.runner.run(task)
 
