@@ -14,11 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import gymnasium as gym
 import numpy as np
 
 import ecpolicy
 from ecpolicy.callbacks import Checkpoint, CSVLog, Progress, StandingStill, TensorBoardLog
-from ecpolicy.estimators.environments import registered_ids
+from ecpolicy.estimators.environments import BRAX, registered_ids, resolve
+from ecpolicy.estimators.evaluation import ENDLESS_EPISODE
+from ecpolicy.spaces import interchangeable
 from ecpolicy.tuned_settings import Tuned, tuned, tuned_ids
 
 METHODS: dict[str, Any] = {
@@ -28,7 +31,7 @@ METHODS: dict[str, Any] = {
 }
 SET_OTHERWISE = {"random_state": "--seed", "verbose": "--every", "warm_start": "--resume"}
 UNLIMITED = 2**31 - 1  # generations, where the environment steps are limited
-FAILURES = (ValueError, TypeError, OSError, ImportError, RuntimeError, ArithmeticError)
+FAILURES = (ValueError, TypeError, OSError, ImportError, RuntimeError, ArithmeticError, gym.error.Error)
 PICTURES = ("learning-curve", "raster", "rates", "probabilities")
 
 EXAMPLES = """\
@@ -96,7 +99,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
 
     def command(name: str, run: Any, about: str, **further: Any) -> argparse.ArgumentParser:
         added = commands.add_parser(
-            name, help=about, description=f"{about[0].upper()}{about[1:]}.", parents=[common],
+            name, help=about, description=f"{about[0].upper()}{about[1:]}.", parents=[common], allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter, **further,
         )  # fmt: skip
         added.set_defaults(run=run)
@@ -125,8 +128,9 @@ def _add_train(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("--method", choices=METHODS, default="ec", help="evolving connectivity (default), evolution "
                         "strategies or PPO with surrogate gradients")  # fmt: skip
     parser.add_argument("--out", type=Path, help="where the policy is saved, all along (default: ENVIRONMENT.ecp)")
-    parser.add_argument("--resume", action="store_true", help="go on from --out, if it exists")
-    parser.add_argument("--overwrite", action="store_true", help="start anew although --out exists")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true", help="go on from --out, if it exists")
+    existing.add_argument("--overwrite", action="store_true", help="start anew although --out exists")
     parser.add_argument("--seed", type=int, help="makes the training repeat bit for bit")
     parser.add_argument("--config", type=Path, help="a TOML file with settings")
     parser.add_argument("--env-setting", action="append", default=[], metavar="NAME=VALUE",
@@ -142,8 +146,9 @@ def _add_train(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
         if name not in SET_OTHERWISE:
             option = f"--{name.replace('_', '-')}"
             group.add_argument(
-                option, dest=f"parameter:{name}", type=_value, metavar="VALUE", help=f"default: {default}"
-            )
+                option, dest=f"parameter:{name}", type=_value, metavar="VALUE", default=argparse.SUPPRESS,
+                help=f"default: {default}",
+            )  # fmt: skip
 
 
 def _chosen_method(given: Sequence[str]) -> Any:
@@ -162,13 +167,15 @@ def _defaults(estimator: Any) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """A value as TOML has it, None, or else the text itself."""
-    if text in ("None", "none"):
-        return None
+    """A value as TOML or Python has it, or else the text itself; 1e6 is a whole number."""
+    words = {"none": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    return int(value) if isinstance(value, float) and "." not in text and value.is_integer() else value
 
 
 def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -182,17 +189,16 @@ def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
             parameters |= found.parameters
     if arguments.config is not None:
         given = _configuration(arguments.config)
+        misplaced = sorted({"verbose", "warm_start"} & set(given.get("parameters", {})))
+        if misplaced:
+            option = SET_OTHERWISE[misplaced[0]]
+            raise ValueError(f"{arguments.config}: {misplaced[0]} is for the command line, {option}.")
         parameters |= given.get("parameters", {})
         environment |= given.get("environment", {})
-    for item in arguments.env_setting:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise ValueError(f"--env-setting takes NAME=VALUE, got {item!r}.")
-        environment[name] = _value(text)
-    options = {
+    environment |= _environment_settings(arguments)
+    parameters |= {
         name.removeprefix("parameter:"): v for name, v in vars(arguments).items() if name.startswith("parameter:")
     }
-    parameters |= {name: value for name, value in options.items() if value is not None}
     if arguments.seed is not None:
         parameters["random_state"] = arguments.seed
     known = _defaults(METHODS[arguments.method])
@@ -202,6 +208,25 @@ def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
     if parameters.get("max_env_steps") is not None and "n_generations" in known:
         parameters.setdefault("n_generations", UNLIMITED)
     return parameters, environment
+
+
+def _environment_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    settings = {}
+    for item in arguments.env_setting:
+        name, equals, text = item.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--env-setting takes NAME=VALUE, got {item!r}.")
+        settings[name] = _value(text)
+    return settings
+
+
+def _made_with(environment_id: str, settings: dict[str, Any]) -> Any:
+    """What a policy takes as the environment of this id with these settings."""
+    if not settings:
+        return environment_id
+    if environment_id.startswith(BRAX):
+        raise ValueError(f"Settings of an environment are for Gymnasium's, not for {environment_id}.")
+    return Tuned(environment_id, {}, settings).environment
 
 
 def _configuration(path: Path) -> dict[str, Any]:
@@ -218,9 +243,16 @@ def _configuration(path: Path) -> dict[str, Any]:
 def train(arguments: argparse.Namespace) -> None:
     """Train and save; report the deployed network's score on fresh episodes of the registered environment."""
     parameters, settings = _settings(arguments)
-    environment: Any = arguments.environment
-    if settings:
-        environment = Tuned(arguments.environment, {}, settings).environment
+    environment = _made_with(arguments.environment, settings)
+    if arguments.score_episodes < 0:
+        raise ValueError(f"--score-episodes must be at least 0, got {arguments.score_episodes}.")
+    if settings and arguments.score_episodes:
+        trained, scored = resolve(environment), resolve(arguments.environment)
+        if not interchangeable(trained.observation_space, scored.observation_space):
+            raise ValueError(
+                "With these settings the environment has another observation space than the registered one, on which "
+                "the policy would be scored: give --score-episodes 0, and the same --env-setting to evaluate."
+            )
     path = arguments.out or Path(f"{arguments.environment.replace('/', '-')}.ecp")
     if path.exists() and not (arguments.resume or arguments.overwrite):
         raise FileExistsError(f"{path} exists: go on with it by --resume, or start anew by --overwrite.")
@@ -239,8 +271,8 @@ def train(arguments: argparse.Namespace) -> None:
     policy.fit(environment, callbacks=callbacks, resume_from=checkpoint if arguments.resume else None)
     arguments.interrupted = policy.stop_reason_ == "interrupted"
     report = {"event": "end", "path": str(path), "stop_reason": policy.stop_reason_, "n_env_steps": policy.n_env_steps_}
-    if not arguments.interrupted:
-        report |= _episodes(policy, arguments.environment, arguments.score_episodes, None)
+    if arguments.score_episodes and not arguments.interrupted:
+        report |= _episodes(policy, arguments.environment, arguments.score_episodes, None, None)
     _report(report, arguments.json)
 
 
@@ -250,23 +282,28 @@ def train(arguments: argparse.Namespace) -> None:
 def _add_saved(parser: argparse.ArgumentParser, *, environment: bool = True) -> None:
     parser.add_argument("path", type=Path, help="a saved policy")
     if environment:
-        parser.add_argument("--env", metavar="ID", help="an environment id; by default what it was trained on")
+        _add_environment(parser)
 
 
-def _environment(policy: Any, arguments: argparse.Namespace) -> str:
+def _add_environment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--env", metavar="ID", help="an environment id; by default what it was trained on")
+    parser.add_argument("--env-setting", action="append", default=[], metavar="NAME=VALUE", help="of the environment")
+
+
+def _environment(policy: Any, arguments: argparse.Namespace) -> Any:
     """The environment that was asked for, or the registered one of the training."""
-    if arguments.env is not None:
-        return str(arguments.env)
-    known = registered_ids(policy)
+    known = [arguments.env] if arguments.env is not None else registered_ids(policy)
     if len(known) != 1:
         raise ValueError(f"{arguments.path} does not say one registered environment: name it, --env ID.")
-    return known[0]
+    return _made_with(known[0], _environment_settings(arguments))
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     _add_saved(parser)
     parser.add_argument("--episodes", type=int, default=20, help="how many (default: 20)")
     parser.add_argument("--seed", type=int, help="episode k starts from reset(seed=seed + k)")
+    parser.add_argument("--max-steps", type=int, help="steps of an episode at most (default: the environment's own "
+                        f"limit, or {ENDLESS_EPISODE} where it has none)")  # fmt: skip
     parser.add_argument("--n-jobs", type=int, help="workers")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -276,12 +313,17 @@ def evaluate(arguments: argparse.Namespace) -> None:
     policy = ecpolicy.load(arguments.path)
     policy.set_params(n_jobs=arguments.n_jobs)
     environment = _environment(policy, arguments)
-    report = {"environment": environment, **_episodes(policy, environment, arguments.episodes, arguments.seed)}
+    report = {"environment": getattr(environment, "id", environment)}
+    report |= _episodes(policy, environment, arguments.episodes, arguments.seed, arguments.max_steps)
     _report(report, arguments.json)
 
 
-def _episodes(policy: Any, environment: Any, n_episodes: int, seed: int | None) -> dict[str, Any]:
-    played = policy.evaluate(environment, n_episodes=n_episodes, seed=seed)
+def _episodes(
+    policy: Any, environment: Any, n_episodes: int, seed: int | None, max_episode_steps: int | None
+) -> dict[str, Any]:
+    if max_episode_steps is None and not resolve(environment).time_limited:
+        max_episode_steps = ENDLESS_EPISODE
+    played = policy.evaluate(environment, n_episodes=n_episodes, seed=seed, max_episode_steps=max_episode_steps)
     report: dict[str, Any] = {
         "return_mean": float(played.returns.mean()),
         "return_std": float(played.returns.std()),
@@ -319,7 +361,7 @@ def _add_plot(parser: argparse.ArgumentParser) -> None:
                         "curve, which then has their spread")  # fmt: skip
     parser.add_argument("--kind", choices=PICTURES, default=PICTURES[0], help=f"(default: {PICTURES[0]})")
     parser.add_argument("--out", type=Path, required=True, help="the picture: .png, .pdf, .svg, ...")
-    parser.add_argument("--env", metavar="ID", help="an environment id; by default what it was trained on")
+    _add_environment(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the episode that is drawn")
     parser.add_argument("--y", default="best_deployed_return", help="what of the history is drawn")
     parser.add_argument("--first-step", type=int, default=0, help="where the raster begins")
@@ -392,7 +434,13 @@ def info(arguments: argparse.Namespace) -> None:
     policy: Any = ecpolicy.load(arguments.path)
     last = policy.history_[-1]
     defaults = _defaults(type(policy))
-    given = {name: value for name, value in policy.get_params(deep=False).items() if value != defaults[name]}
+    given = {
+        name: _described(value)
+        for name, value in policy.get_params(deep=False).items()
+        if isinstance(value, dict) or value != defaults[name]
+    }
+    if given.get("n_generations") == UNLIMITED:
+        del given["n_generations"]
     report: dict[str, Any] = {
         "class": type(policy).__name__,
         "environments": registered_ids(policy),
@@ -410,6 +458,13 @@ def info(arguments: argparse.Namespace) -> None:
         report["connections"] = {name: int(present.sum()) for name, present in connectome.connectivity.items()}
         report["densities"] = {f"{pre} to {post}": round(d, 3) for (pre, post), d in connectome.densities().items()}
     _report(report, arguments.json)
+
+
+def _described(value: Any) -> Any:
+    """A parameter, an anatomical prior by the shapes of its arrays."""
+    if isinstance(value, dict):
+        return {name: f"array {np.shape(part)}" if np.ndim(part) else part for name, part in value.items()}
+    return value
 
 
 def show_tuned(arguments: argparse.Namespace) -> None:

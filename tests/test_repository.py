@@ -102,7 +102,7 @@ def test_example_of_a_robot(tmp_path):
     output = run(
         sys.executable, str(ROOT / "examples" / "locomotion.py"), *arguments, "--output", str(tmp_path / "r.ecp")
     )
-    assert re.search(r"generation +1/1000000 .* m/s", output)
+    assert re.search(r"generation +1 .* m/s", output)
     assert re.search(r"Return -?\d+ ± \d+ over 20 fresh episodes of 1000 steps: -?\d+\.\d+ m/s, -?\d+\.\d m\.", output)
 
 

@@ -34,7 +34,7 @@ class Progress:
         fraction = self._fraction(view, record)
         if record["generation"] % self._every and fraction < 1:
             return
-        total = f"/{view.n_generations}" if hasattr(view, "n_generations") else ""
+        total = f"/{view.n_generations}" if hasattr(view, "n_generations") and view.max_env_steps is None else ""
         spread = f" ± {record['return_std']:.2f}, max {record['return_max']:.2f}" if "return_std" in record else ""
         left = f"at most {_duration(elapsed * (1 - fraction) / fraction)} left" if 0 < fraction < 1 else "done"
         print(

@@ -151,9 +151,16 @@ def check_trained_for(policy: Any, resolved: Resolved) -> None:
 
 
 def registered_ids(policy: Any) -> list[str]:
-    """The ids in Gymnasium's registry of what a policy was trained on, as far as it was registered."""
+    """The ids of what a policy was trained on, as far as it has any: in Gymnasium's registry, or Brax's."""
     names = [name.split(" ") for name in policy._training.setting.environments]
-    return [parts[1] for parts in names if len(parts) > 1 and parts[1] in gym.registry]
+    ids = [_brax_id(parts[0]) or parts[1] for parts in names if len(parts) > 1]
+    return [name for name in dict.fromkeys(ids) if name.startswith(BRAX) or name in gym.registry]
+
+
+def _brax_id(kind: str) -> str:
+    """The id of Brax's environment of this class, or nothing: its classes stand in modules of their names."""
+    module = kind.split(".")
+    return BRAX + module[2] if module[:2] == ["brax", "envs"] and len(module) == 4 else ""
 
 
 def is_device_environment(item: Any) -> bool:
@@ -186,10 +193,10 @@ def _describe_device(environment: Any) -> Resolved:
 @functools.lru_cache(maxsize=16)  # the same object each time: programs are compiled for an object
 def _brax(name: str) -> Any:
     """The Brax environment of this name, without wrappers."""
-    require("brax", f"The environment {BRAX + name!r}")
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         # Brax warns that its environments are no longer maintained, and prints which other engines are missing.
         warnings.simplefilter("ignore")
+        require("brax", f"The environment {BRAX + name!r}")
         from brax import envs
 
         known = sorted(envs._envs)
