@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+OPEN = np.float32(2**-24), np.float32(1 - 2**-24)  # the probabilities nearest to those that stay for good
+
 
 def block_probabilities(
     n_neurons: int, blocks: Mapping[tuple[str, str], float], *, excitatory_ratio: float = 0.5, otherwise: float = 0.5
@@ -56,9 +58,9 @@ def distance_probabilities(
     peak : float
         Probability at distance 0.
     reach : float
-        Beyond it there are no connections, at any time.
+        Beyond it there are no connections, at any time. Within it all are possible and none is certain, at any peak.
     self_connections : bool
-        Whether a neuron may have one with itself.
+        Whether a neuron may have one with itself; otherwise it has none, at any time.
 
     Returns
     -------
@@ -70,10 +72,11 @@ def distance_probabilities(
     if not length > 0:
         raise ValueError(f"length must be above 0, got {length!r}.")
     distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    probabilities = np.where(distance <= reach, peak * np.exp(-distance / length), 0.0).astype(np.float32)
+    unclipped = _checked(np.asarray(peak * np.exp(-distance / length), np.float32))
+    probabilities = np.where(distance <= reach, np.clip(unclipped, *OPEN), np.float32(0))
     if not self_connections:
         np.fill_diagonal(probabilities, 0.0)
-    return _checked(probabilities)
+    return probabilities
 
 
 def ring(n_neurons: int, *, circumference: float = 1.0) -> NDArray[np.float64]:

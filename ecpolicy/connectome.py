@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ecpolicy.optional import require
 
-PROJECTIONS = {"input": ("observation", "neuron"), "recurrent": ("neuron", "neuron"), "output": ("neuron", "output")}
 PAIRS = "recurrent"
 
 
@@ -47,18 +46,22 @@ class Connectome:
     """The connections of a spiking network, with their probabilities and signs.
 
     Nodes are the observation's numbers, once as they are ("observation") and once with the sign changed
-    ("-observation"), the neurons ("E", "I"; "neuron" where they have no sign of their own) and the outputs ("output"),
-    in this order.
+    ("-observation"), the neurons ("E", then "I") and the outputs ("output"), in this order.
 
     Parameters
     ----------
     probabilities : mapping of str to ndarray, shape (pre, post)
         "input", "recurrent", "output".
     excitatory : ndarray of bool, shape (neurons,)
+        Excitatory neurons come first.
     """
 
     probabilities: Mapping[str, NDArray[np.float32]]
     excitatory: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if (np.diff(np.asarray(self.excitatory, np.int8)) > 0).any():
+            raise ValueError("Excitatory neurons must come first: sort the neurons of all matrices.")
 
     @property
     def connectivity(self) -> dict[str, NDArray[np.bool_]]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import gymnasium as gym
 import nir
 import numpy as np
 import pytest
@@ -187,11 +188,15 @@ def test_tuned_shows_the_table(capsys):
         (["evaluate", "nothing.ecp"], "nothing.ecp"),
         (["evaluate", "bad.toml"], "bad.toml"),
         (["tuned", "Nope-v0"], "There are no tuned settings"),
+        (["train", "Nope-v0", "--env-setting", "a=1"], "Nope"),
+        (["train", "CartPole-v1", "--score-episodes", "-1"], "--score-episodes must be at least 0"),
+        (["train", "CartPole-v1", "--config", "verbose.toml"], "verbose is for the command line, --every"),
     ],
 )
 def test_failures_are_one_line_and_status_1(folder, capsys, arguments, message):
     (folder / "bad.toml").write_text("[parameters\n")
     (folder / "other.toml").write_text("[search]\na = 1\n")
+    (folder / "verbose.toml").write_text("[parameters]\nverbose = 1\n")
     (folder / "unknown.toml").write_text("[parameters]\nstep = 1\n")
     assert main(arguments) == 1
     printed = capsys.readouterr()
@@ -199,11 +204,21 @@ def test_failures_are_one_line_and_status_1(folder, capsys, arguments, message):
     assert printed.err.startswith("ecpolicy: error: ")
     assert message in printed.err
     assert printed.err.count("\n") == 1
-    with pytest.raises((ValueError, OSError, TypeError)):
+    with pytest.raises((ValueError, OSError, TypeError, gym.error.Error)):
         main([*arguments, "--debug"])
 
 
-@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["train"], ["train", "CartPole-v1", "--bogus", "3"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["frobnicate"],
+        ["train"],
+        ["train", "CartPole-v1", "--bogus", "3"],
+        ["train", "CartPole-v1", "--meth", "es"],
+        ["train", "CartPole-v1", "--resume", "--overwrite"],
+    ],
+)
 def test_wrong_commands_are_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
@@ -243,3 +258,58 @@ def test_ctrl_c_saves_and_is_status_130(folder):
     assert len(ecpolicy.load("CartPole-v1.ecp").history_) == len(
         lines
     )  # all but the last are generations, one was read
+
+
+def test_words_of_python_and_none_are_what_they_say(folder):
+    arguments = ["--keep-best", "False", "--score-threshold", "none", "--max-env-steps", "1e3", "--score-episodes", "0"]
+    assert main(["train", "CartPole-v1", *TINY[2:], *arguments, "--every", "0"]) == 0
+    policy = ecpolicy.load("CartPole-v1.ecp")
+    assert (policy.keep_best, policy.score_threshold, policy.max_env_steps) == (False, None, 1000)
+
+
+def test_an_episode_without_an_end_is_cut(folder, capsys):
+    assert main(["train", "CliffWalking-v1", *QUICK, "--every", "0", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-1]["length_mean"] == 1000
+    assert main(["evaluate", "CliffWalking-v1.ecp", "--max-steps", "7", "--episodes", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["length_mean"] == 7
+
+
+def test_settings_that_change_the_observation_are_refused_before_training(folder, capsys):
+    setting = ["--env-setting", "exclude_current_positions_from_observation=false"]
+    arguments = ["train", "Hopper-v5", *QUICK, "--every", "0", *setting]
+    assert main(arguments) == 1
+    assert "another observation space" in capsys.readouterr().err
+    assert not (folder / "Hopper-v5.ecp").exists()
+    assert main([*arguments, "--score-episodes", "0"]) == 0
+    assert main(["evaluate", "Hopper-v5.ecp", "--episodes", "1"]) == 1
+    assert main(["evaluate", "Hopper-v5.ecp", "--episodes", "1", *setting]) == 0
+
+
+def test_a_policy_of_a_list_knows_its_environment(folder, capsys):
+    policy = ecpolicy.EvolvingConnectivityPolicy(n_generations=1, population_size=4, n_neurons=8, max_episode_steps=5)
+    policy.fit(["CartPole-v1"] * 2).save("list.ecp")
+    assert main(["evaluate", "list.ecp", "--episodes", "1"]) == 0
+    assert "environment: CartPole-v1" in capsys.readouterr().out
+
+
+def test_brax_ids_are_known_and_keep_the_output_clean(folder, capfd):
+    arguments = ["--n-generations", "1", "--population-size", "4", "--n-neurons", "8", "--max-episode-steps", "5",
+                 "--eval-episodes", "1", "--confirm-episodes", "1", "--score-episodes", "0", "--json"]  # fmt: skip
+    assert main(["train", "brax/inverted_pendulum", *arguments]) == 0
+    assert [json.loads(line)["event"] for line in capfd.readouterr().out.splitlines()] == ["generation", "end"]
+    assert main(["info", "brax-inverted_pendulum.ecp", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["environments"] == ["brax/inverted_pendulum"]
+    assert main(["train", "brax/hopper", "--env-setting", "a=1"]) == 1
+    assert "not for brax/hopper" in capfd.readouterr().err
+
+
+def test_a_prior_is_described_by_its_shape(folder, capsys):
+    prior = {"recurrent": np.full((8, 8), 0.3), "input": 0.2}
+    policy = ecpolicy.EvolvingConnectivityPolicy(
+        n_generations=1, population_size=4, n_neurons=8, max_episode_steps=5, initial_probability=prior
+    )
+    policy.fit("CartPole-v1").save("p.ecp")
+    assert main(["info", "p.ecp", "--json"]) == 0
+    given = json.loads(capsys.readouterr().out)["parameters"]["initial_probability"]
+    assert given == {"recurrent": "array (8, 8)", "input": pytest.approx(0.2)}

@@ -1,9 +1,11 @@
 """Wiring as data, and anatomical priors: against networkx, exhaustive counts and known answers."""
 
 import itertools
+from types import MappingProxyType
 
 import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy, load
@@ -175,9 +177,38 @@ def test_blocks_and_distances():
     assert p[4, 8] == 0  # a diagonal away
     assert (np.diag(p) == 0).all()
     assert np.diag(distance_probabilities(positions, length=2.0, peak=0.8, self_connections=True)) == pytest.approx(0.8)
+    free = distance_probabilities(positions, length=1e-3, self_connections=True)  # none is fixed but by its reach
+    assert ((free > 0) & (free < 1)).all()
     around = ring(8, circumference=4.0)
     np.testing.assert_allclose(np.linalg.norm(around, axis=1), 4 / (2 * np.pi))
     with pytest.raises(ValueError, match="length must be above 0"):
         distance_probabilities(positions, length=0.0)
     with pytest.raises(ValueError, match="Probabilities must lie in"):
         distance_probabilities(positions, length=1.0, peak=2.0, self_connections=True)
+
+
+def test_neurons_must_be_sorted():
+    with pytest.raises(ValueError, match="Excitatory neurons must come first"):
+        Connectome(random_connectome().probabilities, np.arange(20) % 2 == 0)
+
+
+@pytest.mark.parametrize("kind", [dict, pd.DataFrame, MappingProxyType])
+def test_any_array_is_a_prior_that_can_be_saved(kind, tmp_path):
+    table = block_probabilities(20, {("I", "I"): 0.0}).astype(np.float64)
+    prior = kind({"recurrent": table}) if kind is not pd.DataFrame else {"recurrent": pd.DataFrame(table)}
+    policy = EvolvingConnectivityPolicy(**SMALL, initial_probability=prior).fit("CartPole-v1")
+    policy.save(tmp_path / "p.ecp")
+    again = load(tmp_path / "p.ecp")
+    np.testing.assert_array_equal(again.initial_probability["recurrent"], np.float32(table))
+    for name, p in policy.search_probabilities_.items():
+        np.testing.assert_array_equal(again.search_probabilities_[name], p)
+
+
+@pytest.mark.parametrize("random_state", range(4))
+def test_what_is_forbidden_later_is_absent_at_once(random_state):
+    policy = EvolvingConnectivityPolicy(**{**SMALL, "random_state": random_state, "learning_rate": 0.3})
+    policy.fit("CartPole-v1")
+    prior = {"recurrent": block_probabilities(20, {("I", "I"): 0.0})}
+    policy.set_params(initial_probability=prior, warm_start=True, n_generations=3).fit("CartPole-v1")
+    assert not policy.connectivity_["recurrent"][10:, 10:].any()
+    assert not policy.search_probabilities_["recurrent"][10:, 10:].any()

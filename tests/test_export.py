@@ -152,6 +152,7 @@ class Compiled:
         command = [
             "gcc",
             "-std=c99",
+            "-ffp-contract=off",
             "-Wall",
             "-Wextra",
             "-Wpedantic",

@@ -307,3 +307,63 @@ def test_what_cannot_be_filmed_is_named(policy, tmp_path):
     record_video(policy, environment, tmp_path / "cart.mp4")
     environment.reset(seed=0)
     environment.close()
+
+
+def test_measures_that_are_not_taken_every_time_are_passed_over():
+    history = [{"n_env_steps": 10 * k, "deployed_return": float(k) if k % 2 else None} for k in range(1, 6)]
+    line = LearningCurveDisplay.from_policy_run([history], y="deployed_return").ax_.lines[0]
+    np.testing.assert_allclose(line.get_ydata(), line.get_xdata() / 10)
+
+
+def test_displays_of_probabilities_are_for_those_who_have_them():
+    es = ESPolicy(n_generations=1, population_size=4, max_episode_steps=5, n_neurons=8)
+    with pytest.raises(TypeError, match="ProbabilityHistogram counts connection probabilities"):
+        es.fit("CartPole-v1", callbacks=ProbabilityHistogram())
+    with pytest.raises(TypeError, match="ESPolicy has no connection probabilities"):
+        ConnectionProbabilityDisplay.from_estimator(es.fit("CartPole-v1"))
+
+
+def test_wrong_numbers_of_steps_are_named(policy, activity, tmp_path):
+    with pytest.raises(ValueError, match="n_steps must be an integer"):
+        SpikeRasterDisplay.from_policy_run(activity, n_steps=0)
+    with pytest.raises(ValueError, match="max_episode_steps must be an integer"):
+        record_video(policy, "CartPole-v1", tmp_path / "a.mp4", max_episode_steps=0)
+    with pytest.raises(ValueError, match="spread must be one of"):
+        LearningCurveDisplay.from_estimator(None, "CartPole-v1", spread="all")
+
+
+class Counted(gym.Wrapper):
+    """Counts what is made and closed; may fail."""
+
+    made = closed = 0
+
+    def __init__(self, fails=False, **kwargs):
+        super().__init__(gym.make("CartPole-v1", **kwargs))
+        self._fails = fails
+        Counted.made += 1
+
+    def step(self, action):
+        if self._fails:
+            raise ZeroDivisionError
+        return super().step(action)
+
+    def close(self):
+        Counted.closed += 1
+        super().close()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_environments_that_were_made_are_closed(policy, fails, tmp_path):
+    Counted.made = Counted.closed = 0
+
+    def make(**kwargs):
+        return Counted(fails, **kwargs)
+
+    for act in (lambda: record_activity(policy, make), lambda: record_video(policy, make, tmp_path / "a.mp4")):
+        if fails:
+            with pytest.raises(ZeroDivisionError):
+                act()
+        else:
+            act()
+    assert Counted.made == Counted.closed
+    assert [file.name for file in tmp_path.iterdir()] == ([] if fails else ["a.mp4"])

@@ -34,6 +34,10 @@ class ProbabilityHistogram:
 
     def begin(self, view: Any) -> None:
         """Forget what a training that starts anew, or from an earlier generation, has not done yet."""
+        if "initial_probability" not in view.get_params(deep=False):
+            raise TypeError(
+                "ProbabilityHistogram counts connection probabilities: EvolvingConnectivityPolicy has them."
+            )
         done = view.history_[-1]["generation"] if view.continues else 0
         kept = sum(generation <= done for generation in self.generations)
         for counted in (self.generations, self.n_env_steps, self.counts):

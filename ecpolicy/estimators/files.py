@@ -34,8 +34,13 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
         _add_search(arrays, "start", "start/optimizer", starts.best)
     if best is not None:
         _add_network(arrays, "best", best.parameters, best.moments)
+    given = policy.get_params(deep=False)
+    if isinstance(given.get("initial_probability"), Mapping):
+        prior = {name: np.asarray(p, np.float32) for name, p in given["initial_probability"].items()}
+        arrays |= {f"prior/{name}": p for name, p in prior.items() if p.ndim}
+        given["initial_probability"] = {name: None if p.ndim else float(p) for name, p in prior.items()}
     document = {
-        "parameters": {name: to_json(name, value) for name, value in policy.get_params(deep=False).items()},
+        "parameters": {name: to_json(name, value) for name, value in given.items()},
         "network": _network_to_json(training.setting.network),
         "setting": {
             "normalize_observations": training.setting.normalize_observations,
@@ -134,6 +139,13 @@ def _restore(
     check_spaces(policy.observation_space_, policy.action_space_)
     policy.n_features_in_ = observation_size(policy.observation_space_)
     shapes = network.shapes(policy.n_features_in_, action_outputs(policy.action_space_))
+    if isinstance(getattr(policy, "initial_probability", None), dict):
+        policy.initial_probability = {
+            name: take(arrays, f"prior/{name}", "<f4", (shapes[name].pre, shapes[name].post), 0.0, 1.0)
+            if p is None
+            else p
+            for name, p in policy.initial_probability.items()
+        }
     policy.seed_ = count(document, "seed", 2**64 - 1)
     setting, names = document["setting"], document["environments"]
     if not isinstance(setting, dict) or set(setting) != {"normalize_observations", "observation_clip", "optimizer"}:
@@ -264,8 +276,6 @@ def to_json(name: str, value: Any) -> Any:
         return int(value)
     if isinstance(value, Real):
         return float(value)
-    if isinstance(value, np.ndarray):
-        return value.tolist()
     if isinstance(value, Sequence):
         return [to_json(name, part) for part in value]
     if name == "random_state":

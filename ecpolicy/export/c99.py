@@ -63,7 +63,7 @@ def c_header(
    Tables: {constants} bytes, to be kept in flash. State: {state} bytes of RAM, and {4 * n} of stack in a step.
 
    Actions equal those of the library bit for bit where floats are IEEE 754 and products are not fused with
-   additions: compile with -std=c99, or with -ffp-contract=off, and not with -ffast-math. */
+   additions: compile with -ffp-contract=off, and not with -ffast-math. */
 #ifndef {name.upper()}_H
 #define {name.upper()}_H
 

@@ -1,5 +1,7 @@
 """One episode of a deployed spiking network, with every spike."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -87,23 +89,29 @@ def record_activity(policy: Any, environment: Any, *, seed: int = 0, max_episode
     deployed = policy._deployed
     if not isinstance(deployed.network, RSNN | RealRSNN):
         raise TypeError(f"{type(deployed.network).__name__} has no spikes to record; wanted RSNN or RealRSNN.")
-    with_environment = one_environment(policy, environment)
-    try:
-        return _play(policy, with_environment, seed, max_episode_steps)
-    finally:
-        if with_environment is not environment:
-            with_environment.close()
+    with one_environment(policy, environment) as made:
+        return _play(policy, made, seed, max_episode_steps)
 
 
-def one_environment(policy: Any, environment: Any, **kwargs: Any) -> gym.Env[Any, Any]:
-    """The Gymnasium environment that was meant, made if need be, with the spaces that the policy was trained for."""
+@contextmanager
+def one_environment(policy: Any, environment: Any, **kwargs: Any) -> Iterator[gym.Env[Any, Any]]:
+    """The Gymnasium environment that was meant, with the spaces that the policy was trained for.
+
+    One that has to be made is made with ``kwargs``, and closed in the end; one that was given stays open.
+    """
     resolved = resolve(environment)
     if len(resolved.environments) != 1 or resolved.on_device or resolved.vectorized:
         raise TypeError(f"Wanted one Gymnasium environment; got {environment!r}.")
     check_trained_for(policy, resolved)
     found: Any = resolved.environments[0]
-    made: gym.Env[Any, Any] = found if isinstance(found, gym.Env) else found(**kwargs)
-    return made
+    if isinstance(found, gym.Env):
+        yield found
+        return
+    made = found(**kwargs)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def _play(policy: Any, environment: gym.Env[Any, Any], seed: int, max_episode_steps: int) -> Activity:

@@ -58,7 +58,9 @@ class ConnectionProbabilityDisplay:
         figure : matplotlib figure, optional
             An empty one to draw in.
         """
-        check_is_fitted(policy, "connection_probabilities_")
+        check_is_fitted(policy, "_deployed")
+        if not hasattr(policy, "connection_probabilities_"):
+            raise TypeError(f"{type(policy).__name__} has no connection probabilities; EvolvingConnectivityPolicy has.")
         excitatory = getattr(policy, "excitatory_", None)
         count = None if excitatory is None else int(excitatory.sum())
         return cls(policy.connection_probabilities_, n_excitatory=count, history=history).plot(figure=figure)

@@ -26,16 +26,23 @@ class FiringRateDisplay:
 
     @classmethod
     def from_estimator(
-        cls, policy: Any, environment: Any, *, seed: int = 0, max_episode_steps: int = 1000, **plot: Any
+        cls,
+        policy: Any,
+        environment: Any,
+        *,
+        seed: int = 0,
+        max_episode_steps: int = 1000,
+        bins: int = 30,
+        figure: Any = None,
     ) -> Self:
         """Play an episode and draw it; the parameters are those of :func:`record_activity` and :meth:`plot`."""
         activity = record_activity(policy, environment, seed=seed, max_episode_steps=max_episode_steps)
-        return cls.from_policy_run(activity, **plot)
+        return cls.from_policy_run(activity, bins=bins, figure=figure)
 
     @classmethod
-    def from_policy_run(cls, activity: Activity, **plot: Any) -> Self:
-        """Draw an episode that was recorded with :func:`record_activity`; ``plot`` is for :meth:`plot`."""
-        return cls(activity).plot(**plot)
+    def from_policy_run(cls, activity: Activity, *, bins: int = 30, figure: Any = None) -> Self:
+        """Draw an episode that was recorded with :func:`record_activity`; the others are as for :meth:`plot`."""
+        return cls(activity).plot(bins=bins, figure=figure)
 
     def plot(self, *, bins: int = 30, figure: Any = None) -> Self:
         """Draw.

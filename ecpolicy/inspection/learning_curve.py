@@ -56,7 +56,10 @@ class LearningCurveDisplay:
         *,
         random_states: Sequence[int] = (0, 1, 2),
         y: str = "best_deployed_return",
-        **plot: Any,
+        ax: Any = None,
+        spread: str | None = "range",
+        label: str | None = None,
+        color: Any = None,
     ) -> Self:
         """Train a clone of the estimator with each random state, and draw.
 
@@ -68,14 +71,25 @@ class LearningCurveDisplay:
         random_states : sequence of int
         y : str
             A number in ``history_``.
-        **plot
-            For :meth:`plot`.
+        ax, spread, label, color
+            As for :meth:`plot`.
         """
+        _check_spread(spread)
         clones = [clone(estimator).set_params(random_state=seed) for seed in random_states]
-        return cls.from_policy_run([policy.fit(environments) for policy in clones], y=y, **plot)
+        trained = [policy.fit(environments) for policy in clones]
+        return cls.from_policy_run(trained, y=y, ax=ax, spread=spread, label=label, color=color)
 
     @classmethod
-    def from_policy_run(cls, runs: Any, *, y: str = "best_deployed_return", **plot: Any) -> Self:
+    def from_policy_run(
+        cls,
+        runs: Any,
+        *,
+        y: str = "best_deployed_return",
+        ax: Any = None,
+        spread: str | None = "range",
+        label: str | None = None,
+        color: Any = None,
+    ) -> Self:
         """Draw trainings that were made.
 
         Parameters
@@ -83,9 +97,9 @@ class LearningCurveDisplay:
         runs : fitted policy, history, or sequence of these
             A history is what a policy has in ``history_``.
         y : str
-            A number in ``history_``.
-        **plot
-            For :meth:`plot`.
+            A number in ``history_``. Generations in which it was not measured are passed over.
+        ax, spread, label, color
+            As for :meth:`plot`.
 
         Raises
         ------
@@ -95,15 +109,15 @@ class LearningCurveDisplay:
         histories = [getattr(run, "history_", run) for run in _several(runs)]
         if not histories or not all(histories):
             raise ValueError("There is nothing to draw: a training without a generation.")
-        for history in histories:
-            if not isinstance(history[-1].get(y), int | float):
-                known = [name for name, value in history[-1].items() if isinstance(value, int | float)]
-                raise ValueError(f"The history has no number {y!r}; it has {', '.join(known)}.")
+        measured = [[record for record in history if isinstance(record.get(y), int | float)] for history in histories]
+        if not all(measured):
+            known = [name for name, value in histories[0][-1].items() if isinstance(value, int | float)]
+            raise ValueError(f"The history has no number {y!r}; it has {', '.join(known)}.")
         return cls(
-            [np.array([record["n_env_steps"] for record in history]) for history in histories],
-            [np.array([record[y] for record in history], dtype=np.float64) for history in histories],
+            [np.array([record["n_env_steps"] for record in records]) for records in measured],
+            [np.array([record[y] for record in records], dtype=np.float64) for records in measured],
             name=NAMES.get(y, y),
-        ).plot(**plot)
+        ).plot(ax, spread=spread, label=label, color=color)
 
     def common(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Environment steps (points,) to the shortest training's end, and interpolated values (trainings, points)."""
@@ -128,8 +142,7 @@ class LearningCurveDisplay:
         """
         from matplotlib import pyplot as plt
 
-        if spread is not None and spread not in SPREADS:
-            raise ValueError(f"spread must be one of {', '.join(map(repr, SPREADS))} or None, got {spread!r}.")
+        _check_spread(spread)
         if ax is None:
             _, ax = plt.subplots(figsize=(4.5, 3), layout="constrained")
         series = palette(ax).series
@@ -145,6 +158,11 @@ class LearningCurveDisplay:
             ax.legend(frameon=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def _check_spread(spread: str | None) -> None:
+    if spread is not None and spread not in SPREADS:
+        raise ValueError(f"spread must be one of {', '.join(map(repr, SPREADS))} or None, got {spread!r}.")
 
 
 def _several(runs: Any) -> list[Any]:

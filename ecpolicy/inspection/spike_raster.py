@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ecpolicy.estimators.parameters import check_number
 from ecpolicy.inspection.activity import Activity, record_activity
 from ecpolicy.inspection.palette import palette
 
@@ -27,16 +28,26 @@ class SpikeRasterDisplay:
 
     @classmethod
     def from_estimator(
-        cls, policy: Any, environment: Any, *, seed: int = 0, max_episode_steps: int = 1000, **plot: Any
+        cls,
+        policy: Any,
+        environment: Any,
+        *,
+        seed: int = 0,
+        max_episode_steps: int = 1000,
+        first_step: int = 0,
+        n_steps: int | None = 60,
+        figure: Any = None,
     ) -> Self:
         """Play an episode and draw it; the parameters are those of :func:`record_activity` and :meth:`plot`."""
         activity = record_activity(policy, environment, seed=seed, max_episode_steps=max_episode_steps)
-        return cls.from_policy_run(activity, **plot)
+        return cls.from_policy_run(activity, first_step=first_step, n_steps=n_steps, figure=figure)
 
     @classmethod
-    def from_policy_run(cls, activity: Activity, **plot: Any) -> Self:
-        """Draw an episode that was recorded with :func:`record_activity`; ``plot`` is for :meth:`plot`."""
-        return cls(activity).plot(**plot)
+    def from_policy_run(
+        cls, activity: Activity, *, first_step: int = 0, n_steps: int | None = 60, figure: Any = None
+    ) -> Self:
+        """Draw an episode that was recorded with :func:`record_activity`; the others are as for :meth:`plot`."""
+        return cls(activity).plot(first_step=first_step, n_steps=n_steps, figure=figure)
 
     def plot(self, *, first_step: int = 0, n_steps: int | None = 60, figure: Any = None) -> Self:
         """Draw.
@@ -61,6 +72,8 @@ class SpikeRasterDisplay:
         length, substeps, neurons = activity.spikes.shape
         if not 0 <= first_step < length:
             raise ValueError(f"first_step must be in [0, {length}), the steps of the episode; got {first_step}.")
+        if n_steps is not None:
+            check_number("n_steps", n_steps, low=1, integer=True)
         last = length if n_steps is None else min(first_step + n_steps, length)
         figure = plt.figure(figsize=(7, 4.5), layout="constrained") if figure is None else figure
         raster, actions, rewards = figure.subplots(3, sharex=True, height_ratios=[4, 1.2, 1])

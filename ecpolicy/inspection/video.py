@@ -54,6 +54,8 @@ def record_video(
     check_is_fitted(policy, "_deployed")
     check_number("n_episodes", n_episodes, low=1, integer=True)
     check_number("seed", seed, low=0, integer=True)
+    if max_episode_steps is not None:
+        check_number("max_episode_steps", max_episode_steps, low=1, integer=True)
     path = Path(path)
     if path.suffix != ".mp4":
         raise ValueError(f'The video is written as MP4: give a path that ends in ".mp4", got {str(path)!r}.')
@@ -68,27 +70,33 @@ def record_video(
 
 
 def _film(policy: Any, environment: Any, folder: Path, name: str, seed: int, max_episode_steps: int | None) -> Path:
-    made = one_environment(policy, environment, render_mode="rgb_array")
-    if made.render_mode != "rgb_array":
-        raise ValueError(f'Give an environment made with render_mode="rgb_array"; this has {made.render_mode!r}.')
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Overwriting existing videos.*")
-        filmed = gym.wrappers.RecordVideo(
-            made, str(folder), name_prefix=f".{name}", episode_trigger=lambda _: True, disable_logger=True
-        )
-    observation, _ = filmed.reset(seed=seed)
+    written = folder / f".{name}-episode-0.mp4"
+    with one_environment(policy, environment, render_mode="rgb_array") as made:
+        if made.render_mode != "rgb_array":
+            raise ValueError(f'Give an environment made with render_mode="rgb_array"; this has {made.render_mode!r}.')
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*Overwriting existing videos.*")
+            filmed = gym.wrappers.RecordVideo(
+                made, str(folder), name_prefix=f".{name}", episode_trigger=lambda _: True, disable_logger=True
+            )
+        try:
+            _act(policy, filmed, seed, max_episode_steps)
+        except BaseException:
+            filmed.stop_recording()
+            written.unlink(missing_ok=True)
+            raise
+        filmed.stop_recording()
+    return written.replace(folder / f"{name}.mp4")
+
+
+def _act(policy: Any, environment: gym.Env[Any, Any], seed: int, max_episode_steps: int | None) -> None:
+    observation, _ = environment.reset(seed=seed)
     state, steps, over = None, 0, False
     while not over:
         action, state = policy.predict(observation, state)
-        observation, _, terminated, truncated, _ = filmed.step(action)
+        observation, _, terminated, truncated, _ = environment.step(action)
         steps += 1
         over = terminated or truncated or steps == max_episode_steps
-    if made is environment:
-        filmed.stop_recording()  # leaves the caller's environment open
-    else:
-        filmed.close()
-    written = folder / f".{name}-episode-0.mp4"
-    return written.replace(folder / f"{name}.mp4")
 
 
 class _without_a_screen:  # noqa: N801 -- a context manager, used like a function
