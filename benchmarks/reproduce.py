@@ -148,7 +148,8 @@ def settings_of(run):
         engine = "gymnasium"
     if definition["estimator"] != "sb3-ppo":
         parameters |= {"random_state": run["seed"], "score_threshold": None}
-    parameters |= (task.parameters if takes == "all" else {}) | definition.get("parameters", {})
+    found = {name: value for name, value in task.parameters.items() if name not in run.get("without", [])}
+    parameters |= (found if takes == "all" else {}) | definition.get("parameters", {})
     return {"parameters": parameters, "environment": task.environment_kwargs if takes else {}, "engine": engine}
 
 
@@ -261,6 +262,7 @@ def runs(arguments):
                     "seed": seed,
                     "steps": arguments.steps or limits["steps"],
                     "until": limits.get("until"),
+                    "without": study.get("without", []),
                     "seconds": study.get("seconds", float("inf")),
                     "population": arguments.population,
                     "engine": arguments.engine,
