@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import gymnasium as gym
 import nir
@@ -15,6 +16,7 @@ import pytest
 import ecpolicy
 from ecpolicy.cli import main
 
+ROOT = Path(__file__).parent.parent
 TINY = ["--n-generations", "2", "--population-size", "16", "--n-neurons", "20", "--max-episode-steps", "30"]
 QUICK = [*TINY, "--eval-episodes", "1", "--confirm-episodes", "1", "--score-episodes", "2"]
 
@@ -234,6 +236,17 @@ def test_help_shows_examples(arguments, capsys):
     assert exit_.value.code == 0
     assert "ecpolicy train CartPole-v1 --seed 0" in printed
     assert ("--clip-range" in printed) == ("ppo" in arguments)
+
+
+def test_the_commands_of_the_readme_lead_from_training_to_every_file(folder, capsys):
+    lines = [line.split() for line in (ROOT / "README.md").read_text().splitlines() if ".venv/bin/ecpolicy " in line]
+    commands = [line[1:] for line in lines]
+    assert [command[0] for command in commands] == ["train", "record", "plot", "export"]
+    tiny = ["--max-env-steps", "100", *TINY[2:], "--eval-episodes", "1", "--confirm-episodes", "1", "--n-jobs", "1"]
+    for command in commands:
+        assert main([*command, *(tiny if command[0] == "train" else [])]) == 0
+    made = {file.name for file in folder.iterdir()}
+    assert made == {"Hopper-v5.ecp", "hopper.mp4", "raster.png", "hopper.nir"}
 
 
 def test_ctrl_c_saves_and_is_status_130(folder):

@@ -16,6 +16,7 @@ GYMNASIUM = ["--engine", "gymnasium"]
 TINY = ["--env", "brax/inverted_pendulum", "--population", "4", "--neurons", "16"]
 OPTIONAL = [
     "jax", "torch", "stable_baselines3", "brax", "ray", "dask", "distributed", "tensorboardX", "optuna", "matplotlib",
+    "pandas", "networkx", "moviepy", "nir",
     "mujoco",
 ]  # fmt: skip
 
@@ -127,6 +128,7 @@ def test_example_of_an_own_network():
         ("throughput.py", ["--env", "CartPole-v1", "--generations", "2", "--rounds", "1"]),
         ("learning.py", ["--tasks", "cartpole", "--seeds", "0", "--generations", "1"]),
         ("import_time.py", ["--rounds", "1"]),
+        ("c_header.py", ["--neurons", "8", "--env", "CartPole-v1", "--rounds", "1"]),
         (
             "memory.py",
             [
