@@ -16,7 +16,7 @@ GYMNASIUM = ["--engine", "gymnasium"]
 TINY = ["--env", "brax/inverted_pendulum", "--population", "4", "--neurons", "16"]
 OPTIONAL = [
     "jax", "torch", "stable_baselines3", "brax", "ray", "dask", "distributed", "tensorboardX", "optuna", "matplotlib",
-    "pandas", "networkx", "moviepy", "nir",
+    "networkx", "moviepy", "nir",
     "mujoco",
 ]  # fmt: skip
 
