@@ -1,0 +1,95 @@
+"""The command line: train, evaluate, record, plot, export, info, tuned.
+
+Exit status: 0 where all went well, 1 where it did not, with the reason on standard error, 2 where the command was
+wrong, 130 where Ctrl-C ended it. What was asked for goes to standard output, progress to standard error.
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import gymnasium as gym
+
+import ecpolicy
+from ecpolicy.cli.pictures import add_plot, add_record, plot, record
+from ecpolicy.cli.saved import add_evaluate, add_export, evaluate, export, info, show_tuned
+from ecpolicy.cli.training import TRAIN_EXAMPLES, add_train, train
+
+FAILURES = (ValueError, TypeError, OSError, ImportError, RuntimeError, ArithmeticError, gym.error.Error)
+
+
+EXAMPLES = """\
+examples:
+  ecpolicy train CartPole-v1 --seed 0
+  ecpolicy train Hopper-v5 --max-env-steps 5_000_000 --n-jobs 2 --out hopper.ecp --resume
+  ecpolicy evaluate hopper.ecp --episodes 100 --json
+  ecpolicy record hopper.ecp hopper.mp4
+  ecpolicy plot hopper.ecp --kind raster --out raster.png
+  ecpolicy export hopper.ecp policy.nir
+  ecpolicy info hopper.ecp
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parsed = _parser(given).parse_args(given)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            parsed.run(parsed)
+    except FAILURES as error:
+        if parsed.debug:
+            raise
+        print(f"ecpolicy: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 130 if getattr(parsed, "interrupted", False) else 0
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    print(f"ecpolicy: warning: {message}", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says where help is after a wrong command."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\nTry '{self.prog} --help'.\n")
+
+
+def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    common = _Parser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show where in the code an error came from")
+    parser = _Parser(
+        prog="ecpolicy", description="Policies with 1-bit recurrent spiking networks, trained without gradients.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"ecpolicy {ecpolicy.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
+
+    def command(name: str, run: Any, about: str, **further: Any) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name, help=about, description=f"{about[0].upper()}{about[1:]}.", parents=[common], allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter, **further,
+        )  # fmt: skip
+        added.set_defaults(run=run)
+        return added
+
+    usage = "ecpolicy train [options] environment"
+    add_train(command("train", train, "train a policy", usage=usage, epilog=TRAIN_EXAMPLES), given)
+    add_evaluate(command("evaluate", evaluate, "play fresh episodes with a saved policy and report its returns"))
+    add_record(command("record", record, "write a video of a saved policy"))
+    add_plot(command("plot", plot, "draw learning curves, spikes, rates or connection probabilities"))
+    add_export(command("export", export, "write the deployed network as a NIR graph or a C header"))
+    described = command("info", info, "describe a saved policy")
+    described.add_argument("path", type=Path, help="a saved policy")
+    described.add_argument("--json", action="store_true", help="print one JSON object")
+    listed = command("tuned", show_tuned, "show the settings that were found for an environment")
+    listed.add_argument("environment", nargs="?", help="an environment id; all of them without")
+    listed.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser

@@ -1,0 +1,82 @@
+"""``ecpolicy record`` and ``ecpolicy plot``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import ecpolicy
+from ecpolicy.cli.settings import add_environment, environment_of
+
+PICTURES = ("learning-curve", "raster", "rates", "probabilities")
+
+
+def add_record(parser: argparse.ArgumentParser) -> None:
+    """The options of ``record``."""
+    parser.add_argument("path", type=Path, help="a saved policy")
+    add_environment(parser)
+    parser.add_argument("out", type=Path, help="the video, ending in .mp4")
+    parser.add_argument("--episodes", type=int, default=1, help="how many; the second is OUT-1.mp4 (default: 1)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-steps", type=int, default=1000, help="steps of an episode at most (default: 1000)")
+
+
+def record(arguments: argparse.Namespace) -> None:
+    """Write videos; print their paths."""
+    from ecpolicy.inspection import record_video
+
+    policy = ecpolicy.load(arguments.path)
+    for file in record_video(
+        policy, environment_of(policy, arguments), arguments.out, n_episodes=arguments.episodes, seed=arguments.seed,
+        max_episode_steps=arguments.max_steps,
+    ):  # fmt: skip
+        print(file)
+
+
+def add_plot(parser: argparse.ArgumentParser) -> None:
+    """The options of ``plot``."""
+    parser.add_argument("paths", type=Path, nargs="+", metavar="path", help="saved policies; several for the learning "
+                        "curve, which then has their spread")  # fmt: skip
+    parser.add_argument("--kind", choices=PICTURES, default=PICTURES[0], help=f"(default: {PICTURES[0]})")
+    parser.add_argument("--out", type=Path, required=True, help="the picture: .png, .pdf, .svg, ...")
+    add_environment(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the episode that is drawn")
+    parser.add_argument("--y", default="best_deployed_return", help="what of the history is drawn")
+    parser.add_argument("--first-step", type=int, default=0, help="where the raster begins")
+    parser.add_argument("--steps", type=int, default=60, help="environment steps in the raster (default: 60)")
+    parser.add_argument("--dark", action="store_true", help="on a dark background")
+    parser.add_argument("--dpi", type=int, default=200)
+
+
+def plot(arguments: argparse.Namespace) -> None:
+    """Draw, save, print the path."""
+    from ecpolicy.optional import require
+
+    require("matplotlib", "plot", extra="plot")
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    from ecpolicy import inspection
+
+    mpl.use("Agg")
+    policies = [ecpolicy.load(path) for path in arguments.paths]
+    if arguments.kind != "learning-curve" and len(policies) > 1:
+        raise ValueError(f"{arguments.kind} is drawn of one policy, got {len(policies)}.")
+    policy: Any = policies[0]
+    display: Any
+    with plt.style.context("dark_background" if arguments.dark else "default"):
+        if arguments.kind == "learning-curve":
+            display = inspection.LearningCurveDisplay.from_policy_run(policies, y=arguments.y)
+        elif arguments.kind == "probabilities":
+            display = inspection.ConnectionProbabilityDisplay.from_estimator(policy)
+        else:
+            arguments.path = arguments.paths[0]
+            activity = inspection.record_activity(policy, environment_of(policy, arguments), seed=arguments.seed)
+            if arguments.kind == "raster":
+                display = inspection.SpikeRasterDisplay.from_policy_run(
+                    activity, first_step=arguments.first_step, n_steps=arguments.steps
+                )
+            else:
+                display = inspection.FiringRateDisplay.from_policy_run(activity)
+        display.figure_.savefig(arguments.out, dpi=arguments.dpi)
+        plt.close(display.figure_)
+    print(arguments.out)

@@ -1,0 +1,53 @@
+"""What commands print, for people and for programs."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from ecpolicy.estimators.environments import resolve
+from ecpolicy.estimators.evaluation import ENDLESS_EPISODE
+
+
+def played(
+    policy: Any, environment: Any, n_episodes: int, seed: int | None, max_episode_steps: int | None
+) -> dict[str, Any]:
+    """What the deployed network's episodes came to; those of an environment without a time limit are cut."""
+    if max_episode_steps is None and not resolve(environment).time_limited:
+        max_episode_steps = ENDLESS_EPISODE
+    found = policy.evaluate(environment, n_episodes=n_episodes, seed=seed, max_episode_steps=max_episode_steps)
+    report: dict[str, Any] = {
+        "return_mean": float(found.returns.mean()),
+        "return_std": float(found.returns.std()),
+        "episodes": n_episodes,
+        "length_mean": float(found.lengths.mean()),
+    }
+    if np.isfinite(found.x_velocities).all():
+        report["x_velocity"] = float(found.x_velocities.mean())
+        report["x_position"] = float(found.x_positions.mean())
+    return {**report, "returns": found.returns[:, 0].tolist()}
+
+
+def write_report(report: dict[str, Any], as_json: bool) -> None:
+    """Print for a program or for a person."""
+    if as_json:
+        print(json_line(report), flush=True)
+        return
+    hidden = {"event", "returns"}
+    for name, value in report.items():
+        if name in hidden:
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} = {part}" for key, part in value.items()) or "the defaults"
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value)) or "unknown"
+        elif isinstance(value, float):
+            value = f"{value:.2f}"
+        elif isinstance(value, int) and not isinstance(value, bool):
+            value = f"{value:,}"
+        print(f"{name.replace('_', ' ')}: {value}")
+
+
+def json_line(value: Any) -> str:
+    """JSON on one line."""
+    return json.dumps(value, default=lambda item: item.tolist() if hasattr(item, "tolist") else str(item))

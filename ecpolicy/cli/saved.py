@@ -1,0 +1,114 @@
+"""What is done with a saved policy: ``ecpolicy evaluate``, ``export``, ``info``; and ``ecpolicy tuned``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ecpolicy
+from ecpolicy.cli.reports import json_line, played, write_report
+from ecpolicy.cli.settings import UNLIMITED, add_environment, defaults, environment_of
+from ecpolicy.estimators.environments import registered_ids
+from ecpolicy.estimators.evaluation import ENDLESS_EPISODE
+from ecpolicy.tuned_settings import tuned, tuned_ids
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """The options of ``evaluate``."""
+    parser.add_argument("path", type=Path, help="a saved policy")
+    add_environment(parser)
+    parser.add_argument("--episodes", type=int, default=20, help="how many (default: 20)")
+    parser.add_argument("--seed", type=int, help="episode k starts from reset(seed=seed + k)")
+    parser.add_argument("--max-steps", type=int, help="steps of an episode at most (default: the environment's own "
+                        f"limit, or {ENDLESS_EPISODE} where it has none)")  # fmt: skip
+    parser.add_argument("--n-jobs", type=int, help="workers")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Report returns, lengths and, on locomotion tasks, speed."""
+    policy = ecpolicy.load(arguments.path)
+    policy.set_params(n_jobs=arguments.n_jobs)
+    environment = environment_of(policy, arguments)
+    report = {"environment": getattr(environment, "id", environment)}
+    report |= played(policy, environment, arguments.episodes, arguments.seed, arguments.max_steps)
+    write_report(report, arguments.json)
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """The options of ``export``."""
+    parser.add_argument("path", type=Path, help="a saved policy")
+    parser.add_argument("out", type=Path, help="policy.nir or policy.h")
+    parser.add_argument("--format", choices=["nir", "c"], help="by default what the file's ending says")
+    parser.add_argument("--neurons", choices=["lif", "cuba-lif"], default="lif", help="of the NIR graph (default: lif)")
+    parser.add_argument("--name", help="prefix of what the header defines; by default the file's name")
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write the file, print its path."""
+    kind = arguments.format or {".nir": "nir", ".h": "c"}.get(arguments.out.suffix)
+    if kind is None:
+        raise ValueError(f"{arguments.out} ends neither in .nir nor in .h: say which, --format nir or --format c.")
+    policy = ecpolicy.load(arguments.path)
+    if kind == "nir":
+        graph = policy.to_nir(neurons=arguments.neurons)
+        import nir
+
+        nir.write(arguments.out, graph)
+    else:
+        arguments.out.write_text(policy.to_c(arguments.name or arguments.out.stem.replace("-", "_")))
+    print(arguments.out)
+
+
+def info(arguments: argparse.Namespace) -> None:
+    """Describe a saved policy."""
+    policy: Any = ecpolicy.load(arguments.path)
+    last = policy.history_[-1]
+    default = defaults(type(policy))
+    given = {
+        name: _described(value)
+        for name, value in policy.get_params(deep=False).items()
+        if isinstance(value, dict) or value != default[name]
+    }
+    if given.get("n_generations") == UNLIMITED:
+        del given["n_generations"]
+    report: dict[str, Any] = {
+        "class": type(policy).__name__,
+        "environments": registered_ids(policy),
+        "observation_space": str(policy.observation_space_),
+        "action_space": str(policy.action_space_),
+        "generations": last["generation"],
+        "n_env_steps": policy.n_env_steps_,
+        "hours": round(sum(entry["seconds"] for entry in policy.history_) / 3600, 3),
+        "best_deployed_return": last["best_deployed_return"],
+        "stop_reason": policy.stop_reason_,
+        "parameters": given,
+    }
+    if hasattr(policy, "excitatory_"):
+        connectome = policy.connectome_
+        report["connections"] = {name: int(present.sum()) for name, present in connectome.connectivity.items()}
+        report["densities"] = {f"{pre} to {post}": round(d, 3) for (pre, post), d in connectome.densities().items()}
+    write_report(report, arguments.json)
+
+
+def _described(value: Any) -> Any:
+    """A parameter, an anatomical prior by the shapes of its arrays."""
+    if isinstance(value, dict):
+        return {name: f"array {np.shape(part)}" if np.ndim(part) else part for name, part in value.items()}
+    return value
+
+
+def show_tuned(arguments: argparse.Namespace) -> None:
+    """Print the settings of one environment, or of all."""
+    names = [arguments.environment] if arguments.environment else tuned_ids()
+    found = {name: tuned(name) for name in names}
+    report = {
+        name: {"parameters": entry.parameters, "environment": entry.environment_kwargs} for name, entry in found.items()
+    }
+    if arguments.json:
+        print(json_line(report))
+        return
+    for name, tables in report.items():
+        settings = {**tables["parameters"], **{f"environment {k}": v for k, v in tables["environment"].items()}}
+        print(f"{name}: {', '.join(f'{key} = {value}' for key, value in settings.items()) or 'the defaults'}")

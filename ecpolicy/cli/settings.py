@@ -1,0 +1,62 @@
+"""Values on the command line, and the settings of environments."""
+
+import argparse
+import inspect
+import tomllib
+from typing import Any
+
+from ecpolicy.estimators.environments import BRAX, registered_ids
+from ecpolicy.tuned_settings import Tuned
+
+UNLIMITED = 2**31 - 1  # generations, where the environment steps are limited
+
+
+def defaults(estimator: Any) -> dict[str, Any]:
+    """An estimator's parameters with their defaults."""
+    return {name: p.default for name, p in inspect.signature(estimator).parameters.items()}
+
+
+def value_of(text: str) -> Any:
+    """A value as TOML or Python has it, or else the text itself; 1e6 is a whole number."""
+    words = {"none": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return int(value) if isinstance(value, float) and "." not in text and value.is_integer() else value
+
+
+def environment_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What --env-setting says."""
+    settings = {}
+    for item in arguments.env_setting:
+        name, equals, text = item.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--env-setting takes NAME=VALUE, got {item!r}.")
+        settings[name] = value_of(text)
+    return settings
+
+
+def made_with(environment_id: str, settings: dict[str, Any]) -> Any:
+    """What a policy takes as the environment of this id with these settings."""
+    if not settings:
+        return environment_id
+    if environment_id.startswith(BRAX):
+        raise ValueError(f"Settings of an environment are for Gymnasium's, not for {environment_id}.")
+    return Tuned(environment_id, {}, settings).environment
+
+
+def add_environment(parser: argparse.ArgumentParser) -> None:
+    """The options that :func:`environment_of` reads."""
+    parser.add_argument("--env", metavar="ID", help="an environment id; by default what it was trained on")
+    parser.add_argument("--env-setting", action="append", default=[], metavar="NAME=VALUE", help="of the environment")
+
+
+def environment_of(policy: Any, arguments: argparse.Namespace) -> Any:
+    """The environment that was asked for, or the registered one of the training."""
+    known = [arguments.env] if arguments.env is not None else registered_ids(policy)
+    if len(known) != 1:
+        raise ValueError(f"{arguments.path} does not say one registered environment: name it, --env ID.")
+    return made_with(known[0], environment_settings(arguments))

@@ -1,0 +1,157 @@
+"""``ecpolicy train``."""
+
+import argparse
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ecpolicy
+from ecpolicy.callbacks import Checkpoint, CSVLog, Progress, StandingStill, TensorBoardLog
+from ecpolicy.cli.reports import json_line, played, write_report
+from ecpolicy.cli.settings import UNLIMITED, defaults, environment_settings, made_with, value_of
+from ecpolicy.estimators.environments import resolve
+from ecpolicy.spaces import interchangeable
+from ecpolicy.tuned_settings import tuned, tuned_ids
+
+METHODS: dict[str, Any] = {
+    "ec": ecpolicy.EvolvingConnectivityPolicy,
+    "es": ecpolicy.ESPolicy,
+    "ppo": ecpolicy.SurrogateGradientPPOPolicy,
+}
+
+
+SET_OTHERWISE = {"random_state": "--seed", "verbose": "--every", "warm_start": "--resume"}
+
+TRAIN_EXAMPLES = """\
+examples:
+  ecpolicy train CartPole-v1 --seed 0
+  ecpolicy train Hopper-v5 --max-env-steps 5_000_000 --n-jobs 2 --resume    run it again to go on
+  ecpolicy train Walker2d-v5 --env-setting healthy_reward=0 --learning-rate 0.3 --eps 0.01
+  ecpolicy train HalfCheetah-v5 --method es --network gru --max-env-steps 2_000_000
+  ecpolicy train Hopper-v5 --config hopper.toml --json > training.jsonl
+
+A configuration file is TOML: a table [parameters] with the parameters of the method, a table [environment] with
+settings for gymnasium.make. What is given later counts: the method's defaults, the tuned settings of the environment,
+the file, the options.
+"""
+
+
+def add_train(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
+    """The options of ``train``; those of the method depend on which one was ``given``."""
+    parser.add_argument("environment", help="an environment id, such as Hopper-v5 or brax/hopper")
+    parser.add_argument("--method", choices=METHODS, default="ec", help="evolving connectivity (default), evolution "
+                        "strategies or PPO with surrogate gradients")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="where the policy is saved, all along (default: ENVIRONMENT.ecp)")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true", help="go on from --out, if it exists")
+    existing.add_argument("--overwrite", action="store_true", help="start anew although --out exists")
+    parser.add_argument("--seed", type=int, help="makes the training repeat bit for bit")
+    parser.add_argument("--config", type=Path, help="a TOML file with settings")
+    parser.add_argument("--env-setting", action="append", default=[], metavar="NAME=VALUE",
+                        help="of the environment when training; scores are of the registered one")  # fmt: skip
+    parser.add_argument("--not-tuned", action="store_true", help="leave the tuned settings of the environment alone")
+    parser.add_argument("--score-episodes", type=int, default=100, help="fresh episodes at the end (default: 100)")
+    parser.add_argument("--every", type=int, default=1, help="generations between progress lines; 0: none")
+    parser.add_argument("--csv", type=Path, help="write the history here as well")
+    parser.add_argument("--tensorboard", type=Path, help="write the history to this folder as well")
+    parser.add_argument("--json", action="store_true", help="print a JSON line per generation, and one at the end")
+    group = parser.add_argument_group("parameters of the method", "numbers, words, or values as in TOML")
+    for name, default in defaults(_chosen_method(given)).items():
+        if name not in SET_OTHERWISE:
+            option = f"--{name.replace('_', '-')}"
+            group.add_argument(
+                option, dest=f"parameter:{name}", type=value_of, metavar="VALUE", default=argparse.SUPPRESS,
+                help=f"default: {default}",
+            )  # fmt: skip
+
+
+def _chosen_method(given: Sequence[str]) -> Any:
+    """The estimator whose parameters are options, before the command line is parsed as a whole."""
+    chosen = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    chosen.add_argument("--method", default="ec")
+    try:
+        method = chosen.parse_known_args(given)[0].method
+    except argparse.ArgumentError:
+        method = "ec"
+    return METHODS.get(method, METHODS["ec"])
+
+
+def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters of the method and settings of the environment: tuned, from the file and from the options."""
+    parameters: dict[str, Any] = {}
+    environment: dict[str, Any] = {}
+    if not arguments.not_tuned and arguments.environment in tuned_ids():
+        found = tuned(arguments.environment)
+        environment |= found.environment_kwargs
+        if arguments.method == "ec":
+            parameters |= found.parameters
+    if arguments.config is not None:
+        given = _configuration(arguments.config)
+        misplaced = sorted({"verbose", "warm_start"} & set(given.get("parameters", {})))
+        if misplaced:
+            option = SET_OTHERWISE[misplaced[0]]
+            raise ValueError(f"{arguments.config}: {misplaced[0]} is for the command line, {option}.")
+        parameters |= given.get("parameters", {})
+        environment |= given.get("environment", {})
+    environment |= environment_settings(arguments)
+    parameters |= {
+        name.removeprefix("parameter:"): v for name, v in vars(arguments).items() if name.startswith("parameter:")
+    }
+    if arguments.seed is not None:
+        parameters["random_state"] = arguments.seed
+    known = defaults(METHODS[arguments.method])
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        raise ValueError(f"{arguments.method} has no parameter {', '.join(unknown)}; it has {', '.join(known)}.")
+    if parameters.get("max_env_steps") is not None and "n_generations" in known:
+        parameters.setdefault("n_generations", UNLIMITED)
+    return parameters, environment
+
+
+def _configuration(path: Path) -> dict[str, Any]:
+    try:
+        given = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from error
+    for name, table in given.items():
+        if name not in ("parameters", "environment") or not isinstance(table, dict):
+            raise ValueError(f"{path} may hold the tables [parameters] and [environment]; it has {name!r}.")
+    return given
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train and save; report the deployed network's score on fresh episodes of the registered environment."""
+    parameters, settings = _settings(arguments)
+    environment = made_with(arguments.environment, settings)
+    if arguments.score_episodes < 0:
+        raise ValueError(f"--score-episodes must be at least 0, got {arguments.score_episodes}.")
+    if settings and arguments.score_episodes:
+        trained, scored = resolve(environment), resolve(arguments.environment)
+        if not interchangeable(trained.observation_space, scored.observation_space):
+            raise ValueError(
+                "With these settings the environment has another observation space than the registered one, on which "
+                "the policy would be scored: give --score-episodes 0, and the same --env-setting to evaluate."
+            )
+    path = arguments.out or Path(f"{arguments.environment.replace('/', '-')}.ecp")
+    if path.exists() and not (arguments.resume or arguments.overwrite):
+        raise FileExistsError(f"{path} exists: go on with it by --resume, or start anew by --overwrite.")
+    checkpoint = Checkpoint(path, every=None, seconds=30)
+    callbacks: list[Any] = [checkpoint]
+    if arguments.json:
+        callbacks.append(lambda view: print(json_line({"event": "generation", **view.history_[-1]}), flush=True))
+    elif arguments.every:
+        callbacks.append(Progress(arguments.every, sys.stderr))
+    callbacks.append(StandingStill())
+    if arguments.csv is not None:
+        callbacks.append(CSVLog(arguments.csv))
+    if arguments.tensorboard is not None:
+        callbacks.append(TensorBoardLog(arguments.tensorboard))
+    policy = METHODS[arguments.method](**parameters)
+    policy.fit(environment, callbacks=callbacks, resume_from=checkpoint if arguments.resume else None)
+    arguments.interrupted = policy.stop_reason_ == "interrupted"
+    report = {"event": "end", "path": str(path), "stop_reason": policy.stop_reason_, "n_env_steps": policy.n_env_steps_}
+    if arguments.score_episodes and not arguments.interrupted:
+        report |= played(policy, arguments.environment, arguments.score_episodes, None, None)
+    write_report(report, arguments.json)
