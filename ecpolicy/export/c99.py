@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.kernels.host import FLUSH
+from ecpolicy.kernels.layout import pack
 from ecpolicy.networks import RSNN
 from ecpolicy.normalization import Standardizer
 from ecpolicy.spaces import action_outputs, box_bounds
@@ -230,9 +231,8 @@ def _largest(sizes: list[int], starts: list[int], name: str) -> str:
 
 def _pack(rows: NDArray[np.bool_]) -> NDArray[np.uint32]:
     """Words (rows, words) of booleans (rows, bits), least significant bit first."""
-    padded = np.zeros((rows.shape[0], -(-rows.shape[1] // WORD) * WORD), np.bool_)
-    padded[:, : rows.shape[1]] = rows
-    return np.packbits(padded, axis=1, bitorder="little").view("<u4").astype(np.uint32)
+    words = pack(rows).astype("<u8").view("<u4")[:, : -(-rows.shape[1] // WORD)]
+    return words.astype(np.uint32)
 
 
 def _rows(words: NDArray[np.uint32]) -> str:
