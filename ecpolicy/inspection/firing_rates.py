@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 
 from ecpolicy.inspection.activity import Activity, record_activity
-from ecpolicy.inspection.palette import palette
+from ecpolicy.inspection.palette import groups_of, palette
 
 
 class FiringRateDisplay:
@@ -60,12 +60,7 @@ class FiringRateDisplay:
         figure = plt.figure(figsize=(7, 2.6), layout="constrained") if figure is None else figure
         across, along = figure.subplots(1, 2)
         colors, rates = palette(across), activity.rates
-        groups = [("all neurons", colors.neutral, np.ones(rates.size, bool))]
-        if activity.excitatory is not None:
-            groups = [
-                ("excitatory", colors.excitatory, activity.excitatory),
-                ("inhibitory", colors.inhibitory, ~activity.excitatory),
-            ]
+        groups = groups_of(activity, colors, alone="all neurons")
         edges = np.linspace(0, max(float(rates.max()), 1.0), bins + 1)
         for name, color, members in groups:
             if not members.any():

@@ -2,6 +2,11 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ecpolicy.inspection.activity import Activity
+
 
 class Palette(NamedTuple):
     """What the displays draw with."""
@@ -25,3 +30,13 @@ def palette(ax: Any = None) -> Palette:
     background = ax.get_facecolor() if ax is not None else mpl.rcParams["axes.facecolor"]
     red, green, blue = to_rgb(background)
     return DARK if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5 else LIGHT
+
+
+def groups_of(activity: Activity, colors: Palette, *, alone: str) -> list[tuple[str, str, NDArray[np.bool_]]]:
+    """Name, colour and members (neurons,) of each group; all neurons are ``alone`` where they have no sign."""
+    if activity.excitatory is None:
+        return [(alone, colors.neutral, np.ones(activity.fan_out.size, np.bool_))]
+    return [
+        ("excitatory", colors.excitatory, activity.excitatory),
+        ("inhibitory", colors.inhibitory, ~activity.excitatory),
+    ]

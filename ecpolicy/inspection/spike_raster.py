@@ -6,7 +6,7 @@ import numpy as np
 
 from ecpolicy.estimators.parameters import check_number
 from ecpolicy.inspection.activity import Activity, record_activity
-from ecpolicy.inspection.palette import palette
+from ecpolicy.inspection.palette import groups_of, palette
 
 
 class SpikeRasterDisplay:
@@ -81,19 +81,16 @@ class SpikeRasterDisplay:
         time, neuron = np.nonzero(activity.spikes[first_step:last].reshape(-1, neurons))
         time = first_step + time / substeps
         colors = palette(raster)
-        groups = [("Neuron", colors.neutral, np.ones(neurons, bool))]
-        if activity.excitatory is not None:
-            groups = [
-                ("Excitatory", colors.excitatory, activity.excitatory),
-                ("Inhibitory", colors.inhibitory, ~activity.excitatory),
-            ]
+        groups = groups_of(activity, colors, alone="neuron")
         for _, color, members in groups:
             chosen = members[neuron]
             raster.plot(
                 time[chosen], neuron[chosen], "|", color=color, markersize=2, markeredgewidth=0.6, rasterized=True
             )
         edges = [np.flatnonzero(members) for _, _, members in groups if members.any()]
-        raster.set_yticks([float(members.mean()) for members in edges], [name for name, _, m in groups if m.any()])
+        raster.set_yticks(
+            [float(members.mean()) for members in edges], [name.capitalize() for name, _, m in groups if m.any()]
+        )
         raster.tick_params(axis="y", length=0, labelrotation=90)
         for label in raster.get_yticklabels():
             label.set_verticalalignment("center")
