@@ -176,8 +176,8 @@ class Mirrored(Bernoulli):
 class MirroredPolicy(EvolvingConnectivityPolicy):
     """Draws its population in antithetic pairs."""
 
-    def _search(self, network, obs_size, n_outputs, backend):
-        plain = super()._search(network, obs_size, n_outputs, backend)
+    def _search(self, network, obs_size, n_outputs, backend, n_env_steps=0):
+        plain = super()._search(network, obs_size, n_outputs, backend, n_env_steps)
         return Mirrored(plain.shapes, plain.initial_probability, plain.eps, plain.weighted_sum)
 
 

@@ -19,7 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, cross_val_score
 
-from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
+from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint, Progress
 from ecpolicy.networks.network import copied
 from probes import Broken, Lengths, Match, Spaces
@@ -191,6 +191,37 @@ def test_horizon_schedule(small):
     policy = make(small, max_episode_steps=[(0, 4), (200, 7)], n_generations=3).fit(Match)
     assert [record["episode_length"] for record in policy.history_] == [4, 4, 7]
     assert policy.history_[0]["n_evaluation_steps"] == 6 * 7  # without a time limit, scores go to the last horizon
+
+
+@pytest.mark.parametrize("kind", [EvolvingConnectivityPolicy, ESPolicy])
+def test_learning_rate_schedule(small, kind):
+    """A schedule is the same as going on by hand with the other learning rate."""
+
+    def fitted(learning_rate, n_generations, policy=None):
+        policy = policy or kind(**small, warm_start=True)
+        return policy.set_params(learning_rate=learning_rate, n_generations=n_generations).fit(Match)
+
+    def learnt(policy):
+        search = policy._training.search
+        return [*search.parameters.values(), *search.optimizer.first.values(), *search.optimizer.second.values()]
+
+    by_hand = fitted(0.05, 5, fitted(0.3, 2))
+    after = [record["n_env_steps"] for record in by_hand.history_]
+    scheduled = learnt(fitted([(0, 0.3), (after[1], 0.05)], 5))
+    assert all(np.array_equal(*pair) for pair in zip(learnt(by_hand), scheduled, strict=True))
+    constant = learnt(fitted(0.3, 5))
+    assert not any(np.array_equal(*pair) for pair in zip(constant, scheduled, strict=True))
+
+
+def test_eps_schedule(small):
+    policy = make(small, eps=[(0, 0.2), (500, 0.05)], learning_rate=0.6, n_generations=1, warm_start=True)
+    for generation, eps in enumerate([0.2, 0.2, 0.05, 0.05], start=1):
+        policy.set_params(n_generations=generation).fit(Match)
+        smallest = min(p.min() for p in policy.search_probabilities_.values())
+        largest = max(p.max() for p in policy.search_probabilities_.values())
+        assert (smallest, largest) == (np.float32(eps), np.float32(1 - eps))
+    steps = [record["n_env_steps"] for record in policy.history_]
+    assert steps[0] < 500 <= steps[1]  # the third generation is the first that begins after 500 steps
 
 
 def test_scores_are_over_full_episodes_where_there_is_a_time_limit(small):

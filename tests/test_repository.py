@@ -176,6 +176,7 @@ def test_example_of_an_own_network():
                 *GYMNASIUM,
             ],
         ),
+        ("drift.py", ["--settings", "0.3,0.01@2:0.05,0.001", "--generations", "1", "4", "--connections", "64"]),
         ("brax_run.py", [*TINY, "--generations", "1", "--horizon", "3", "--checkpoint", "{tmp}/run.ecp"]),
     ],
 )

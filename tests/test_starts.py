@@ -1,5 +1,7 @@
 """Several starts of a search: the best goes on, generations count on, and a stop in between changes nothing."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,16 @@ def test_the_schedule_of_horizons_begins_with_every_start():
     policy, _ = fitted(max_episode_steps=[(0, 20), (400, 25)], n_generations=8, start_env_steps=700)
     lengths = [record["episode_length"] for record in policy.history_]
     assert lengths == [20, 20, 25, 20, 20, 25, 20, 20]
+
+
+def test_the_schedule_of_learning_rates_begins_with_every_start():
+    _, probabilities = fitted(learning_rate=[(0, 0.3), (400, 1e-6)], n_generations=8, start_env_steps=700)
+    moved = [
+        float(np.abs(after["recurrent"] - before["recurrent"]).max())
+        for before, after in itertools.pairwise(probabilities)
+    ]
+    small = [step < 1e-5 for step in moved]  # of generations 2 to 8; the starts are 1 to 3, 4 to 6, and 7 on
+    assert small == [False, True, False, False, True, False, False]
 
 
 def test_a_fit_that_ends_among_the_starts_warns():

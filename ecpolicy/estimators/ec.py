@@ -1,6 +1,6 @@
 """EvolvingConnectivityPolicy: 1-bit recurrent spiking networks, trained by evolving connection probabilities."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +14,13 @@ from ecpolicy.distributions import Bernoulli, Parameters
 from ecpolicy.estimators import evolving, files
 from ecpolicy.estimators.backends import weighted_sum
 from ecpolicy.estimators.base import BasePolicy
-from ecpolicy.estimators.parameters import check_ec, check_initial_probability
+from ecpolicy.estimators.parameters import (
+    check_ec,
+    check_eps,
+    check_initial_probability,
+    check_learning_rate,
+    scheduled,
+)
 from ecpolicy.estimators.resumption import ResumeFrom
 from ecpolicy.networks import RSNN, Network
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer
@@ -39,8 +45,9 @@ class EvolvingConnectivityPolicy(BasePolicy):
         Networks per generation (paper: 10240). Evaluations of the deployed network come on top.
     n_generations : int, default 100
         Generations in all; with ``warm_start`` those of earlier fits count.
-    learning_rate : float, default 0.15
-        Step size; for Adam in units of probability.
+    learning_rate : float or list of (n_env_steps, step), default 0.15
+        Step size; for Adam in units of probability. A list is a schedule by environment steps taken, such as
+        ``[(0, 0.3), (10_000_000, 0.05)]``.
     optimizer : {"adam", "sgd"}, default "adam"
         "sgd" is equation 14, plain ascent; "adam" is what the paper's released code does.
     fitness_shaping : {"centered_ranks"}, default "centered_ranks"
@@ -48,8 +55,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
         Connection probabilities before the first generation, everywhere or by matrix ("input", "recurrent", "output";
         0.5 for those not named): an anatomical prior, see :mod:`ecpolicy.anatomy`. In a dict, connections with a
         probability of exactly 0 or 1 stay absent or present for good.
-    eps : float, default 1e-3
-        Other probabilities stay in [eps, 1 - eps].
+    eps : float or list of (n_env_steps, eps), default 1e-3
+        Other probabilities stay in [eps, 1 - eps]. A list is a schedule, as for ``learning_rate``.
     episodes_per_member : int, default 1
         Episodes over which a member's return is averaged, on each environment.
     max_episode_steps : int, None or list of (n_env_steps, horizon), default 1000
@@ -62,8 +69,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
         Standardised observations are clipped to [-observation_clip, observation_clip].
     n_starts : int, default 1
         Independent starts of the search. The one with the best population after ``start_env_steps`` goes on, so that
-        one which got stuck early costs few steps. The steps of all count; until the choice, a schedule of horizons
-        begins anew with every start.
+        one which got stuck early costs few steps. The steps of all count; until the choice, schedules begin
+        anew with every start.
     start_env_steps : int, default 1_000_000
         Environment steps of every start, where there are several.
     max_env_steps : int or None, default None
@@ -146,11 +153,11 @@ class EvolvingConnectivityPolicy(BasePolicy):
         density: float = 0.5,
         population_size: int = 256,
         n_generations: int = 100,
-        learning_rate: float = 0.15,
+        learning_rate: float | Sequence[tuple[int, float]] = 0.15,
         optimizer: str = "adam",
         fitness_shaping: str = "centered_ranks",
         initial_probability: float | Mapping[str, Any] = 0.5,
-        eps: float = 1e-3,
+        eps: float | Sequence[tuple[int, float]] = 1e-3,
         episodes_per_member: int = 1,
         max_episode_steps: int | Sequence[tuple[int, int]] | None = 1000,
         normalize_observations: bool = True,
@@ -296,13 +303,15 @@ class EvolvingConnectivityPolicy(BasePolicy):
     def _check(self) -> Network:
         return check_ec(self)
 
-    def _search(self, network: Network, obs_size: int, n_outputs: int, backend: str) -> Bernoulli:
+    def _search(self, network: Network, obs_size: int, n_outputs: int, backend: str, n_env_steps: int = 0) -> Bernoulli:
         shapes = network.shapes(obs_size, n_outputs)
         start = check_initial_probability(self.initial_probability, shapes)
-        return Bernoulli(shapes, start, float(self.eps), weighted_sum(backend))
+        eps = scheduled(check_eps(self.eps), n_env_steps)
+        return Bernoulli(shapes, start, eps, weighted_sum(backend))
 
-    def _ascent(self) -> tuple[str, Optimizer]:
-        return self.optimizer, OPTIMIZERS[self.optimizer](float(self.learning_rate))
+    def _ascent(self) -> tuple[str, Callable[[int], Optimizer]]:
+        rule, rates = OPTIMIZERS[self.optimizer], check_learning_rate(self.learning_rate)
+        return self.optimizer, lambda n_env_steps: rule(scheduled(rates, n_env_steps))
 
     def _expose(self, network: Network, parameters: Parameters) -> None:
         self.connection_probabilities_ = {name: p.copy() for name, p in parameters.items()}

@@ -1,6 +1,6 @@
 """ESPolicy: networks with real weights, trained by Evolution Strategies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -11,7 +11,7 @@ from ecpolicy.distributions import Gaussian, Parameters
 from ecpolicy.estimators import evolving, files
 from ecpolicy.estimators.backends import weighted_noise
 from ecpolicy.estimators.base import BasePolicy
-from ecpolicy.estimators.parameters import check_es
+from ecpolicy.estimators.parameters import check_es, check_learning_rate, scheduled
 from ecpolicy.estimators.resumption import ResumeFrom
 from ecpolicy.networks import Network
 from ecpolicy.optimizers import Optimizer, adamw
@@ -55,8 +55,8 @@ class ESPolicy(BasePolicy):
         Generations in all; with ``warm_start`` those of earlier fits count.
     sigma : float or None, default None
         Standard deviation of the weights; None for the paper's: 0.3 for "rsnn", else 0.02.
-    learning_rate : float or None, default None
-        Adam's step; None for the paper's: 0.15 for "rsnn", else 0.01.
+    learning_rate : float, list of (n_env_steps, step) or None, default None
+        Adam's step, or a schedule of it by environment steps; None for the paper's: 0.15 for "rsnn", else 0.01.
     weight_decay : float, default 0.1
         Each step takes ``learning_rate * weight_decay`` of the weights away.
     fitness_shaping, episodes_per_member, max_episode_steps, normalize_observations, observation_clip, max_env_steps
@@ -98,7 +98,7 @@ class ESPolicy(BasePolicy):
         population_size: int = 256,
         n_generations: int = 100,
         sigma: float | None = None,
-        learning_rate: float | None = None,
+        learning_rate: float | Sequence[tuple[int, float]] | None = None,
         weight_decay: float = 0.1,
         fitness_shaping: str = "centered_ranks",
         episodes_per_member: int = 1,
@@ -179,14 +179,15 @@ class ESPolicy(BasePolicy):
         """The paper's settings for the network; for one of your own, those of its gated networks."""
         return PAPER[self.network] if isinstance(self.network, str) else PAPER["gru"]
 
-    def _search(self, network: Any, obs_size: int, n_outputs: int, backend: str) -> Gaussian:
+    def _search(self, network: Any, obs_size: int, n_outputs: int, backend: str, n_env_steps: int = 0) -> Gaussian:
         sigma = self._published().sigma if self.sigma is None else float(self.sigma)
         sizes = obs_size, n_outputs
         return Gaussian(network.shapes(*sizes), sigma, network.initial_scales(*sizes), weighted_noise(backend))
 
-    def _ascent(self) -> tuple[str, Optimizer]:
-        rate = self._published().learning_rate if self.learning_rate is None else float(self.learning_rate)
-        return "adamw", adamw(rate, weight_decay=float(self.weight_decay))
+    def _ascent(self) -> tuple[str, Callable[[int], Optimizer]]:
+        given = self._published().learning_rate if self.learning_rate is None else self.learning_rate
+        rates, decay = check_learning_rate(given), float(self.weight_decay)
+        return "adamw", lambda n_env_steps: adamw(scheduled(rates, n_env_steps), weight_decay=decay)
 
     def _expose(self, network: Network, parameters: Parameters) -> None:
         self.weights_ = {name: p.copy() for name, p in parameters.items()}

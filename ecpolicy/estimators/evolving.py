@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -16,7 +17,7 @@ from ecpolicy.estimators.base import DeployedPolicy
 from ecpolicy.estimators.environments import Resolved, resolve
 from ecpolicy.estimators.loop import interrupts, train
 from ecpolicy.estimators.observation_statistics import initial_moments
-from ecpolicy.estimators.parameters import check_horizon, seed_of
+from ecpolicy.estimators.parameters import check_horizon, scheduled, seed_of
 from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training
 from ecpolicy.estimators.training import Record, Setting, Trainer, Training
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
@@ -31,11 +32,13 @@ class Evolving(Protocol):
     def _check(self) -> Network:
         """Check the parameters; the network that they describe."""
 
-    def _search(self, network: Network, obs_size: int, n_outputs: int, backend: str) -> Distribution:
-        """The search distribution over this network's matrices."""
+    def _search(
+        self, network: Network, obs_size: int, n_outputs: int, backend: str, n_env_steps: int = 0
+    ) -> Distribution:
+        """The search distribution over this network's matrices, after so many environment steps."""
 
-    def _ascent(self) -> tuple[str, Optimizer]:
-        """The optimizer and the name of its rule."""
+    def _ascent(self) -> tuple[str, Callable[[int], Optimizer]]:
+        """The name of the rule, and the optimizer after so many environment steps."""
 
     def _expose(self, network: Network, parameters: Parameters) -> None:
         """Set the fitted attributes that show the deployed network."""
@@ -122,12 +125,12 @@ def _trainer(
         observation_space=resolved.observation_space,
         action_space=resolved.action_space,
     )
-    distribution = policy._search(network, run.obs_size, run.n_outputs, backend)
+    search = partial(policy._search, network, run.obs_size, run.n_outputs, backend)
     kind, optimizer = policy._ascent()
     if earlier is not None:
-        _check_continuable(earlier, run, distribution, kind)
+        _check_continuable(earlier, run, search(), kind)
     moments = initial_moments(observation_statistics, resolved.observation_space, continues=earlier is not None)
-    horizons = check_horizon("max_episode_steps", policy.max_episode_steps)
+    horizons = check_horizon(policy.max_episode_steps)
     threshold = resolved.reward_threshold if policy.score_threshold == "auto" else policy.score_threshold
     evaluation_horizon = np.inf if resolved.time_limited else horizons[-1][1]
     n_starts, start_env_steps = int(getattr(policy, "n_starts", 1)), int(getattr(policy, "start_env_steps", 1))
@@ -143,7 +146,7 @@ def _trainer(
         backend,
         resolved,
         network,
-        distribution,
+        search(),
         n_jobs=policy.n_jobs,
         timeout=policy.timeout,
         chunk_size=policy.chunk_size,
@@ -154,13 +157,13 @@ def _trainer(
             setting=Setting(
                 network, bool(policy.normalize_observations), float(policy.observation_clip), resolved.names
             ),
-            distribution=distribution,
+            distribution=search,
             optimizer=optimizer,
             fitness_shaping=FITNESS_SHAPINGS[policy.fitness_shaping],
             population_size=int(policy.population_size),
             n_environments=len(resolved.environments),
             episodes_per_member=int(policy.episodes_per_member),
-            horizon=lambda steps: next(horizon for start, horizon in reversed(horizons) if start <= steps),
+            horizon=lambda n_env_steps: scheduled(horizons, n_env_steps),
             evaluation_horizon=evaluation_horizon,
             score_threshold=None if threshold is None else float(threshold),
             eval_episodes=int(policy.eval_episodes),

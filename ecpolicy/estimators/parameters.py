@@ -48,31 +48,49 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
         raise ValueError(f"{name} must be one of {choices}; got {value!r}.")
 
 
-def check_horizon(name: str, value: Any) -> list[tuple[int, float]]:
-    """A training horizon as a schedule: pairs (environment steps from which it holds, steps per episode).
+def check_schedule(name: str, value: Any, **bounds: Any) -> list[tuple[int, float]]:
+    """A parameter that may change with the environment steps taken, as pairs (n_env_steps from which it holds, value).
 
-    Accepts None (no horizon), a number of steps, or a sequence of such pairs with rising first entries from 0.
+    Accepts a number or a sequence of such pairs with rising first entries from 0; ``bounds`` are those of
+    :func:`check_number`.
     """
-    if value is None:
-        return [(0, np.inf)]
-    if isinstance(value, Integral) and not isinstance(value, bool):
-        check_number(name, value, low=1, integer=True)
+    if isinstance(value, Real):
+        check_number(name, value, **bounds)
         return [(0, float(value))]
-    message = (
-        f"{name} must be a number of steps, None, or pairs (n_env_steps, horizon) with rising n_env_steps that start "
-        f"at 0, such as [(0, 200), (3_000_000, 1000)]; got {value!r}."
-    )
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+    wanted = "a number, or pairs (n_env_steps, value) with rising n_env_steps that start at 0"
+    message = f"{name} must be {wanted}; got {value!r}."
+    if not isinstance(value, Sequence) or isinstance(value, str):
         raise TypeError(message)
     schedule = []
     for pair in value:
-        if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(part, Integral) for part in pair):
+        if not isinstance(pair, Sequence) or len(pair) != 2 or not isinstance(pair[0], Integral):
             raise TypeError(message)
+        check_number(f"{name} from step {pair[0]}", pair[1], **bounds)
         schedule.append((int(pair[0]), float(pair[1])))
     starts = [start for start, _ in schedule]
-    if starts[0] != 0 or sorted(set(starts)) != starts or min(steps for _, steps in schedule) < 1:
+    if starts[:1] != [0] or sorted(set(starts)) != starts:
         raise ValueError(message)
     return schedule
+
+
+def check_horizon(value: Any) -> list[tuple[int, float]]:
+    """``max_episode_steps`` as a schedule; None is no horizon."""
+    return [(0, np.inf)] if value is None else check_schedule("max_episode_steps", value, low=1, integer=True)
+
+
+def check_learning_rate(value: Any) -> list[tuple[int, float]]:
+    """``learning_rate`` as a schedule."""
+    return check_schedule("learning_rate", value, low=0, open_low=True)
+
+
+def check_eps(value: Any) -> list[tuple[int, float]]:
+    """``eps`` as a schedule."""
+    return check_schedule("eps", value, low=0, high=0.5)
+
+
+def scheduled(schedule: Sequence[tuple[int, float]], n_env_steps: int) -> float:
+    """The value that a schedule has after so many environment steps."""
+    return next(value for start, value in reversed(schedule) if start <= n_env_steps)
 
 
 def check_fit(policy: Any) -> None:
@@ -112,7 +130,7 @@ def check_evolution(policy: Any) -> None:
             number(name, low=1, integer=True)
     check_choice("backend", policy.backend, BACKENDS)
     check_choice("fitness_shaping", policy.fitness_shaping, FITNESS_SHAPINGS)
-    check_horizon("max_episode_steps", policy.max_episode_steps)
+    check_horizon(policy.max_episode_steps)
 
 
 def check_ec(policy: Any) -> Network:
@@ -120,8 +138,8 @@ def check_ec(policy: Any) -> Network:
     check_evolution(policy)
     if not isinstance(policy.initial_probability, Mapping):
         check_number("initial_probability", policy.initial_probability, low=0, high=1)
-    check_number("learning_rate", policy.learning_rate, low=0, open_low=True)
-    check_number("eps", policy.eps, low=0, high=0.5)
+    check_learning_rate(policy.learning_rate)
+    check_eps(policy.eps)
     for name in ("n_starts", "start_env_steps"):
         check_number(name, getattr(policy, name), low=1, integer=True)
     check_choice("optimizer", policy.optimizer, OPTIMIZERS)
@@ -161,9 +179,10 @@ def check_es(policy: Any) -> Network:
         raise ValueError(f"population_size must be even, as members come in pairs; got {policy.population_size}.")
     if policy.chunk_size is not None and policy.chunk_size % 2:
         raise ValueError(f"chunk_size must be even, as members come in pairs; got {policy.chunk_size}.")
-    for name in ("sigma", "learning_rate"):
-        if getattr(policy, name) is not None:
-            check_number(name, getattr(policy, name), low=0, open_low=True)
+    if policy.sigma is not None:
+        check_number("sigma", policy.sigma, low=0, open_low=True)
+    if policy.learning_rate is not None:
+        check_learning_rate(policy.learning_rate)
     check_number("weight_decay", policy.weight_decay, low=0)
     if not isinstance(policy.network, str):
         return check_own_network(policy.network, "initial_scales")

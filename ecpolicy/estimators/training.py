@@ -67,13 +67,13 @@ class Trainer:
 
     seed: int
     runner: Plays
-    distribution: Distribution
-    optimizer: Optimizer
+    distribution: Callable[[int], Distribution]  # after so many environment steps
+    optimizer: Callable[[int], Optimizer]  # likewise
     fitness_shaping: FitnessShaping
     population_size: int
     n_environments: int
     episodes_per_member: int
-    horizon: Callable[[int], float]
+    horizon: Callable[[int], float]  # likewise
     evaluation_horizon: float
     setting: Setting
     score_threshold: float | None
@@ -88,8 +88,9 @@ class Trainer:
         return Training(self.setting, self._fresh(moments))
 
     def _fresh(self, moments: Moments) -> State:
-        parameters = self.distribution.project(self.distribution.init(key_from_seed(self.seed)))
-        return State(0, parameters, self.optimizer.init(parameters), moments)
+        distribution = self.distribution(0)
+        parameters = distribution.project(distribution.init(key_from_seed(self.seed)))
+        return State(0, parameters, self.optimizer(0).init(parameters), moments)
 
     def resume(self, training: Training) -> Training:
         """Go on from a training.
@@ -98,9 +99,10 @@ class Trainer:
         connections that are no longer allowed.
         """
         search, best = training.search, training.best
-        search = search._replace(parameters=self.distribution.project(search.parameters))
+        distribution = self.distribution(self._clock(training))
+        search = search._replace(parameters=distribution.project(search.parameters))
         if best is not None:
-            allowed = self.distribution.project(best.parameters)
+            allowed = distribution.project(best.parameters)
             if any(((p > 0.5) != (allowed[name] > 0.5)).any() for name, p in best.parameters.items()):
                 best = None
         training = training._replace(search=search, best=best)
@@ -113,15 +115,15 @@ class Trainer:
         """One generation, then the score of the network that it leads to."""
         began = perf_counter()
         training = self._next_start(training)
-        horizon = self.horizon(training.n_env_steps - (training.starts.began if self._starting(training.starts) else 0))
+        steps = self._clock(training)
         search, population = generation(
             training.search,
             key=key_from_seed(self.seed),
             population_size=self.population_size,
-            evaluate=lambda parameters, moments, keys: self._evaluate(parameters, moments, keys, horizon),
-            distribution=self.distribution,
+            evaluate=lambda parameters, moments, keys: self._evaluate(parameters, moments, keys, self.horizon(steps)),
+            distribution=self.distribution(steps),
             fitness_shaping=self.fitness_shaping,
-            optimizer=self.optimizer,
+            optimizer=self.optimizer(steps),
         )
         trained = training._replace(search=search, n_env_steps=training.n_env_steps + population.n_steps)
         trained, deployed = self._assess(trained)
@@ -141,6 +143,10 @@ class Trainer:
             "seconds": perf_counter() - began,
         }
         return trained, record
+
+    def _clock(self, training: Training) -> int:
+        """The environment steps that schedules go by."""
+        return training.n_env_steps - (training.starts.began if self._starting(training.starts) else 0)
 
     def _starting(self, starts: Starts) -> bool:
         """Whether there are starts to come, or a choice between them."""
