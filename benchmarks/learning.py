@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ecpolicy import EvolvingConnectivityPolicy, tuned
 
+PAPER = {"learning_rate": 0.15, "eps": 0.001}
 TASKS = {
     "cartpole": ("CartPole-v1", {}),
     "acrobot": ("Acrobot-v1", {}),
@@ -21,11 +22,14 @@ TASKS = {
     "pendulum": ("Pendulum-v1", tuned("Pendulum-v1").parameters),
     "hopper": (
         "Hopper-v5",
-        {"learning_rate": 0.05, "n_generations": 1000, "max_env_steps": 3_000_000, "score_threshold": 950},
+        {**PAPER, "learning_rate": 0.05, "n_generations": 1000, "max_env_steps": 3_000_000, "score_threshold": 950},
     ),
-    "brax-inverted-pendulum": ("brax/inverted_pendulum", {"score_threshold": 900}),
-    "brax-hopper": ("brax/hopper", {"population_size": 128, "max_episode_steps": 200, "n_generations": 15}),
-    "brax-humanoid": ("brax/humanoid", {"population_size": 128, "max_episode_steps": 200, "n_generations": 15}),
+    "brax-inverted-pendulum": ("brax/inverted_pendulum", {**PAPER, "score_threshold": 900}),
+    "brax-hopper": ("brax/hopper", {**PAPER, "population_size": 128, "max_episode_steps": 200, "n_generations": 15}),
+    "brax-humanoid": (
+        "brax/humanoid",
+        {**PAPER, "population_size": 128, "max_episode_steps": 200, "n_generations": 15},
+    ),
 }
 ON_DEVICE = [name for name in TASKS if name.startswith("brax-")]  # docs/backends.md; only where they are asked for
 UNSEEN = 1_000_000  # first environment seed of the reported episodes

@@ -81,27 +81,30 @@ def test_resume_goes_on_and_an_existing_file_is_not_overwritten_by_accident(trai
 
 
 def test_settings_come_from_the_table_the_file_and_the_options_in_this_order(folder, capsys):
-    (folder / "hopper.toml").write_text(
+    (folder / "walker.toml").write_text(
         "[parameters]\neps = 0.02\nn_generations = 1\npopulation_size = 4\nn_neurons = 16\n"
         "max_episode_steps = [[0, 5], [100, 6]]\neval_episodes = 1\nconfirm_episodes = 1\n[environment]\n"
         "ctrl_cost_weight = 0.5\n"
     )
-    arguments = ["train", "Hopper-v5", "--config", "hopper.toml", "--eps", "0.03", "--env-setting",
+    arguments = ["train", "Walker2d-v5", "--config", "walker.toml", "--eps", "0.03", "--env-setting",
                  "forward_reward_weight=2", "--score-episodes", "1", "--every", "0"]  # fmt: skip
     assert main(arguments) == 0
-    policy = ecpolicy.load("Hopper-v5.ecp")
-    assert (policy.learning_rate, policy.eps, policy.max_episode_steps) == (0.3, 0.03, [[0, 5], [100, 6]])
+    policy = ecpolicy.load("Walker2d-v5.ecp")
+    table = ecpolicy.tuned("Walker2d-v5").parameters
+    assert table["learning_rate"] != ecpolicy.EvolvingConnectivityPolicy().learning_rate
+    assert policy.learning_rate == table["learning_rate"]
+    assert (policy.eps, policy.max_episode_steps) == (0.03, [[0, 5], [100, 6]])
     [name] = policy._training.setting.environments
     for setting in ("healthy_reward=0.0", "ctrl_cost_weight=0.5", "forward_reward_weight=2"):
         assert setting in name
     assert main([*arguments, "--not-tuned", "--overwrite"]) == 0
-    policy = ecpolicy.load("Hopper-v5.ecp")
-    assert policy.learning_rate == 0.15
+    policy = ecpolicy.load("Walker2d-v5.ecp")
+    assert policy.learning_rate == ecpolicy.EvolvingConnectivityPolicy().learning_rate
     assert "healthy_reward" not in policy._training.setting.environments[0]
     capsys.readouterr()
-    assert main(["evaluate", "Hopper-v5.ecp", "--episodes", "2", "--seed", "0", "--json"]) == 0
+    assert main(["evaluate", "Walker2d-v5.ecp", "--episodes", "2", "--seed", "0", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    played = policy.evaluate("Hopper-v5", n_episodes=2, seed=0)  # the registered task
+    played = policy.evaluate("Walker2d-v5", n_episodes=2, seed=0)  # the registered task
     assert report["returns"] == played.returns[:, 0].tolist()
     assert report["x_velocity"] == played.x_velocities.mean()
 

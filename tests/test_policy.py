@@ -384,11 +384,11 @@ def test_ids_registered_by_a_script_reach_the_workers(tmp_path):
 
 
 def test_get_set_clone_and_repr(small):
-    policy = make(small, learning_rate=0.3)
+    policy = make(small, learning_rate=0.2)
     copy = clone(policy)
     assert copy is not policy
     assert copy.get_params() == policy.get_params()
-    assert "learning_rate=0.3" in repr(policy)
+    assert "learning_rate=0.2" in repr(policy)
     assert len(EvolvingConnectivityPolicy().get_params()) == 37
     with pytest.raises(ValueError, match="Invalid parameter 'neurons'"):
         policy.set_params(neurons=3)

@@ -32,7 +32,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
     Every generation draws a population of networks from Bernoulli connection probabilities, plays fresh episodes with
     each, and moves the probabilities along the natural gradient of the expected return (Wang et al., "Evolving
     Connectivity for Recurrent Spiking Neural Networks", NeurIPS 2023). The deployed network has the connections with
-    probability above one half. Defaults are the paper's, except for the sizes of the search.
+    probability above one half. Defaults are the paper's, except for the sizes of the search, and for a learning rate
+    and an eps that suit populations of hundreds better.
 
     Parameters
     ----------
@@ -45,9 +46,9 @@ class EvolvingConnectivityPolicy(BasePolicy):
         Networks per generation (paper: 10240). Evaluations of the deployed network come on top.
     n_generations : int, default 100
         Generations in all; with ``warm_start`` those of earlier fits count.
-    learning_rate : float or list of (n_env_steps, step), default 0.15
-        Step size; for Adam in units of probability. A list is a schedule by environment steps taken, such as
-        ``[(0, 0.3), (10_000_000, 0.05)]``.
+    learning_rate : float or list of (n_env_steps, step), default 0.3
+        Step size; for Adam in units of probability (paper: 0.15). A list is a schedule by environment steps taken, such
+        as ``[(0, 0.3), (8_000_000, 0.05)]``.
     optimizer : {"adam", "sgd"}, default "adam"
         "sgd" is equation 14, plain ascent; "adam" is what the paper's released code does.
     fitness_shaping : {"centered_ranks"}, default "centered_ranks"
@@ -55,8 +56,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
         Connection probabilities before the first generation, everywhere or by matrix ("input", "recurrent", "output";
         0.5 for those not named): an anatomical prior, see :mod:`ecpolicy.anatomy`. In a dict, connections with a
         probability of exactly 0 or 1 stay absent or present for good.
-    eps : float or list of (n_env_steps, eps), default 1e-3
-        Other probabilities stay in [eps, 1 - eps]. A list is a schedule, as for ``learning_rate``.
+    eps : float or list of (n_env_steps, eps), default 0.01
+        Other probabilities stay in [eps, 1 - eps] (paper: 1e-3). A list is a schedule, as for ``learning_rate``.
     episodes_per_member : int, default 1
         Episodes over which a member's return is averaged, on each environment.
     max_episode_steps : int, None or list of (n_env_steps, horizon), default 1000
@@ -153,11 +154,11 @@ class EvolvingConnectivityPolicy(BasePolicy):
         density: float = 0.5,
         population_size: int = 256,
         n_generations: int = 100,
-        learning_rate: float | Sequence[tuple[int, float]] = 0.15,
+        learning_rate: float | Sequence[tuple[int, float]] = 0.3,
         optimizer: str = "adam",
         fitness_shaping: str = "centered_ranks",
         initial_probability: float | Mapping[str, Any] = 0.5,
-        eps: float | Sequence[tuple[int, float]] = 1e-3,
+        eps: float | Sequence[tuple[int, float]] = 0.01,
         episodes_per_member: int = 1,
         max_episode_steps: int | Sequence[tuple[int, int]] | None = 1000,
         normalize_observations: bool = True,
