@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 RESAMPLES = 2000
 SHADES = ["#9ECAE1", "#4292C6", "#08519C"]
 LAST_GENERATION = 1.07  # a run ends with a generation, of 256,000 steps at most
+SEEDS = ["#0072B2", "#D55E00", "#009E73"]
 PARTS = ["#E69F00", "#009E73", "#0072B2", "#BBBBBB"]
 COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
     "EC": "#0072B2",
@@ -177,6 +178,28 @@ def draw(runs, path, by="n_env_steps"):
     figure.savefig(path, dpi=150)
 
 
+def draw_seeds(runs, path):
+    """Every seed's learning curve, and at its end the return over the last, fresh episodes of the network it kept."""
+    from matplotlib.figure import Figure
+
+    tasks = dict(by_task(runs))
+    figure = Figure(figsize=(3.6 * len(tasks), 3.4), layout="constrained")
+    for axes, (task, groups) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks.items(), strict=True):
+        for run in next(iter(groups.values())):
+            points, final, color = run["curve"], run["final"], SEEDS[run["seed"] % len(SEEDS)]
+            steps = [point["n_env_steps"] / 1e6 for point in points]
+            returns = [point["return_mean"] for point in points]
+            axes.plot(steps, returns, color=color, linewidth=1.5, label=f"seed {run['seed']}")
+            axes.plot(final["n_env_steps"] / 1e6, final["return_mean"], "o", color=color)
+        axes.set(title=task, xlim=(0, None), ylim=(min(0, *axes.get_ylim()), None))
+        axes.set_xlabel("environment steps, millions")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, loc="lower right")
+    figure.axes[0].set_ylabel("return of the deployed network")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
 def draw_surrogates(path, image):
     """The paper's figure 4: the deployed network's return by surrogate and beta, a dot for every seed."""
     from matplotlib.figure import Figure
@@ -257,7 +280,9 @@ def main():
             continue
         print(f"\n## {study}\n")
         TABLES[study](runs)
-        if arguments.images and study != "update_rules":
+        if arguments.images and study == "returns":
+            draw_seeds(runs, arguments.images / f"{study}.png")
+        elif arguments.images and study != "update_rules":
             draw(runs, arguments.images / f"{study}.png")
             if study == "methods":
                 draw(runs, arguments.images / f"{study}_seconds.png", by="seconds")
