@@ -64,12 +64,16 @@ def c_header(
    Tables: {constants} bytes, to be kept in flash. State: {state} bytes of RAM, and {4 * n} of stack in a step.
 
    Actions equal those of the library bit for bit where floats are IEEE 754 and products are not fused with
-   additions: compile with -ffp-contract=off, and not with -ffast-math. */
+   additions: compile with -ffp-contract=off (clang reads it here), and not with -ffast-math. */
 #ifndef {name.upper()}_H
 #define {name.upper()}_H
 
 #include <math.h>
 #include <stdint.h>
+
+#ifdef __clang__
+#pragma STDC FP_CONTRACT OFF
+#endif
 
 #define {name.upper()}_OBSERVATIONS {observed}
 #define {name.upper()}_NEURONS {n}
