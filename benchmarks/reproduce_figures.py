@@ -179,13 +179,20 @@ def draw(runs, path, by="n_env_steps"):
 
 
 def draw_seeds(runs, path):
-    """Every seed's learning curve, and at its end the return over the last, fresh episodes of the network it kept."""
+    """Every seed's learning curve, and at its end the return over the last, fresh episodes of the network it kept.
+
+    A dotted line is where the learning rate falls.
+    """
     from matplotlib.figure import Figure
 
     tasks = dict(by_task(runs))
     figure = Figure(figsize=(3.6 * len(tasks), 3.4), layout="constrained")
     for axes, (task, groups) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks.items(), strict=True):
-        for run in next(iter(groups.values())):
+        group = next(iter(groups.values()))
+        rate = group[0]["parameters"].get("learning_rate")
+        for fall, _ in rate[1:] if isinstance(rate, list) else ():
+            axes.axvline(fall / 1e6, color="0.6", linestyle=":", linewidth=1)
+        for run in group:
             points, final, color = run["curve"], run["final"], SEEDS[run["seed"] % len(SEEDS)]
             steps = [point["n_env_steps"] / 1e6 for point in points]
             returns = [point["return_mean"] for point in points]
