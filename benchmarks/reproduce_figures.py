@@ -30,6 +30,7 @@ PARTS = ["#E69F00", "#009E73", "#0072B2", "#BBBBBB"]
 COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
     "EC": "#0072B2",
     "EC-published": "#D55E00",
+    "EC-published-step": "#CC79A7",
     "EC-bold": "#E69F00",
     "ES-RSNN": "#CC79A7",
     "ES-GRU": "#009E73",
@@ -124,8 +125,16 @@ def print_methods(runs):
             print(f"| {method} | {len(group)} | {columns[0]} | {columns[1]} | {speed:.2f} | {steps:,.0f} |")
 
 
-def print_small_populations(runs, published="EC-published"):
+def print_small_populations(runs):
+    """Against the published step on the task as it was tuned, and as it is registered."""
+    for published in ("EC-published-step", "EC-published"):
+        if any(method == published for _, method in runs):
+            print_shares(runs, published)
+
+
+def print_shares(runs, published):
     """The share of the published setting's steps in which another setting reaches the published one's final return."""
+    print(f"\nAgainst {published}:")
     shares = defaultdict(list)
     for task, groups in by_task(runs):
         if published not in groups:
