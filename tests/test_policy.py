@@ -224,6 +224,15 @@ def test_eps_schedule(small):
     assert steps[0] < 500 <= steps[1]  # the third generation is the first that begins after 500 steps
 
 
+def test_a_stop_where_eps_rises_changes_nothing(small):
+    schedule = {"eps": [(0, 0.01), (500, 0.2)], "learning_rate": 0.6}
+    whole = make(small, **schedule, n_generations=4).fit(Match)
+    assert min(p.min() for p in whole.search_probabilities_.values()) == np.float32(0.2)
+    stopped = make(small, **schedule, n_generations=2, warm_start=True).fit(Match)
+    assert stopped.n_env_steps_ >= 500
+    assert fingerprint(stopped.set_params(n_generations=4).fit(Match)) == fingerprint(whole)
+
+
 def test_scores_are_over_full_episodes_where_there_is_a_time_limit(small):
     gym.register("Probe/Limited-v0", entry_point=lambda: Match(), max_episode_steps=9)
     try:

@@ -98,14 +98,11 @@ class Trainer:
         A best network, or start, that was measured in another setting does not count, nor does a network with
         connections that are no longer allowed.
         """
-        search, best = training.search, training.best
-        distribution = self.distribution(self._clock(training))
-        search = search._replace(parameters=distribution.project(search.parameters))
+        best = training.best
         if best is not None:
-            allowed = distribution.project(best.parameters)
+            allowed = self.distribution(self._clock(training)).project(best.parameters)
             if any(((p > 0.5) != (allowed[name] > 0.5)).any() for name, p in best.parameters.items()):
-                best = None
-        training = training._replace(search=search, best=best)
+                training = training._replace(best=None)
         if training.setting == self.setting:
             return training
         starts = training.starts._replace(best=None)
@@ -116,12 +113,14 @@ class Trainer:
         began = perf_counter()
         training = self._next_start(training)
         steps = self._clock(training)
+        distribution = self.distribution(steps)
+        allowed = distribution.project(training.search.parameters)  # where they changed since the generation before
         search, population = generation(
-            training.search,
+            training.search._replace(parameters=allowed),
             key=key_from_seed(self.seed),
             population_size=self.population_size,
             evaluate=lambda parameters, moments, keys: self._evaluate(parameters, moments, keys, self.horizon(steps)),
-            distribution=self.distribution(steps),
+            distribution=distribution,
             fitness_shaping=self.fitness_shaping,
             optimizer=self.optimizer(steps),
         )
