@@ -114,9 +114,12 @@ class Trainer:
         training = self._next_start(training)
         steps = self._clock(training)
         distribution = self.distribution(steps)
-        allowed = distribution.project(training.search.parameters)  # where they changed since the generation before
+        parameters = training.search.parameters
+        allowed = distribution.project(parameters)  # differs where the limits changed since the generation before
+        if any(not np.array_equal(allowed[name], p) for name, p in parameters.items()):
+            parameters = allowed  # else the same object, which workers have already
         search, population = generation(
-            training.search._replace(parameters=allowed),
+            training.search._replace(parameters=parameters),
             key=key_from_seed(self.seed),
             population_size=self.population_size,
             evaluate=lambda parameters, moments, keys: self._evaluate(parameters, moments, keys, self.horizon(steps)),
