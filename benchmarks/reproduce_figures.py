@@ -92,15 +92,16 @@ def cell(runs, by, limit):
 
 
 def print_returns(runs):
-    print("| task | method | seed | return over 100 episodes | x-velocity, m/s | length | steps | hours |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    columns = "task", "method", "seed", "return over 100 episodes", "x-velocity, m/s", "length", "steps"
+    print(f"| {' | '.join(columns)} | evaluation steps | hours |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for (task, method), group in runs.items():
         for run in group:
             final = run["final"]
             print(
                 f"| {task} | {method} | {run['seed']} | {final['return_mean']:,.0f} ± {final['return_std']:,.0f} | "
                 f"{final['x_velocity']:.2f} | {final['length']:.0f} | {final['n_env_steps']:,} | "
-                f"{final['seconds'] / 3600:.2f} |"
+                f"{run['evaluation_steps']:,} | {final['seconds'] / 3600:.2f} |"
             )
 
 
@@ -146,9 +147,11 @@ def print_shares(runs, published):
         for method, group in groups.items():
             took = [reaches(run, goal) / steps for run in group]
             shares[method].append(np.array(took))
+            scoring = np.mean([run["evaluation_steps"] / run["final"]["n_env_steps"] for run in group])
             print(
                 f"  {method}: final {cell(group, 'n_env_steps', np.inf)}, reaches it in "
-                f"{', '.join('never' if np.isinf(share) else f'{share:.2f}' for share in took)} of the steps"
+                f"{', '.join('never' if np.isinf(share) else f'{share:.2f}' for share in took)} of the steps; "
+                f"deployed network's own episodes: {scoring:.2f} of the steps on top"
             )
     for method, groups in shares.items():
         if np.isfinite(np.concatenate(groups)).all() or method != published:

@@ -100,6 +100,8 @@ def ring(n_neurons: int, *, circumference: float = 1.0) -> NDArray[np.float64]:
 def grid(n_neurons: int) -> NDArray[np.float64]:
     """Positions row by row on a square lattice of unit spacing, the last row perhaps not full.
 
+    Excitatory neurons are a network's first: permute the rows, or they lie apart from the inhibitory ones.
+
     Parameters
     ----------
     n_neurons : int

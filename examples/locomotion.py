@@ -1,7 +1,7 @@
 """Train a robot with the settings that were found for it, and say how fast and how far it goes.
 
-Kill it whenever you like and run the same command again: it goes on from its checkpoint. With EnvPool installed
-(pip install envpool), physics run in C++, and --n-jobs has no effect.
+Kill it whenever you like and run the same command again: it goes on from its checkpoint. With --envpool (pip
+install envpool), physics run in C++, and --n-jobs has no effect. HalfCheetah-v5 and Walker2d-v5 want --steps 20000000.
 
     python examples/locomotion.py [--env Hopper-v5] [--steps 10000000] [--n-jobs 2] [--envpool] [--output Hopper-v5.ecp]
 """

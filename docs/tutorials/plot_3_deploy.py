@@ -3,7 +3,7 @@ From the simulator to a chip
 ============================
 
 A trained network leaves Python as a graph of NIR, the format of neuromorphic tools, or as a C header for a
-microcontroller. Both are a few kilobytes.
+microcontroller. Compiled, the header takes a few kilobytes.
 """
 
 # %%
