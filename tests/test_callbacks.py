@@ -19,7 +19,16 @@ from tensorboardX.proto.event_pb2 import Event
 
 import ecpolicy
 from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
-from ecpolicy.callbacks import Chain, Checkpoint, CSVLog, Evaluation, StableBaselines3, StopOnReturn, TensorBoardLog
+from ecpolicy.callbacks import (
+    Chain,
+    Checkpoint,
+    CSVLog,
+    Evaluation,
+    Progress,
+    StableBaselines3,
+    StopOnReturn,
+    TensorBoardLog,
+)
 from faults import fingerprint
 from probes import Broken, Match
 
@@ -155,6 +164,29 @@ def test_evaluation_keeps_the_best(small, tmp_path):
     assert best.score(Match, n_episodes=7, seed=5) == evaluation.best.mean
 
 
+def test_evaluation_of_a_resumed_fit_keeps_the_best_before(small, tmp_path):
+    path = tmp_path / "best.ecp"
+
+    def evaluation():
+        return Evaluation(Match, every=1, n_episodes=7, seed=5, path=path)
+
+    whole = evaluation()
+    policy = fit(small, whole, n_generations=8, learning_rate=0.4)
+    assert whole.best.generation < 8
+    best = path.read_bytes()
+    for again in (whole, evaluation()):  # in the same process, and in another
+        policy.set_params(warm_start=True, n_generations=8).fit(Match, callbacks=again)
+        assert again.best == whole.best
+        assert path.read_bytes() == best
+    worse = evaluation()
+    policy.set_params(n_generations=9).fit(Match, callbacks=worse)
+    assert [result.generation for result in worse.results] == [9]
+    assert (path.read_bytes() == best) == (worse.results[0].mean <= whole.best.mean)
+    anew = evaluation()
+    fit(small, anew, n_generations=1)
+    assert anew.best == anew.results[0]
+
+
 def test_evaluation_may_stop(small):
     evaluation = Evaluation(Match, every=1, stop_at=-1.0)
     policy = fit(small, evaluation)
@@ -162,6 +194,10 @@ def test_evaluation_may_stop(small):
     assert fit(small, Evaluation(Match, every=1, stop_at=99.0)).n_generations_ == 4
     with pytest.raises(ValueError, match="every must be"):
         Evaluation(Match, every=0)
+    with pytest.raises(ValueError, match="n_episodes must be"):
+        Evaluation(Match, n_episodes=0)
+    with pytest.raises(ValueError, match="every must be"):
+        Progress(0)
 
 
 def test_stop_on_return(small):

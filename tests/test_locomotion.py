@@ -145,6 +145,9 @@ def test_standing_still_is_counted_across_a_resumed_fit():
     with pytest.warns(UserWarning, match="still for 3 generations"):
         still.set_params(n_generations=5).fit(Stand, callbacks=StandingStill(3, stop=True))
     assert still.n_generations_ == 3
+    with pytest.warns(UserWarning, match="still for 4 generations"):
+        still.fit(Stand, callbacks=StandingStill(3, stop=True))
+    assert still.n_generations_ == 4
 
 
 def test_generations_without_a_measurement_do_not_count():

@@ -67,7 +67,7 @@ class Checkpoint:
         if counted or timed:
             try:
                 self._save(view)
-            except OSError as error:
+            except (OSError, ValueError) as error:  # no room, or more than a file may hold
                 warnings.warn(f"{error} Training goes on.", RuntimeWarning, stacklevel=2)
 
     def finish(self, view: Any) -> None:

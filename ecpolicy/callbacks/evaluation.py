@@ -53,6 +53,8 @@ class Evaluation:
     ) -> None:
         if not isinstance(every, int) or every < 1:
             raise ValueError(f"every must be a number of generations, at least 1; got {every!r}.")
+        if not isinstance(n_episodes, int) or n_episodes < 1:
+            raise ValueError(f"n_episodes must be a number of episodes, at least 1; got {n_episodes!r}.")
         self._environments, self._every, self._n_episodes, self._seed = environments, every, n_episodes, seed
         self._path = None if path is None else Path(path)
         self._stop_at = stop_at
@@ -60,24 +62,37 @@ class Evaluation:
         self.best: Evaluated | None = None
 
     def begin(self, view: Any) -> None:
-        """Forget the fit before; raise OSError where the best policy could not be saved."""
+        """Forget what this fit does not go on from; raise OSError where the best policy could not be saved."""
         if self._path is not None:
             check_writable(self._path)
-        self.results, self.best = [], None
+        done = view.history_[-1]["generation"] if view.continues else 0
+        self.results = [result for result in self.results if result.generation <= done]
+        self.best = max(self.results, key=lambda result: result.mean, default=None)
+        if view.continues and self.best is None and self._path is not None and self._path.exists():
+            self.best = self._saved(view)
 
     def __call__(self, view: Any) -> bool:
         """Score where it is due; whether ``stop_at`` was reached."""
         record = view.history_[-1]
         if record["generation"] % self._every:
             return False
-        returns = view.episode_returns(self._environments, n_episodes=self._n_episodes, seed=self._seed)
-        result = Evaluated(record["generation"], record["n_env_steps"], float(returns.mean()), float(returns.std()))
+        result = self._result(view, record)
         self.results.append(result)
         if self.best is None or result.mean > self.best.mean:
             self.best = result
             if self._path is not None:
                 view.save(self._path)
         return self._stop_at is not None and result.mean >= self._stop_at
+
+    def _result(self, policy: Any, record: Any) -> Evaluated:
+        returns = policy.episode_returns(self._environments, n_episodes=self._n_episodes, seed=self._seed)
+        return Evaluated(record["generation"], record["n_env_steps"], float(returns.mean()), float(returns.std()))
+
+    def _saved(self, view: Any) -> Evaluated:
+        """The best policy that an earlier process saved, scored on the same episodes."""
+        network = getattr(view, "network", None)
+        policy = view.load(self._path, network=None if isinstance(network, str) else network)
+        return self._result(policy, policy.history_[-1])
 
 
 class StopOnReturn:

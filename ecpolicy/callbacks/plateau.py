@@ -32,25 +32,29 @@ class StandingStill:
         if not isinstance(generations, int) or generations < 1:
             raise ValueError(f"generations must be at least 1; got {generations!r}.")
         self._generations, self._stop = generations, stop
-        self._still = 0
+        self._still, self._warned = 0, False
 
     def begin(self, view: Any) -> None:
         """Count the generations before this fit, where it goes on from them."""
-        self._still = 0
+        self._still, self._warned = 0, False
         for record in view.history_ if view.continues else ():
             self._count(record)
 
     def __call__(self, view: Any) -> bool:
         """Whether to end the fit."""
         record = view.history_[-1]
-        if not self._count(record) or self._still != self._generations:
+        if not self._count(record) or self._still < self._generations:
+            self._warned = self._warned and self._still > 0
             return False
-        warnings.warn(
-            f"The deployed network has stood still for {self._still} generations: {record['deployed_x_velocity']:.2f} "
-            f"m/s, a return of {record['deployed_return']:.0f} over {record['deployed_length']:.0f} steps. Where the "
-            "task pays for not falling, train without (healthy_reward=0); or try shorter episodes (max_episode_steps).",
-            stacklevel=2,
-        )
+        if not self._warned:
+            warnings.warn(
+                f"The deployed network has stood still for {self._still} generations: "
+                f"{record['deployed_x_velocity']:.2f} m/s, a return of {record['deployed_return']:.0f} over "
+                f"{record['deployed_length']:.0f} steps. Where the task pays for not falling, train without "
+                "(healthy_reward=0); or try shorter episodes (max_episode_steps).",
+                stacklevel=2,
+            )
+            self._warned = True
         return self._stop
 
     def _count(self, record: Any) -> bool:

@@ -19,6 +19,8 @@ class Progress:
     """
 
     def __init__(self, every: int = 1, stream: TextIO | None = None) -> None:
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"every must be a number of generations, at least 1; got {every!r}.")
         self._every = every
         self._stream = stream
         self._began = perf_counter()
