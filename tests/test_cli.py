@@ -281,6 +281,12 @@ def test_words_of_python_and_none_are_what_they_say(folder):
     assert main(["train", "CartPole-v1", *TINY[2:], *arguments, "--every", "0"]) == 0
     policy = ecpolicy.load("CartPole-v1.ecp")
     assert (policy.keep_best, policy.score_threshold, policy.max_env_steps) == (False, None, 1000)
+    (folder / "whole.toml").write_text("[parameters]\nmax_env_steps = 1e3\neps = [[0, 0.01], [1e2, 0.02]]\n")
+    schedule = ["--learning-rate", "[[0, 0.3], [5e2, 1.0]]", "--config", "whole.toml", "--score-episodes", "0"]
+    assert main(["train", "CartPole-v1", *TINY[2:], *schedule, "--every", "0", "--overwrite"]) == 0
+    policy = ecpolicy.load("CartPole-v1.ecp")
+    assert (policy.max_env_steps, policy.learning_rate) == (1000, [[0, 0.3], [500, 1.0]])
+    assert policy.eps == [[0, 0.01], [100, 0.02]]
 
 
 def test_an_episode_without_an_end_is_cut(folder, capsys):

@@ -298,9 +298,17 @@ def test_video_of_a_robot(tmp_path):
     assert file.stat().st_size > 1000
 
 
+class BreaksAtReset(gym.Wrapper):
+    def reset(self, **kwargs):
+        raise ZeroDivisionError("no start")
+
+
 def test_what_cannot_be_filmed_is_named(policy, tmp_path):
     with pytest.raises(ValueError, match="MP4"):
         record_video(policy, "CartPole-v1", tmp_path / "cart.gif")
+    broken = BreaksAtReset(gym.make("CartPole-v1", render_mode="rgb_array"))
+    with pytest.raises(ZeroDivisionError, match="no start"):
+        record_video(policy, broken, tmp_path / "cart.mp4")
     with pytest.raises(ValueError, match="rgb_array"):
         record_video(policy, gym.make("CartPole-v1"), tmp_path / "cart.mp4")
     environment = gym.make("CartPole-v1", render_mode="rgb_array")

@@ -18,8 +18,7 @@ from ecpolicy.cli.pictures import add_plot, add_record, plot, record
 from ecpolicy.cli.saved import add_evaluate, add_export, evaluate, export, info, show_tuned
 from ecpolicy.cli.training import TRAIN_EXAMPLES, add_train, train
 
-FAILURES = (ValueError, TypeError, OSError, ImportError, RuntimeError, ArithmeticError, gym.error.Error)
-
+FAILURES = (ValueError, TypeError, OSError, ImportError, RuntimeError, ArithmeticError, MemoryError, gym.error.Error)
 
 EXAMPLES = """\
 examples:

@@ -17,15 +17,20 @@ def defaults(estimator: Any) -> dict[str, Any]:
 
 
 def value_of(text: str) -> Any:
-    """A value as TOML or Python has it, or else the text itself; 1e6 is a whole number."""
+    """A value as TOML or Python has it, or else the text itself."""
     words = {"none": None, "true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {text}", parse_float=number)["value"]
     except tomllib.TOMLDecodeError:
         return text
-    return int(value) if isinstance(value, float) and "." not in text and value.is_integer() else value
+
+
+def number(text: str) -> float | int:
+    """A number that TOML takes for a float; 1e6 is a whole one."""
+    value = float(text)
+    return int(value) if "." not in text and value.is_integer() else value
 
 
 def environment_settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import ecpolicy
 from ecpolicy.callbacks import Checkpoint, CSVLog, Progress, StandingStill, TensorBoardLog
 from ecpolicy.cli.reports import json_line, played, write_report
-from ecpolicy.cli.settings import UNLIMITED, defaults, environment_settings, made_with, value_of
+from ecpolicy.cli.settings import UNLIMITED, defaults, environment_settings, made_with, number, value_of
 from ecpolicy.estimators.environments import resolve
 from ecpolicy.spaces import interchangeable
 from ecpolicy.tuned_settings import tuned, tuned_ids
@@ -112,7 +112,7 @@ def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
 
 def _configuration(path: Path) -> dict[str, Any]:
     try:
-        given = tomllib.loads(path.read_text())
+        given = tomllib.loads(path.read_text(), parse_float=number)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
     for name, table in given.items():

@@ -82,7 +82,8 @@ def _film(policy: Any, environment: Any, folder: Path, name: str, seed: int, max
         try:
             _act(policy, filmed, seed, max_episode_steps)
         except BaseException:
-            filmed.stop_recording()
+            if filmed.recording:
+                filmed.stop_recording()
             written.unlink(missing_ok=True)
             raise
         filmed.stop_recording()
