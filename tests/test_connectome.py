@@ -1,6 +1,7 @@
 """Wiring as data, and anatomical priors: against networkx, exhaustive counts and known answers."""
 
 import itertools
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import networkx as nx
@@ -11,6 +12,7 @@ import pytest
 from ecpolicy import EvolvingConnectivityPolicy, load
 from ecpolicy.anatomy import block_probabilities, distance_probabilities, grid, ring
 from ecpolicy.connectome import Connectome, covariance_across_seeds, triad_counts, triad_names
+from ecpolicy.networks import Shape
 
 SMALL = {"n_generations": 2, "population_size": 16, "max_episode_steps": 30, "n_neurons": 20, "random_state": 0}
 
@@ -146,6 +148,28 @@ def test_fixed_connections_stay_and_others_are_searched(tmp_path):
     for name, p in policy.connection_probabilities_.items():
         np.testing.assert_array_equal(again.connection_probabilities_[name], p)
     np.testing.assert_array_equal(again.connection_probabilities_["recurrent"][10:, 10:], 0)
+
+
+@dataclass(frozen=True)
+class Unsigned:
+    """A layer without excitatory and inhibitory neurons."""
+
+    def shapes(self, obs_size, n_outputs):
+        return {"output": Shape(2 * obs_size, n_outputs)}
+
+    def initial_state(self, keys, n_outputs):
+        return ()
+
+    def step(self, connections, state, x, output, *, owners, rows):
+        output[rows] = 1
+
+
+def test_an_own_network_after_a_spiking_one_has_no_connectome():
+    policy = EvolvingConnectivityPolicy(**SMALL).fit("CartPole-v1")
+    policy.set_params(network=Unsigned()).fit("CartPole-v1")
+    assert policy.excitatory_ is None
+    with pytest.raises(TypeError, match="no excitatory and inhibitory"):
+        policy.connectome_.degrees()
 
 
 @pytest.mark.parametrize(

@@ -347,6 +347,52 @@ def test_the_best_network_of_another_task_does_not_count(small):
     assert gained.set_params(keep_best=False).fit(Match).deployed_generation_ == 5
 
 
+def test_a_solution_of_another_task_does_not_count(small):
+    policy = make(small, warm_start=True, score_threshold=6.0).fit(Match)
+    assert policy.stop_reason_ == "score_threshold"
+    solved = policy.n_generations_
+    policy.set_params(n_generations=solved + 1).fit(Opposite)
+    assert policy.n_generations_ == solved + 1
+    assert policy.deployed_generation_ == solved + 1
+
+
+def test_the_best_network_over_shorter_episodes_does_not_count(small):
+    policy = make(small, warm_start=True, n_generations=2, normalize_observations=False)
+    policy.fit(gym.make("Pendulum-v1", max_episode_steps=5))
+    policy.set_params(n_generations=3).fit(gym.make("Pendulum-v1", max_episode_steps=50))
+    assert policy.deployed_generation_ == 3
+    endless = gym.make("CliffWalking-v1")  # a limit of its own, that of the policy, counts as well
+    policy = make(small, warm_start=True, n_generations=1, max_episode_steps=5).fit(endless)
+    policy.set_params(n_generations=2, max_episode_steps=10).fit(endless)
+    assert policy.history_[-1]["deployed_length"] == 10
+    assert policy.deployed_generation_ == 2
+
+
+def test_a_fit_without_a_generation_changes_nothing(small):
+    policy = make(small, warm_start=True).fit(Match)
+    learnt, deployed = fingerprint(policy), policy.deployed_generation_
+    policy.fit(Opposite)  # n_generations are over
+    assert fingerprint(policy) == learnt
+    assert policy.deployed_generation_ == deployed < policy.n_generations_
+
+
+def test_ctrl_c_amid_a_generation_is_published_leaves_the_one_before(small, monkeypatch, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    policy = make(small, warm_start=True, n_generations=2).fit(Match)
+    learnt, history = fingerprint(policy), policy.history_
+    checkpoint = Checkpoint(tmp_path / "training.ecp")
+    with monkeypatch.context() as patched:
+        patched.setattr(EvolvingConnectivityPolicy, "_shown", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            policy.set_params(n_generations=4).fit(Match, callbacks=checkpoint)
+    assert fingerprint(policy) == learnt
+    policy.fit(Match, callbacks=checkpoint)
+    assert fingerprint(policy) == fingerprint(make(small).fit(Match))
+    assert len(history) == 2  # a list that was given out does not grow
+
+
 # scikit-learn
 
 

@@ -92,7 +92,7 @@ def test_predicts_what_pytorch_does():
     on_grid = {name: np.round(w * 2**8).astype(np.float32) / 2**8 for name, w in policy.weights_.items()}
     training = policy._training
     learnt = training.current()._replace(weights=on_grid)
-    policy._deploy(training._replace(best=learnt))
+    policy._deploy(training._replace(best=learnt), action_space_=space, seed_=policy.seed_)
     actor = RSNNPolicy(
         spaces.Box(-np.inf, np.inf, (3,)), space, lambda _: 0.0, network=training.setting.network,
         enable_critic_lstm=False,

@@ -54,6 +54,20 @@ def test_the_same_command_starts_and_goes_on(make, file):
     assert fingerprint(policy) == fingerprint(make(n_generations=5).fit(Lengths))
 
 
+def test_the_same_command_with_observation_statistics(make, file):
+    checkpoint, statistics = Checkpoint(file), (np.full(1, 0.5), np.ones(1), 100)
+
+    def run(n_generations):
+        policy = make(n_generations=n_generations)
+        return policy.fit(Match, callbacks=checkpoint, resume_from=checkpoint, observation_statistics=statistics)
+
+    run(1)
+    expected = make(n_generations=3).fit(Match, observation_statistics=statistics)
+    assert fingerprint(run(3)) == fingerprint(expected)
+    with pytest.raises(ValueError, match="has its own"):
+        make().fit(Match, resume_from=file, observation_statistics=statistics)
+
+
 def test_a_seed_drawn_from_nothing_goes_on_as_well(make, file):
     first = make(random_state=None, n_generations=2).fit(Match, callbacks=Checkpoint(file))
     one = first.set_params(warm_start=True, n_generations=4).fit(Match)

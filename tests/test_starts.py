@@ -10,6 +10,8 @@ from ecpolicy.callbacks import Checkpoint
 from ecpolicy.estimators import starts as starts_module
 from ecpolicy.estimators import training
 
+pytestmark = pytest.mark.filterwarnings("ignore:n_generations=. ended the fit before")
+
 SMALL = {
     "n_generations": 12, "population_size": 16, "max_episode_steps": 20, "n_neurons": 16, "learning_rate": 0.3,
     "eval_episodes": 1, "confirm_episodes": 1, "n_starts": 3, "start_env_steps": 640, "random_state": 0,
@@ -106,8 +108,12 @@ def test_the_schedule_of_learning_rates_begins_with_every_start():
 
 
 def test_a_fit_that_ends_among_the_starts_warns():
-    with pytest.warns(UserWarning, match="none is chosen"):
+    with pytest.warns(UserWarning, match="none is chosen") as warned:
         fitted(max_env_steps=1500)
+    assert warned[0].filename == __file__
+    with pytest.warns(UserWarning, match="n_generations=2 ended the fit before 2 starts") as warned:
+        fitted(n_generations=2, n_starts=2)
+    assert warned[0].filename == __file__
 
 
 def test_a_finished_search_is_the_first_of_several_starts():

@@ -85,7 +85,7 @@ def info(arguments: argparse.Namespace) -> None:
         "stop_reason": policy.stop_reason_,
         "parameters": given,
     }
-    if hasattr(policy, "excitatory_"):
+    if getattr(policy, "excitatory_", None) is not None:
         connectome = policy.connectome_
         report["connections"] = {name: int(present.sum()) for name, present in connectome.connectivity.items()}
         report["densities"] = {f"{pre} to {post}": round(d, 3) for (pre, post), d in connectome.densities().items()}

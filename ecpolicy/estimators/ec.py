@@ -96,10 +96,11 @@ class EvolvingConnectivityPolicy(BasePolicy):
         to a cluster. None is one, unless ``parallel_config`` says otherwise. Results do not depend on it.
     timeout : float or None, default None
         Seconds that the episodes of 16 members, or two of the deployed network, may take before ``fit`` and ``score``
-        give up with an EpisodeError, for environments that may hang. Where one hangs in compiled code that never comes
+        give up with an EpisodeError, for environments that may hang; with a vector environment, those of the whole
+        population, or all of the deployed network. Where one hangs in compiled code that never comes
         back to Python, only ``n_jobs`` of at least 2 can end it. Not for environments in JAX.
     warm_start : bool, default False
-        Continue the last fit instead of starting anew.
+        Continue the last fit, with its random numbers, instead of starting anew.
     random_state : int, numpy Generator or RandomState, or None
         An int makes fits repeat bit for bit.
     verbose : int, default 0
@@ -112,8 +113,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
         n_neurons); "output" (n_neurons, outputs). Of the deployed generation.
     connectivity_ : dict of str to ndarray of bool
         The deployed network, ``connection_probabilities_ > 0.5``.
-    excitatory_ : ndarray of bool, shape (n_neurons,)
-        Which neurons are excitatory.
+    excitatory_ : ndarray of bool, shape (n_neurons,), or None
+        Which neurons are excitatory; None for a network of your own.
     deployed_generation_ : int
         The generation that is deployed.
     observation_space_, action_space_ : gymnasium.Space
@@ -297,7 +298,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
             Where the network is one of your own, without excitatory and inhibitory neurons.
         """
         check_is_fitted(self, "_deployed")
-        if not hasattr(self, "excitatory_"):
+        if self.excitatory_ is None:
             raise TypeError(f"{type(self.network).__name__} has no excitatory and inhibitory neurons; wanted an RSNN.")
         return Connectome(self.connection_probabilities_, self.excitatory_)
 
@@ -314,11 +315,13 @@ class EvolvingConnectivityPolicy(BasePolicy):
         rule, rates = OPTIMIZERS[self.optimizer], check_learning_rate(self.learning_rate)
         return self.optimizer, lambda n_env_steps: rule(scheduled(rates, n_env_steps))
 
-    def _expose(self, network: Network, parameters: Parameters) -> None:
-        self.connection_probabilities_ = {name: p.copy() for name, p in parameters.items()}
-        self.connectivity_ = {name: p > 0.5 for name, p in parameters.items()}
-        if isinstance(network, RSNN):
-            self.excitatory_ = np.arange(network.n_neurons) < network.n_excitatory
+    def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:
+        excitatory = np.arange(network.n_neurons) < network.n_excitatory if isinstance(network, RSNN) else None
+        return {
+            "connection_probabilities_": {name: p.copy() for name, p in parameters.items()},
+            "connectivity_": {name: p > 0.5 for name, p in parameters.items()},
+            "excitatory_": excitatory,
+        }
 
     def _to_file(self) -> tuple[dict[str, Any], persistence.Arrays]:
         return files.to_file(self)

@@ -214,9 +214,10 @@ def _limit(spec: Any) -> int | None:
 
 
 def _settings(spec: Any) -> str:
-    """What an environment was made with, beside its id, as far as it can change returns; "" for nothing."""
+    """What an environment was made with, beside its id, as far as it can change returns, and its time limit."""
     config: Any = getattr(spec, "config", None)
     given = {**getattr(spec, "kwargs", {}), **(config._asdict() if hasattr(config, "_asdict") else {})}
+    given["max_episode_steps"] = _limit(spec)
     told = {name: value for name, value in sorted(given.items()) if name not in WITHOUT_EFFECT}
     return ", ".join(f"{name}={value!r}" for name, value in told.items() if isinstance(value, str | float | int))
 

@@ -189,8 +189,8 @@ class ESPolicy(BasePolicy):
         rates, decay = check_learning_rate(given), float(self.weight_decay)
         return "adamw", lambda n_env_steps: adamw(scheduled(rates, n_env_steps), weight_decay=decay)
 
-    def _expose(self, network: Network, parameters: Parameters) -> None:
-        self.weights_ = {name: p.copy() for name, p in parameters.items()}
+    def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:
+        return {"weights_": {name: p.copy() for name, p in parameters.items()}}
 
     def _to_file(self) -> tuple[dict[str, Any], persistence.Arrays]:
         return files.to_file(self)

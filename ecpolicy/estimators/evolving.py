@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 
-from ecpolicy.callbacks import Callback, Chain, Progress
+from ecpolicy.callbacks import Callback, Chain, Checkpoint, Progress
 from ecpolicy.callbacks.protocol import chained
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.backends import check_seed, choose, runner
@@ -40,15 +40,14 @@ class Evolving(Protocol):
     def _ascent(self) -> tuple[str, Callable[[int], Optimizer]]:
         """The name of the rule, and the optimizer after so many environment steps."""
 
-    def _expose(self, network: Network, parameters: Parameters) -> None:
-        """Set the fitted attributes that show the deployed network."""
+    def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:
+        """The fitted attributes that show the deployed network."""
 
 
 class Run(NamedTuple):
     """What a training has from its start to its end, however many fits it takes."""
 
     seed: int
-    history: list[Record]
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
 
@@ -73,6 +72,8 @@ def fit(
     """Train ``policy`` until there is a reason to stop."""
     called = chained(callbacks)
     earlier = earlier_training(policy, resume_from)
+    if earlier is not None and isinstance(resume_from, Checkpoint):
+        observation_statistics = None  # this command's training started from them
     with (
         _trainer(policy, environments, earlier, observation_statistics) as (trainer, run, training),
         interrupts() as interrupted,
@@ -90,12 +91,18 @@ def fit(
         def reason(began: bool) -> str:
             end = _reason_to_stop(policy, training, trainer.score_threshold, interrupted)
             if end and not began:  # parameters that choose the deployed network may have changed
-                deploy(policy, training, run)
+                deploy(policy, policy._training, run)
             return end
 
         stopped = train(policy, called, continues=earlier is not None, step=step, reason=reason)
     if stopped == "interrupted":
         warnings.warn(f"Interrupted: fit ended after generation {policy.n_generations_}.", stacklevel=3)
+    if stopped == "n_generations" and trainer.starting(training.starts):
+        warnings.warn(
+            f"n_generations={policy.n_generations} ended the fit before {trainer.n_starts} starts of "
+            f"{trainer.start_env_steps} steps have ended, so that none was chosen. Go on with more generations.",
+            stacklevel=3,
+        )
 
 
 def partial_fit(policy: Any, environments: Any) -> None:
@@ -121,7 +128,6 @@ def _trainer(
         check_seed(backend, policy.random_state)
     run = Run(
         seed=seed_of(policy.random_state) if earlier is None else earlier.seed_,
-        history=[] if earlier is None else earlier.history_,
         observation_space=resolved.observation_space,
         action_space=resolved.action_space,
     )
@@ -133,12 +139,15 @@ def _trainer(
     horizons = check_horizon(policy.max_episode_steps)
     threshold = resolved.reward_threshold if policy.score_threshold == "auto" else policy.score_threshold
     evaluation_horizon = np.inf if resolved.time_limited else horizons[-1][1]
+    names = resolved.names
+    if not resolved.time_limited:
+        names = tuple(f"{name} for {evaluation_horizon:.0f} steps" for name in names)
     n_starts, start_env_steps = int(getattr(policy, "n_starts", 1)), int(getattr(policy, "start_env_steps", 1))
     if n_starts > 1 and (policy.max_env_steps or np.inf) <= n_starts * start_env_steps:
         warnings.warn(
             f"max_env_steps={policy.max_env_steps} ends the fit before {n_starts} starts of {start_env_steps} steps "
             "have ended, so that none is chosen. Lower start_env_steps or n_starts.",
-            stacklevel=4,
+            stacklevel=5,  # the caller of the estimator's fit
         )
     if resolved.on_device and not resolved.time_limited and np.isinf(max(horizon for _, horizon in horizons)):
         raise ValueError("The environment has no time limit of its own: max_episode_steps must be a number.")
@@ -154,9 +163,7 @@ def _trainer(
         trainer = Trainer(
             seed=run.seed,
             runner=episodes,
-            setting=Setting(
-                network, bool(policy.normalize_observations), float(policy.observation_clip), resolved.names
-            ),
+            setting=Setting(network, bool(policy.normalize_observations), float(policy.observation_clip), names),
             distribution=search,
             optimizer=optimizer,
             fitness_shaping=FITNESS_SHAPINGS[policy.fitness_shaping],
@@ -209,25 +216,29 @@ def _reason_to_stop(policy: Any, training: Training, threshold: float | None, in
 
 
 def _publish(policy: Any, training: Training, run: Run, record: Record) -> None:
-    """Make a finished generation the fitted state, all at once."""
-    run.history.append(record)
-    policy.history_, policy.seed_ = run.history, run.seed
-    policy.observation_space_, policy.action_space_ = run.observation_space, run.action_space
-    policy.n_features_in_ = run.obs_size
-    if training.search.generation == 1:
-        policy._n_sampled = 0
-    deploy(policy, training, run)
+    """Make a finished generation the fitted state."""
+    first = training.search.generation == 1
+    further = {
+        "history_": [*([] if first else policy.history_), record],
+        "seed_": run.seed,
+        "observation_space_": run.observation_space,
+        "action_space_": run.action_space,
+        "n_features_in_": run.obs_size,
+    }
+    deploy(policy, training, run, **further, **({"_n_sampled": 0} if first else {}))
 
 
-def deploy(policy: Any, training: Training, run: Run) -> None:
-    """Act with the best network, or with the last."""
+def deploy(policy: Any, training: Training, run: Run, **further: Any) -> None:
+    """Act with the best network, or with the last.
+
+    Everything is made first and set, with ``further`` attributes, in one step that Ctrl-C cannot come into.
+    """
     search, setting = training.search, training.setting
     parameters, moments, generation = search.parameters, search.moments, search.generation
     if policy.keep_best and training.best is not None:
         parameters, moments, _, generation = training.best
     distribution = policy._search(setting.network, run.obs_size, run.n_outputs, "numpy")
-    policy._training = training
-    policy._deployed = DeployedPolicy(
+    deployed = DeployedPolicy(
         setting.network,
         distribution,
         parameters,
@@ -236,7 +247,14 @@ def deploy(policy: Any, training: Training, run: Run) -> None:
         action_decoder(run.action_space),
         run.seed,
     )
-    policy._expose(setting.network, parameters)
-    policy.deployed_generation_ = generation
-    policy.n_env_steps_ = training.n_env_steps
-    policy.n_generations_ = search.generation
+    vars(policy).update(
+        further
+        | policy._shown(setting.network, parameters)
+        | {
+            "_training": training,
+            "_deployed": deployed,
+            "deployed_generation_": generation,
+            "n_env_steps_": training.n_env_steps,
+            "n_generations_": search.generation,
+        }
+    )

@@ -91,7 +91,7 @@ def from_file(
     policy = cls(**given)
     policy._check()
     _restore(policy, document, arrays, trained, (low, high))
-    run = Run(policy.seed_, policy.history_, policy.observation_space_, policy.action_space_)
+    run = Run(policy.seed_, policy.observation_space_, policy.action_space_)
     deploy(policy, policy._training, run)
     return policy
 

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ecpolicy.callbacks import Callback, Chain, Progress
+from ecpolicy.callbacks import Callback, Chain, Checkpoint, Progress
 from ecpolicy.callbacks.protocol import chained
 from ecpolicy.distributions import Connections, Point
 from ecpolicy.estimators import ppo_files
@@ -50,7 +50,6 @@ class _Run(NamedTuple):
     judge: Judge
     resolved: Resolved
     seed: int
-    history: list[Record]
 
 
 class SurrogateGradientPPOPolicy(BasePolicy):
@@ -280,6 +279,8 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         """
         called = chained(callbacks)
         earlier = earlier_training(self, resume_from)
+        if earlier is not None and isinstance(resume_from, Checkpoint):
+            observation_statistics = None  # this command's training started from them
         with (
             self._prepared(environments, earlier, observation_statistics) as run,
             interrupts() as interrupted,
@@ -374,7 +375,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
                 self, further, setting, resolved, seed, None if earlier is None else earlier._training, moments
             )
             try:
-                yield _Run(trainer, judge, resolved, seed, [] if earlier is None else list(earlier.history_))
+                yield _Run(trainer, judge, resolved, seed)
             finally:
                 trainer.close()
 
@@ -389,8 +390,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         record["best_deployed_return"] = training.best.score if training.best else None
         record["n_evaluation_steps"] = training.n_evaluation_steps
         record["seconds"] = perf_counter() - start
-        run.history.append(record)
-        self._publish(training, run.history, run.resolved, run.seed)
+        self._publish(training, record, run.resolved, run.seed)
         return training
 
     def _check(self) -> RealRSNN:
@@ -436,35 +436,48 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             return "max_env_steps"
         return "interrupted" if interrupted else ""
 
-    def _publish(self, training: Training, history: list[Record], resolved: Resolved, seed: int) -> None:
-        """Make a finished update the fitted state, all at once."""
-        if training.update == 1:
-            self._n_sampled = 0
-        self.history_, self.seed_ = history, seed
-        self.observation_space_, self.action_space_ = resolved.observation_space, resolved.action_space
-        self.n_features_in_ = observation_size(resolved.observation_space)
-        self._deploy(training)
+    def _publish(self, training: Training, record: Record, resolved: Resolved, seed: int) -> None:
+        """Make a finished update the fitted state."""
+        further = {
+            "history_": [*([] if training.update == 1 else self.history_), record],
+            "observation_space_": resolved.observation_space,
+            "n_features_in_": observation_size(resolved.observation_space),
+            **({"_n_sampled": 0} if training.update == 1 else {}),
+        }
+        self._deploy(training, action_space_=resolved.action_space, seed_=seed, **further)
 
-    def _deploy(self, training: Training) -> None:
-        """Act with the best network, or with the current one before any evaluation."""
+    def _deploy(self, training: Training, *, action_space_: spaces.Space[Any], seed_: int, **further: Any) -> None:
+        """Act with the best network, or with the current one before any evaluation.
+
+        Everything is made first and set, with ``further`` attributes, in one step that Ctrl-C cannot come into.
+        """
         learnt = training.best or training.current()
         setting = training.setting
-        self._training = training
-        outputs = action_outputs(self.action_space_)
-        point = Point(setting.network.shapes(self.n_features_in_, outputs))
-        self._deployed = DeployedPolicy(
+        outputs, obs_size = action_outputs(action_space_), learnt.observations.mean.size
+        point = Point(setting.network.shapes(obs_size, outputs))
+        deployed = DeployedPolicy(
             network=setting.network,
             distribution=point,
             parameters=learnt.weights,
             standardizer=setting.standardizer(learnt.observations),
             connections=point.mode(learnt.weights),
-            decode=action_decoder(self.action_space_),
-            seed=self.seed_,
+            decode=action_decoder(action_space_),
+            seed=seed_,
         )
-        self.weights_ = {name: weights.copy() for name, weights in learnt.weights.items()}
-        self.log_std_ = learnt.log_std.copy()
-        self.deployed_update_, self.n_updates_ = learnt.update, training.update
-        self.n_env_steps_ = training.n_env_steps
+        self.__dict__.update(
+            further
+            | {
+                "_training": training,
+                "_deployed": deployed,
+                "action_space_": action_space_,
+                "seed_": seed_,
+                "weights_": {name: weights.copy() for name, weights in learnt.weights.items()},
+                "log_std_": learnt.log_std.copy(),
+                "deployed_update_": learnt.update,
+                "n_updates_": training.update,
+                "n_env_steps_": training.n_env_steps,
+            }
+        )
 
     def _sample_networks(self, connections: Connections | None, starts: NDArray[np.bool_]) -> Any:
         """``deterministic=False`` draws actions here, and always acts with the one network."""

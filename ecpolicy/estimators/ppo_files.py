@@ -154,7 +154,7 @@ def _restore(policy: Any, document: dict[str, Any], arrays: Arrays) -> None:
     if not isinstance(policy.stop_reason_, str | None):
         raise ModelFileError(f"its stop_reason is {policy.stop_reason_!r}")
     policy._n_sampled = count(document, "n_sampled", 2**32 - 1)
-    policy._deploy(training)
+    policy._deploy(training, action_space_=policy.action_space_, seed_=policy.seed_)
 
 
 def _add_statistics(arrays: Arrays, prefix: str, statistics: Statistics) -> None:

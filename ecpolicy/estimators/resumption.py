@@ -30,7 +30,10 @@ def adopt(policy: Any, earlier: Any) -> None:
     """Take over what another policy has learnt; the parameters stay the policy's own."""
     if earlier is not policy:
         parameters = policy.get_params(deep=False)
-        vars(policy).update({name: value for name, value in vars(earlier).items() if name not in parameters})
+        learnt = {name: value for name, value in vars(earlier).items() if name not in parameters}
+        for name in set(vars(policy)) - set(learnt) - set(parameters):
+            delattr(policy, name)
+        vars(policy).update(learnt)
 
 
 def _load(policy: Any, path: str | os.PathLike[str]) -> Any:

@@ -42,7 +42,7 @@ class Setting(NamedTuple):
     network: Network
     normalize_observations: bool
     observation_clip: float
-    environments: tuple[str, ...]  # names, as far as one can tell environments apart
+    environments: tuple[str, ...]  # names, as far as one can tell environments and the lengths of episodes apart
 
     def standardizer(self, moments: Moments) -> Standardizer:
         """How observations enter the network."""
@@ -95,18 +95,18 @@ class Trainer:
     def resume(self, training: Training) -> Training:
         """Go on from a training.
 
-        A best network, or start, that was measured in another setting does not count, nor does a network with
+        A best network, start or solution that was measured in another setting does not count, nor does a network with
         connections that are no longer allowed.
         """
         best = training.best
         if best is not None:
             allowed = self.distribution(self._clock(training)).project(best.parameters)
             if any(((p > 0.5) != (allowed[name] > 0.5)).any() for name, p in best.parameters.items()):
-                training = training._replace(best=None)
+                training = training._replace(best=None, solved_at=None)
         if training.setting == self.setting:
             return training
         starts = training.starts._replace(best=None)
-        return training._replace(setting=self.setting, best=None, starts=starts)
+        return training._replace(setting=self.setting, best=None, solved_at=None, starts=starts)
 
     def advance(self, training: Training) -> tuple[Training, Record]:
         """One generation, then the score of the network that it leads to."""
@@ -148,16 +148,16 @@ class Trainer:
 
     def _clock(self, training: Training) -> int:
         """The environment steps that schedules go by."""
-        return training.n_env_steps - (training.starts.began if self._starting(training.starts) else 0)
+        return training.n_env_steps - (training.starts.began if self.starting(training.starts) else 0)
 
-    def _starting(self, starts: Starts) -> bool:
+    def starting(self, starts: Starts) -> bool:
         """Whether there are starts to come, or a choice between them."""
         return starts.ended < self.n_starts - 1 or starts.best is not None
 
     def _next_start(self, training: Training) -> Training:
         """Begin another start, or go on with the best of all, where a start has had its environment steps."""
         starts, search, n_env_steps = training.starts, training.search, training.n_env_steps
-        if not self._starting(starts) or n_env_steps - starts.began < self.start_env_steps:
+        if not self.starting(starts) or n_env_steps - starts.began < self.start_env_steps:
             return training
         starts, search = end_start(starts, search, self._fresh(search.moments), self.n_starts, n_env_steps)
         return training._replace(starts=starts, search=search)
