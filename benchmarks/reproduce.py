@@ -255,7 +255,6 @@ def runs(arguments):
             if all(not among or value in among for among, value in wanted):
                 yield {
                     "study": name,
-                    "reuses": study.get("reuses"),
                     "method": method,
                     "definition": methods[method],
                     "task": task,
@@ -300,16 +299,19 @@ def main():
 
 
 def done(arguments, run):
-    """Whether the run has its result, with the settings of today, or another study has one that is as long."""
-    settings = settings_of(run)
-    for study in filter(None, (run["study"], run["reuses"])):
-        path = paths(arguments, {**run, "study": study})[0]
-        if path.exists():
-            result = json.loads(path.read_text())
-            same = all(result[name] == value for name, value in settings.items())
-            if same and (study == run["study"] or result["final"]["n_env_steps"] >= run["steps"]):
-                return True
-    return False
+    """Whether the run has its result, with the settings of today, and came to its end."""
+    path = paths(arguments, run)[0]
+    if not path.exists():
+        return False
+    result = json.loads(path.read_text())
+    last = [point["return_mean"] for point in result["curve"][-3:]]
+    ended = (
+        result["final"]["n_env_steps"] >= run["steps"]
+        or result["final"]["seconds"] >= run["seconds"]
+        or result.get("diverged")
+        or (run["until"] is not None and min(last) >= run["until"])
+    )
+    return bool(ended) and all(result[name] == value for name, value in settings_of(run).items())
 
 
 def paths(arguments, run):

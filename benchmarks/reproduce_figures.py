@@ -24,7 +24,6 @@ import numpy as np
 HERE = Path(__file__).parent
 RESAMPLES = 2000
 SHADES = ["#9ECAE1", "#4292C6", "#08519C"]
-LAST_GENERATION = 1.07  # a run ends with a generation, of 256,000 steps at most
 SEEDS = ["#0072B2", "#D55E00", "#009E73"]
 PARTS = ["#E69F00", "#009E73", "#0072B2", "#BBBBBB"]
 COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
@@ -58,19 +57,14 @@ def interval(groups, seed=0):
 
 
 def load(folder, study):
-    """Runs by (task, method), each a list over seeds; curves end where the study's runs end."""
-    settings = tomllib.loads((HERE / "reproduce.toml").read_text())["studies"].get(study, {})
-    paths = {
-        path.name: path for other in (settings.get("reuses", study), study) for path in (folder / other).glob("*.json")
-    }
+    """The study's runs by (task, method), each a list over seeds."""
+    settings = tomllib.loads((HERE / "reproduce.toml").read_text())["studies"][study]
     found = defaultdict(list)
-    for path in sorted(paths.values(), key=lambda path: path.name):
+    for path in sorted((folder / study).glob("*.json")):
         run = json.loads(path.read_text())
-        limits = settings.get("tasks", {}).get(run["task"])
-        if limits is None or run["method"] not in settings["methods"]:
-            continue
-        within = [point for point in run["curve"] if point["n_env_steps"] <= limits["steps"] * LAST_GENERATION]
-        found[run["task"], run["method"]].append({**run, "curve": within})
+        asked = (run["method"], "methods"), (run["task"], "tasks"), (run["seed"], "seeds")
+        if all(value in settings[name] for value, name in asked):
+            found[run["task"], run["method"]].append(run)
     return {key: sorted(runs, key=lambda run: run["seed"]) for key, runs in found.items()}
 
 

@@ -161,18 +161,28 @@ def test_the_gradient_of_antithetic_pairs_is_that_of_their_members():
         assert lanes == theta[name].sum()  # nothing in the padding
 
 
-def test_a_result_of_other_settings_is_run_again(tmp_path):
+def test_a_result_that_is_short_or_of_other_settings_is_run_again(tmp_path):
     run = {
-        "study": "small_populations", "reuses": "returns", "method": "EC", "task": "Hopper-v5", "seed": 1,
+        "study": "small_populations", "method": "EC", "task": "Hopper-v5", "seed": 1,
         "definition": {"estimator": "ec", "tuned": "all"}, "population": 256, "engine": "gymnasium", "steps": 100,
+        "seconds": 60, "until": 50,
     }  # fmt: skip
     arguments = type("Arguments", (), {"results": tmp_path, "checkpoints": tmp_path})
-    result = {**reproduce.settings_of(run), "final": {"n_env_steps": 90}}
     assert not reproduce.done(arguments, run)
-    reproduce.write(reproduce.paths(arguments, {**run, "study": "returns"})[0], result)
-    assert not reproduce.done(arguments, run)  # too short to be reused
-    reproduce.write(reproduce.paths(arguments, run)[0], result)
-    assert reproduce.done(arguments, run)
+
+    def ended(n_env_steps, seconds, last):
+        curve = [{"return_mean": value} for value in (60, 60, last)]
+        final = {"n_env_steps": n_env_steps, "seconds": seconds}
+        reproduce.write(
+            reproduce.paths(arguments, run)[0], {**reproduce.settings_of(run), "final": final, "curve": curve}
+        )
+        return reproduce.done(arguments, run)
+
+    assert not ended(99, 59, 49)
+    assert ended(99, 60, 49)
+    assert ended(99, 59, 50)
+    assert ended(100, 59, 49)
+    assert not reproduce.done(arguments, {**run, "steps": 101})
     assert not reproduce.done(arguments, {**run, "population": 64})
     assert not reproduce.done(arguments, {**run, "definition": {"estimator": "ec"}})
     assert reproduce.paths(arguments, run)[1] != reproduce.paths(arguments, {**run, "population": 64})[1]
