@@ -361,6 +361,9 @@ def test_the_best_network_over_shorter_episodes_does_not_count(small):
     policy.fit(gym.make("Pendulum-v1", max_episode_steps=5))
     policy.set_params(n_generations=3).fit(gym.make("Pendulum-v1", max_episode_steps=50))
     assert policy.deployed_generation_ == 3
+    wrapped = [gym.wrappers.TimeLimit(Match(), steps) for steps in (5, 9)]
+    policy = make(small, warm_start=True, n_generations=1).fit(wrapped[0])
+    assert policy.set_params(n_generations=2).fit(wrapped[1]).deployed_generation_ == 2
     endless = gym.make("CliffWalking-v1")  # a limit of its own, that of the policy, counts as well
     policy = make(small, warm_start=True, n_generations=1, max_episode_steps=5).fit(endless)
     policy.set_params(n_generations=2, max_episode_steps=10).fit(endless)

@@ -130,15 +130,16 @@ def _describe(made: AnyEnv, environment: Environment) -> Resolved:
         observation_space, action_space = made.observation_space, made.action_space
     check_spaces(observation_space, action_space)
     spec, kind = getattr(single, "spec", None), type(single.unwrapped)
+    limit = _limit(spec) or _wrapped_limit(single)
     return Resolved(
         (environment,),
         observation_space,
         action_space,
         getattr(spec, "reward_threshold", None),
-        _limit(spec) is not None or _has_time_limit(single),
+        limit is not None,
         single is not made or isinstance(made, gym.vector.VectorEnv),
         False,
-        (f"{kind.__module__}.{kind.__qualname__} {getattr(spec, 'id', '')} {_settings(spec)}".strip(),),
+        (f"{kind.__module__}.{kind.__qualname__} {getattr(spec, 'id', '')} {_settings(spec, limit)}".strip(),),
     )
 
 
@@ -213,21 +214,22 @@ def _limit(spec: Any) -> int | None:
     return None if limit is None or limit >= NO_LIMIT else limit
 
 
-def _settings(spec: Any) -> str:
+def _settings(spec: Any, limit: int | None) -> str:
     """What an environment was made with, beside its id, as far as it can change returns, and its time limit."""
     config: Any = getattr(spec, "config", None)
     given = {**getattr(spec, "kwargs", {}), **(config._asdict() if hasattr(config, "_asdict") else {})}
-    given["max_episode_steps"] = _limit(spec)
+    given["max_episode_steps"] = limit
     told = {name: value for name, value in sorted(given.items()) if name not in WITHOUT_EFFECT}
     return ", ".join(f"{name}={value!r}" for name, value in told.items() if isinstance(value, str | float | int))
 
 
-def _has_time_limit(environment: Any) -> bool:
+def _wrapped_limit(environment: Any) -> int | None:
+    """The time limit of a wrapper."""
     while isinstance(environment, gym.Wrapper):
         if isinstance(environment, gym.wrappers.TimeLimit):
-            return True
+            return environment._max_episode_steps
         environment = environment.env
-    return False
+    return None
 
 
 def _name(item: Any) -> str:
