@@ -7,7 +7,7 @@ import pytest
 import reproduce
 import signal_share
 import update_rules
-from reproduce_figures import interquartile_mean, interval, reaches
+from reproduce_figures import GOALS, interquartile_mean, interval, pooled_share, reaches
 
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.networks import Shape
@@ -32,6 +32,19 @@ def test_interquartile_mean():
 def test_steps_to_a_goal():
     run = {"curve": [{"n_env_steps": 10, "return_mean": 1.0}, {"n_env_steps": 20, "return_mean": 3.0}]}
     assert (reaches(run, 1.0), reaches(run, 2.0), reaches(run, 4.0)) == (10, 20, np.inf)
+
+
+def test_steps_to_a_score_over_all_tasks():
+    def run(task, at):  # a score that jumps from 0 to 1 after so many of 100 steps
+        points = [{"n_env_steps": n, "return_mean": GOALS[task] * (n >= at)} for n in range(1, 101)]
+        return {"curve": points}
+
+    jumps = {"Hopper-v5": (20, 30, 40), "Walker2d-v5": (30, 30, 30)}
+    runs = {(task, "new"): [run(task, at) for at in group] for task, group in jumps.items()}
+    runs |= {(task, "old"): [run(task, 100)] * 3 for task in jumps}
+    # The middle half of six: all of the third and fourth, half of the second and fifth; all have jumped after 30 steps.
+    assert "1.00 at the end, 1.00 after 0.30 [0.30, 0.40] of the steps" in pooled_share(runs, "new", "old")
+    assert "after 1.00 [1.00, 1.00] of the steps" in pooled_share(runs, "old", "old")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
