@@ -31,7 +31,6 @@ COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
     "EC": "#0072B2",
     "EC-published": "#D55E00",
     "EC-published-step": "#CC79A7",
-    "EC-bold": "#E69F00",
     "ES-RSNN": "#CC79A7",
     "ES-GRU": "#009E73",
     "ES-LSTM": "#56B4E9",
