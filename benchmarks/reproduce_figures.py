@@ -65,7 +65,10 @@ def load(folder, study):
         asked = (run["method"], "methods"), (run["task"], "tasks"), (run["seed"], "seeds")
         if all(value in settings[name] for value, name in asked):
             found[run["task"], run["method"]].append(run)
-    return {key: sorted(runs, key=lambda run: run["seed"]) for key, runs in found.items()}
+    ordered = [
+        (task, method) for task in settings["tasks"] for method in settings["methods"] if (task, method) in found
+    ]
+    return {key: sorted(found[key], key=lambda run: run["seed"]) for key in ordered}
 
 
 def by_task(runs):
@@ -329,7 +332,9 @@ def main():
         print(f"\n## {study}\n")
         TABLES[study](runs)
         if arguments.images and study == "returns":
-            draw_seeds(runs, arguments.images / f"{study}.png")
+            draw_seeds(
+                {key: group for key, group in runs.items() if key[0] in GOALS}, arguments.images / f"{study}.png"
+            )
         elif arguments.images and study != "update_rules":
             draw(runs, arguments.images / f"{study}.png")
             if study == "methods":
