@@ -209,7 +209,9 @@ def draw(runs, path, by="n_env_steps"):
             grid = np.linspace(0, max(run["curve"][-1][by] for run in group), 60)[1:]
             values = np.array([[at(run, by, x) for x in grid] for run in group])
             spread = np.array([interval([column])[1:] for column in values.T])
-            axes.plot(grid / unit, interquartile_mean(values), color=COLORS[method], label=method, linewidth=1.8)
+            middle = interquartile_mean(values)
+            axes.plot(grid / unit, middle, color=COLORS[method], label=method, linewidth=1.8)
+            axes.plot(grid[-1] / unit, middle[-1], "o", color=COLORS[method], markersize=4)
             axes.fill_between(grid / unit, *spread.T, color=COLORS[method], alpha=0.2, linewidth=0)
         axes.set(title=task, xlim=(0, None), xlabel=label)
         axes.spines[["top", "right"]].set_visible(False)
