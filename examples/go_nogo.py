@@ -106,10 +106,10 @@ def draw(activity: Any, go: Any, rates: Any, path: Path) -> None:
     for name, members in (("excitatory", activity.excitatory), ("inhibitory", ~activity.excitatory)):
         ax.plot(*rates[:, members], ".", color=getattr(colors, name), label=name, markersize=4)
     ax.axline((0, 0), slope=1, color=colors.neutral, linewidth=0.8)
-    ax.set(xlabel="Rate on GO (Hz)", ylabel="Rate on NOGO (Hz)", aspect="equal")
+    ax.set(xlabel="Rate on GO (Hz)", ylabel="Rate on NOGO (Hz)")
     for signal in display.axes_:
         signal.axvline(change, color=colors.neutral, linewidth=1)
-    ax.legend(frameon=False)
+    lower.legend(loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=200)
 
 
