@@ -57,7 +57,7 @@ def check_schedule(name: str, value: Any, **bounds: Any) -> list[tuple[int, floa
     if isinstance(value, Real):
         check_number(name, value, **bounds)
         return [(0, float(value))]
-    wanted = "a number, or pairs (n_env_steps, value), n_env_steps being whole numbers that rise from 0"
+    wanted = "a number, or pairs (n_env_steps, value) with rising whole n_env_steps that start at 0"
     message = f"{name} must be {wanted}; got {value!r}."
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise TypeError(message)
