@@ -426,6 +426,14 @@ def test_metadata_routing_of_score_parameters(small):
         assert policy.get_metadata_routing().score.requests["n_episodes"] is True
 
 
+def test_what_was_requested_of_the_metadata_outlasts_a_resumed_fit(small, tmp_path):
+    make(small, n_generations=1).fit(Match).save(tmp_path / "training.ecp")
+    with config_context(enable_metadata_routing=True):
+        policy = make(small).set_score_request(n_episodes=True)
+        policy.fit(Match, resume_from=tmp_path / "training.ecp")
+        assert policy.get_metadata_routing().score.requests["n_episodes"] is True
+
+
 def test_ids_registered_by_a_script_reach_the_workers(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 
-from ecpolicy.callbacks import Callback, Chain, Checkpoint, Progress
+from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.backends import check_seed, choose, runner
@@ -71,9 +71,7 @@ def fit(
 ) -> None:
     """Train ``policy`` until there is a reason to stop."""
     called = chained(callbacks)
-    earlier = earlier_training(policy, resume_from)
-    if earlier is not None and isinstance(resume_from, Checkpoint):
-        observation_statistics = None  # this command's training started from them
+    earlier, observation_statistics = earlier_training(policy, resume_from, observation_statistics)
     with (
         _trainer(policy, environments, earlier, observation_statistics) as (trainer, run, training),
         interrupts() as interrupted,
@@ -225,7 +223,9 @@ def _publish(policy: Any, training: Training, run: Run, record: Record) -> None:
         "action_space_": run.action_space,
         "n_features_in_": run.obs_size,
     }
-    deploy(policy, training, run, **further, **({"_n_sampled": 0} if first else {}))
+    if first:
+        further["_n_sampled"] = 0
+    deploy(policy, training, run, **further)
 
 
 def deploy(policy: Any, training: Training, run: Run, **further: Any) -> None:

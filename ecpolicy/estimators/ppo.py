@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ecpolicy.callbacks import Callback, Chain, Checkpoint, Progress
+from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
 from ecpolicy.distributions import Connections, Point
 from ecpolicy.estimators import ppo_files
@@ -278,9 +278,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             Where an environment raises, hangs, returns NaN or changes its spaces.
         """
         called = chained(callbacks)
-        earlier = earlier_training(self, resume_from)
-        if earlier is not None and isinstance(resume_from, Checkpoint):
-            observation_statistics = None  # this command's training started from them
+        earlier, observation_statistics = earlier_training(self, resume_from, observation_statistics)
         with (
             self._prepared(environments, earlier, observation_statistics) as run,
             interrupts() as interrupted,
@@ -438,12 +436,14 @@ class SurrogateGradientPPOPolicy(BasePolicy):
 
     def _publish(self, training: Training, record: Record, resolved: Resolved, seed: int) -> None:
         """Make a finished update the fitted state."""
-        further = {
-            "history_": [*([] if training.update == 1 else self.history_), record],
+        first = training.update == 1
+        further: dict[str, Any] = {
+            "history_": [*([] if first else self.history_), record],
             "observation_space_": resolved.observation_space,
             "n_features_in_": observation_size(resolved.observation_space),
-            **({"_n_sampled": 0} if training.update == 1 else {}),
         }
+        if first:
+            further["_n_sampled"] = 0
         self._deploy(training, action_space_=resolved.action_space, seed_=seed, **further)
 
     def _deploy(self, training: Training, *, action_space_: spaces.Space[Any], seed_: int, **further: Any) -> None:

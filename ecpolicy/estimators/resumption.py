@@ -11,8 +11,17 @@ from ecpolicy.persistence import ModelFileError
 ResumeFrom = str | os.PathLike[str] | Checkpoint
 
 
-def earlier_training(policy: Any, resume_from: ResumeFrom | None) -> Any:
-    """The policy to go on from: itself, one that was loaded, or None to start anew."""
+def earlier_training(policy: Any, resume_from: ResumeFrom | None, observation_statistics: Any) -> tuple[Any, Any]:
+    """The policy to go on from, itself, one that was loaded or None, and the statistics to start from.
+
+    The same command may be run again: a training that a Checkpoint goes on with has started from its statistics.
+    """
+    earlier = _earlier(policy, resume_from)
+    started = earlier is not None and isinstance(resume_from, Checkpoint)
+    return earlier, None if started else observation_statistics
+
+
+def _earlier(policy: Any, resume_from: ResumeFrom | None) -> Any:
     if resume_from is None:
         return policy if policy.warm_start and hasattr(policy, "_training") else None
     if not isinstance(resume_from, str | os.PathLike | Checkpoint):
@@ -30,10 +39,7 @@ def adopt(policy: Any, earlier: Any) -> None:
     """Take over what another policy has learnt; the parameters stay the policy's own."""
     if earlier is not policy:
         parameters = policy.get_params(deep=False)
-        learnt = {name: value for name, value in vars(earlier).items() if name not in parameters}
-        for name in set(vars(policy)) - set(learnt) - set(parameters):
-            delattr(policy, name)
-        vars(policy).update(learnt)
+        vars(policy).update({name: value for name, value in vars(earlier).items() if name not in parameters})
 
 
 def _load(policy: Any, path: str | os.PathLike[str]) -> Any:
