@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from ecpolicy.callbacks.protocol import check_count
 from ecpolicy.persistence import check_writable
 
 
@@ -39,12 +40,11 @@ class Checkpoint:
     ) -> None:
         if every is None and seconds is None:
             raise ValueError("every and seconds are both None: give one of them, or both.")
-        if every is not None and (not isinstance(every, int) or every < 1):
-            raise ValueError(f"every must be a number of generations, at least 1; got {every!r}.")
+        if every is not None:
+            check_count("every", every, "generations")
         if seconds is not None and (not isinstance(seconds, Real) or seconds <= 0):
             raise ValueError(f"seconds must be a positive number; got {seconds!r}.")
-        if not isinstance(keep, int) or keep < 1:
-            raise ValueError(f"keep must be a number of files, at least 1; got {keep!r}.")
+        check_count("keep", keep, "files")
         self.path = Path(path)
         self._every, self._seconds, self._keep = every, seconds, keep
         self._saved_at = monotonic()

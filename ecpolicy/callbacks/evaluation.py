@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ecpolicy.callbacks.protocol import check_count
 from ecpolicy.persistence import check_writable
 
 
@@ -51,10 +52,8 @@ class Evaluation:
         path: str | os.PathLike[str] | None = None,
         stop_at: float | None = None,
     ) -> None:
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be a number of generations, at least 1; got {every!r}.")
-        if not isinstance(n_episodes, int) or n_episodes < 1:
-            raise ValueError(f"n_episodes must be a number of episodes, at least 1; got {n_episodes!r}.")
+        check_count("every", every, "generations")
+        check_count("n_episodes", n_episodes, "episodes")
         self._environments, self._every, self._n_episodes, self._seed = environments, every, n_episodes, seed
         self._path = None if path is None else Path(path)
         self._stop_at = stop_at

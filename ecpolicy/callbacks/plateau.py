@@ -44,7 +44,6 @@ class StandingStill:
         """Whether to end the fit."""
         record = view.history_[-1]
         if not self._count(record) or self._still < self._generations:
-            self._warned = self._warned and self._still > 0
             return False
         if not self._warned:
             warnings.warn(
@@ -61,5 +60,8 @@ class StandingStill:
         """Whether the generation was measured; if so, it counts."""
         if record.get("deployed_x_velocity") is None:
             return False
-        self._still = self._still + 1 if stands_still(record) else 0
+        if stands_still(record):
+            self._still += 1
+        else:
+            self._still, self._warned = 0, False
         return True

@@ -5,6 +5,7 @@ from time import perf_counter
 from typing import Any, TextIO
 
 from ecpolicy.callbacks.plateau import stands_still
+from ecpolicy.callbacks.protocol import check_count
 
 
 class Progress:
@@ -19,8 +20,7 @@ class Progress:
     """
 
     def __init__(self, every: int = 1, stream: TextIO | None = None) -> None:
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be a number of generations, at least 1; got {every!r}.")
+        check_count("every", every, "generations")
         self._every = every
         self._stream = stream
         self._began = perf_counter()

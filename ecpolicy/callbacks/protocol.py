@@ -7,6 +7,12 @@ from typing import Any
 Callback = Callable[[Any], bool | None]
 
 
+def check_count(name: str, value: Any, of: str) -> None:
+    """Raise ValueError unless a parameter of a callback is a number of at least 1."""
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a number of {of}, at least 1; got {value!r}.")
+
+
 class Chain:
     """Several callbacks as one: what ``fit`` calls, and what to give to a search.
 
