@@ -71,7 +71,7 @@ class Recorder:
         until = min(self._run["steps"], DENSE) if n_env_steps <= DENSE else self._run["steps"]
         if n_env_steps - last >= until / POINTS or over:
             self.measure(view)
-        return over or self.reached()
+        return over or reached(self.points, self._run["until"])
 
     @property
     def seed(self):
@@ -86,10 +86,11 @@ class Recorder:
         self.points.append({"n_env_steps": n_env_steps, "seconds": round(seconds, 1), **summary(episodes)})
         write(self._path, self.points)
 
-    def reached(self):
-        """Whether the last three points are above the return that the run is for."""
-        returns = [point["return_mean"] for point in self.points[-3:]]
-        return self._run["until"] is not None and len(returns) == 3 and min(returns) >= self._run["until"]
+
+def reached(points, until):
+    """Whether the last three points are above the return that a run is for, if it is for one."""
+    returns = [point["return_mean"] for point in points[-3:]]
+    return until is not None and len(returns) == 3 and min(returns) >= until
 
 
 def trained_for(policy):
@@ -304,12 +305,11 @@ def done(arguments, run):
     if not path.exists():
         return False
     result = json.loads(path.read_text())
-    last = [point["return_mean"] for point in result["curve"][-3:]]
     ended = (
         result["final"]["n_env_steps"] >= run["steps"]
         or result["final"]["seconds"] >= run["seconds"]
         or result.get("diverged")
-        or (run["until"] is not None and min(last) >= run["until"])
+        or reached(result["curve"], run["until"])
     )
     return bool(ended) and all(result[name] == value for name, value in settings_of(run).items())
 

@@ -167,6 +167,7 @@ def pooled_share(runs, method, published, resamples=RESAMPLES, seed=0):
     methods' seeds.
     """
     generator, tasks = np.random.default_rng(seed), [task for task, other in runs if other == published]
+    tasks = [task for task in tasks if (task, method) in runs]
     steps = {task: np.mean([run["curve"][-1]["n_env_steps"] for run in runs[task, published]]) for task in tasks}
     shares = np.arange(1, 101) / 100
 

@@ -101,11 +101,6 @@ def flips(learning_rate, *, beta=0.9, eps=0.01):
     return Optimizer(plain.init, update)
 
 
-def adam_with(**constants):
-    """Adam with other constants."""
-    return lambda learning_rate: adam(learning_rate, **constants)
-
-
 def log_ranks(fitness):
     """The weights of CMA-ES on the best quarter, nothing for the others; centred, with the deviation of centred ranks.
 
@@ -187,9 +182,6 @@ RULES = {
     "signal_trust_region": signal_trust_region,
     "flips": flips,
     "falling_step": falling_step,
-    "adam, beta1 0.8": adam_with(beta1=0.8),
-    "adam, beta1 0.95": adam_with(beta1=0.95),
-    "adam, beta2 0.9": adam_with(beta2=0.9),
 }
 SHAPINGS = {"log_ranks": log_ranks}
 
