@@ -24,8 +24,9 @@ from stable_baselines3.common.evaluation import evaluate_policy  # noqa: E402
 from ecpolicy.callbacks import Checkpoint, Progress  # noqa: E402
 from ecpolicy.estimators.environments import resolve  # noqa: E402
 from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy  # noqa: E402
+from ecpolicy.estimators.ppo_environment import training_environment  # noqa: E402
 from ecpolicy.estimators.ppo_files import policy_shapes  # noqa: E402
-from ecpolicy.estimators.ppo_training import CRITICS, training_environment  # noqa: E402
+from ecpolicy.estimators.ppo_training import CRITICS  # noqa: E402
 
 SMALL = {
     "n_neurons": 32,
@@ -361,7 +362,7 @@ def test_clipping_is_the_same_in_training_and_after():
     """Without standardisation too, observations are clipped, as in EvolvingConnectivityPolicy."""
     parameters = {**TINY, "normalize_observations": False, "observation_clip": 0.5}
     policy = SurrogateGradientPPOPolicy(**parameters).fit(Match)
-    made = training_environment(resolve(Match), policy._training.setting, 0)
+    made = training_environment(resolve(Match).environments, policy._training.setting.environment_clip, 0)
     assert abs(made.reset(seed=0)[0]) == 0.5
     assert policy._deployed.standardizer.clip == 0.5
 

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ecpolicy import persistence
 from ecpolicy.distributions import Connections, Distribution, Parameters
 from ecpolicy.estimators import evaluation
-from ecpolicy.estimators.training import deployment_key
+from ecpolicy.estimators.judging import deployment_key
 from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import RSNN, RealRSNN
 from ecpolicy.networks.network import Network, copied, overwrite

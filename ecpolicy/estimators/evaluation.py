@@ -6,8 +6,8 @@ import numpy as np
 
 from ecpolicy.estimators.backends import choose, runner
 from ecpolicy.estimators.environments import check_trained_for, resolve
+from ecpolicy.estimators.judging import deployment_key
 from ecpolicy.estimators.parameters import check_number
-from ecpolicy.estimators.training import deployment_key
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
 from ecpolicy.rollout.outcome import EvaluatedEpisodes
 from ecpolicy.rollout.parallel import deployed_task

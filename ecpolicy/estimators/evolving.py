@@ -15,6 +15,7 @@ from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.backends import check_seed, choose, runner
 from ecpolicy.estimators.base import DeployedPolicy
 from ecpolicy.estimators.environments import Resolved, resolve
+from ecpolicy.estimators.judging import Judge
 from ecpolicy.estimators.loop import interrupts, train
 from ecpolicy.estimators.observation_statistics import initial_moments
 from ecpolicy.estimators.parameters import check_horizon, scheduled, seed_of
@@ -87,7 +88,7 @@ def fit(
             _publish(policy, training, run, record)
 
         def reason(began: bool) -> str:
-            end = _reason_to_stop(policy, training, trainer.score_threshold, interrupted)
+            end = _reason_to_stop(policy, training, trainer.judge.threshold, interrupted)
             if end and not began:  # parameters that choose the deployed network may have changed
                 deploy(policy, policy._training, run)
             return end
@@ -161,6 +162,15 @@ def _trainer(
         trainer = Trainer(
             seed=run.seed,
             runner=episodes,
+            judge=Judge(
+                episodes,
+                run.seed,
+                len(resolved.environments),
+                evaluation_horizon,
+                threshold=None if threshold is None else float(threshold),
+                eval_episodes=int(policy.eval_episodes),
+                confirm_episodes=int(policy.confirm_episodes),
+            ),
             setting=Setting(network, bool(policy.normalize_observations), float(policy.observation_clip), names),
             distribution=search,
             optimizer=optimizer,
@@ -169,10 +179,6 @@ def _trainer(
             n_environments=len(resolved.environments),
             episodes_per_member=int(policy.episodes_per_member),
             horizon=lambda n_env_steps: scheduled(horizons, n_env_steps),
-            evaluation_horizon=evaluation_horizon,
-            score_threshold=None if threshold is None else float(threshold),
-            eval_episodes=int(policy.eval_episodes),
-            confirm_episodes=int(policy.confirm_episodes),
             keep_best=bool(policy.keep_best),
             n_starts=n_starts,
             start_env_steps=start_env_steps,

@@ -10,9 +10,10 @@ import numpy as np
 from ecpolicy.described_spaces import space_from_json, space_to_json
 from ecpolicy.distributions import Parameters
 from ecpolicy.estimators.evolving import Run, deploy
+from ecpolicy.estimators.judging import DEPLOYED_MEASURES
 from ecpolicy.estimators.parameters import NETWORKS, check_choice, check_flag, check_number, make_network
 from ecpolicy.estimators.starts import Starts
-from ecpolicy.estimators.training import DEPLOYED_MEASURES, Deployed, Record, Setting, Training
+from ecpolicy.estimators.training import Deployed, Record, Setting, Training
 from ecpolicy.evolution import State
 from ecpolicy.networks import Network, Shape
 from ecpolicy.normalization import Moments

@@ -20,12 +20,12 @@ from ecpolicy.estimators.base import BasePolicy, DeployedPolicy
 from ecpolicy.estimators.environments import Resolved, resolve
 from ecpolicy.estimators.evaluation import ENDLESS_EPISODE
 from ecpolicy.estimators.evolving import check_same_spaces
+from ecpolicy.estimators.judging import Judge, deployed_measures
 from ecpolicy.estimators.loop import interrupts, train
 from ecpolicy.estimators.observation_statistics import initial_moments
 from ecpolicy.estimators.parameters import check_choice, check_fit, check_flag, check_number, make_network, seed_of
 from ecpolicy.estimators.ppo_training import (
     CRITICS,
-    Judge,
     PPOTrainer,
     Setting,
     Training,
@@ -33,13 +33,15 @@ from ecpolicy.estimators.ppo_training import (
     globals_kept,
 )
 from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training
-from ecpolicy.estimators.training import Record, deployed_measures
+from ecpolicy.estimators.training import Record
 from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.optional import require
 from ecpolicy.persistence import Arrays
 from ecpolicy.random import Stream, fold_in, key_from_seed, uniform
+from ecpolicy.rollout.outcome import Outcome
 from ecpolicy.spaces import action_decoder, action_outputs, observation_size
 
+CONFIRM_EPISODES = 20  # fresh ones, on which a new best deployed network must hold
 SURROGATE_NAMES = ("superspike", "piecewise_linear", "sigmoid")
 
 
@@ -366,8 +368,9 @@ class SurrogateGradientPPOPolicy(BasePolicy):
                 seed,
                 len(resolved.environments),
                 np.inf if resolved.time_limited else ENDLESS_EPISODE,
-                None if bar is None else float(bar),
-                int(self.eval_episodes),
+                threshold=None if bar is None else float(bar),
+                eval_episodes=int(self.eval_episodes),
+                confirm_episodes=CONFIRM_EPISODES,
             )
             trainer = PPOTrainer(
                 self, further, setting, resolved, seed, None if earlier is None else earlier._training, moments
@@ -383,7 +386,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         training, record = run.trainer.advance(training)
         ends = training.n_env_steps >= self.max_env_steps or last()
         if training.update % self.eval_every == 0 or ends:
-            training, deployed = run.judge.assess(training)
+            training, deployed = _assess(run.judge, training)
             record.update(deployed_measures(deployed))
         record["best_deployed_return"] = training.best.score if training.best else None
         record["n_evaluation_steps"] = training.n_evaluation_steps
@@ -513,6 +516,19 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     def _from_file(cls, document: dict[str, Any], arrays: Arrays, network: Network | None = None) -> Self:
         loaded: Self = ppo_files.from_file(cls, document, arrays)
         return loaded
+
+
+def _assess(judge: Judge, training: Training) -> tuple[Training, Outcome]:
+    """Score the network and keep it if it is the best; the episodes that tell how it does now."""
+    network, best = training.current(), training.best
+    score = -np.inf if best is None else best.score
+    verdict = judge.assess(network.weights, training.setting.standardizer(network.observations), training.update, score)
+    assessed = training._replace(
+        best=network._replace(score=verdict.score) if verdict.beats(score) else best,
+        n_evaluation_steps=training.n_evaluation_steps + verdict.n_steps,
+        solved_at=judge.threshold if verdict.solved else training.solved_at,
+    )
+    return assessed, verdict.screening
 
 
 def _check_continuable(earlier: Any, resolved: Resolved, setting: Setting) -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ecpolicy.described_spaces import space_from_json, space_to_json
 from ecpolicy.estimators.files import count, history, number, parameters, to_json
 from ecpolicy.estimators.parameters import check_choice, check_flag, check_number, make_network
-from ecpolicy.estimators.ppo_training import CRITICS, LARGE, Learnt, Setting, Statistics, Training
+from ecpolicy.estimators.ppo_environment import LARGE
+from ecpolicy.estimators.ppo_training import CRITICS, Learnt, Setting, Statistics, Training
 from ecpolicy.networks import RealRSNN
 from ecpolicy.persistence import Arrays, ModelFileError, take
 from ecpolicy.spaces import action_outputs, check_spaces, observation_size

@@ -1,41 +1,28 @@
-"""Training by PPO: Stable-Baselines3's side, the state that continues a fit, and the deployed network's score."""
+"""Training by PPO: Stable-Baselines3's side, and the state that continues a fit."""
 
-import copy
 import functools
 import inspect
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ecpolicy.distributions import Parameters
-from ecpolicy.estimators.backends import Plays
 from ecpolicy.estimators.environments import Resolved
-from ecpolicy.estimators.training import (
-    DEPLOYED_MEASURES,
-    ONE_SIDED_95,
-    SOLVED_EPISODES,
-    Record,
-    deployment_key,
-)
+from ecpolicy.estimators.judging import DEPLOYED_MEASURES
+from ecpolicy.estimators.ppo_environment import training_environment
+from ecpolicy.estimators.training import Record
 from ecpolicy.networks import RealRSNN
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
-from ecpolicy.rollout.outcome import EpisodeError, Outcome
-from ecpolicy.rollout.parallel import AnyEnv, Environment, deployed_task
-from ecpolicy.rollout.spaces_kept import SpacesKept
+from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.rollout.time_limit import TimeLimitError, time_limit
-from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder, observation_size
 
 CRITICS = ("feedforward", "spiking", "shared")
-CONFIRM_EPISODES = 20  # fresh ones, on which a new best deployed network must hold
 VARIANCE_FLOOR = 1e-8  # VecNormalize's epsilon
-LARGE = float(np.finfo(np.float32).max)
 
 # Arguments of RecurrentPPO that the policy's own parameters give, or that make no sense here.
 OWN_ARGUMENTS = {
@@ -71,6 +58,11 @@ class Setting(NamedTuple):
     normalize_observations: bool
     observation_clip: float
     environments: tuple[str, ...]
+
+    @property
+    def environment_clip(self) -> float:
+        """Where environments clip observations; VecNormalize clips those that it standardises."""
+        return np.inf if self.normalize_observations else self.observation_clip
 
     def standardizer(self, observations: Statistics) -> Standardizer:
         """How observations entered the network in training."""
@@ -108,57 +100,6 @@ class Training(NamedTuple):
         return Learnt(weights, log_std, self.observations, score, self.update)
 
 
-class Judge(NamedTuple):
-    """Evaluates the deployed network during a fit."""
-
-    runner: Plays
-    seed: int
-    n_environments: int
-    horizon: float
-    threshold: float | None
-    eval_episodes: int
-
-    def assess(self, training: Training) -> tuple[Training, Outcome]:
-        """Score the network; keep it if it holds on fresh episodes; see whether the task is solved.
-
-        A few episodes pick candidates and further ones decide, so that a lucky first score keeps no network.
-        """
-        network, best, bar = training.current(), training.best, self.threshold
-        steps = 0
-
-        def play(stream: Stream, first: int, count: int) -> Outcome:
-            nonlocal steps
-            key = fold_in(fold_in(key_from_seed(self.seed), training.update), np.uint32(2**32 - 1))
-            keys = fold_in(fold_in(key, stream), np.arange(self.n_environments))[:, None, :]
-            task = deployed_task(
-                network.weights,
-                environment_seed(fold_in(keys, np.arange(first, first + count))),
-                membrane_key=deployment_key(self.seed),
-                standardizer=training.setting.standardizer(network.observations),
-                horizon=self.horizon,
-            )
-            outcome = self.runner.run(task)
-            steps += outcome.n_steps
-            return outcome
-
-        screening = play(Stream.EVALUATION, 0, self.eval_episodes)
-        screened = float(screening.fitness.mean())
-        solved = False
-        if best is None or screened > best.score or (bar is not None and screened >= bar):
-            returns = play(Stream.CONFIRMATION, 0, CONFIRM_EPISODES).fitness
-            if bar is not None and returns.mean() >= bar:
-                more = play(Stream.CONFIRMATION, returns.size, SOLVED_EPISODES - returns.size)
-                returns = np.append(returns, more.fitness)
-                error = returns.std() / np.sqrt(returns.size)
-                solved = bool(returns.mean() - ONE_SIDED_95 * error >= bar)
-            score = float(returns.mean())
-            if best is None or score > best.score or solved:
-                best = network._replace(score=score)
-        n_evaluation_steps = training.n_evaluation_steps + steps
-        solved_at = bar if solved else training.solved_at
-        return training._replace(best=best, n_evaluation_steps=n_evaluation_steps, solved_at=solved_at), screening
-
-
 class PPOTrainer:
     """RecurrentPPO on copies of the environments, one update at a time; everything of Stable-Baselines3 is in here."""
 
@@ -180,7 +121,7 @@ class PPOTrainer:
 
         p, n = parameters, int(parameters.n_envs)
         self._setting, self._resumed = setting, earlier
-        make = functools.partial(training_environment, resolved, setting)
+        make = functools.partial(training_environment, resolved.environments, setting.environment_clip)
         self._env: Any = VecNormalize(
             VecMonitor(DummyVecEnv([functools.partial(make, i) for i in range(n)])),
             norm_obs=bool(p.normalize_observations),
@@ -334,93 +275,6 @@ class PPOTrainer:
     def close(self) -> None:
         """Close the copies of the environments."""
         self._env.close()
-
-
-class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment with flat observations, and with the actions that Stable-Baselines3 knows how to sample.
-
-    A Box of any shape is trained as a vector in [-1, 1] where it is bounded, which the deployed network's decoder maps
-    to the action; choices count from zero.
-    """
-
-    def __init__(self, env: AnyEnv, clip: float) -> None:
-        super().__init__(env)  # type: ignore[arg-type]
-        space: Any = env.action_space
-        self._clip, self._encode = clip, observation_encoder(env.observation_space)
-        self._decode = action_decoder(space)
-        self._original = space
-        self._check_spaces = SpacesKept(env.observation_space, space)
-        size = observation_size(env.observation_space)
-        self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float64)
-        if isinstance(space, spaces.Box):
-            bound = np.where((space.bounded_below & space.bounded_above).reshape(-1), 1.0, LARGE).astype(np.float32)
-            self.action_space = spaces.Box(-bound, bound, dtype=np.float32)
-        elif isinstance(space, spaces.Discrete):
-            self.action_space = spaces.Discrete(int(space.n))
-        elif isinstance(space, spaces.MultiDiscrete):
-            self.action_space = spaces.MultiDiscrete(space.nvec.reshape(-1))
-        else:
-            self.action_space = spaces.MultiBinary(action_outputs(space))
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """The first observation, flat."""
-        observation, info = self._guarded(lambda: self.env.reset(seed=seed, options=options), "reset")
-        self._check_spaces(self.env)
-        return self._observe(observation), info
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """One step with an action of the trained space."""
-        taken = self._action(action)
-        observation, reward, terminated, truncated, info = self._guarded(lambda: self.env.step(taken), "step")
-        if not np.isfinite(float(reward)):
-            raise EpisodeError(f"A reward is {reward}. Mend the environment, or wrap it to replace such values.")
-        return self._observe(observation), reward, bool(terminated), bool(truncated), info
-
-    def _guarded(self, call: Callable[[], Any], what: str) -> Any:
-        try:
-            return call()
-        except TimeLimitError:
-            raise
-        except Exception as error:
-            raise EpisodeError(f"The environment raised {type(error).__name__}: {error} in {what}.") from error
-
-    def _action(self, action: Any) -> Any:
-        space = self._original
-        if isinstance(space, spaces.Box):
-            return self._decode(np.asarray(action, dtype=np.float32)[None])[0]
-        if isinstance(space, spaces.Discrete):
-            return np.asarray(int(action) + int(space.start), dtype=space.dtype)[()]
-        if isinstance(space, spaces.MultiDiscrete):
-            return np.asarray(np.reshape(action, space.start.shape) + space.start, dtype=space.dtype)
-        return np.asarray(np.reshape(action, space.shape), dtype=space.dtype)
-
-    def _observe(self, observation: Any) -> NDArray[np.float64]:
-        try:
-            flat = np.asarray(self._encode(observation), dtype=np.float64)
-        except ValueError as error:
-            raise EpisodeError(str(error)) from error
-        if not np.isfinite(flat).all():
-            raise EpisodeError(
-                f"An observation is NaN or infinite: {flat}. Mend the environment, or wrap it to replace such values."
-            )
-        return np.clip(flat, -self._clip, self._clip)
-
-
-def training_environment(resolved: Resolved, setting: Setting, i: int) -> gym.Env[Any, Any]:
-    """Environment ``i`` of those that are stepped together: the given ones take turns."""
-    given: Environment = resolved.environments[i % len(resolved.environments)]
-    if isinstance(given, gym.Env):
-        try:
-            made: AnyEnv = copy.deepcopy(given)
-        except Exception as error:
-            raise ValueError(
-                f"{given} cannot be copied ({type(error).__name__}: {error}), and training steps several at once. Give "
-                "its id or a callable that makes one."
-            ) from error
-    else:
-        assert callable(given)
-        made = given()
-    return TrainingEnv(made, np.inf if setting.normalize_observations else setting.observation_clip)
 
 
 def check_ppo_kwargs(given: Mapping[str, Any]) -> None:

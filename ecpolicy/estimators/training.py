@@ -1,4 +1,4 @@
-"""What surrounds a generation in ``fit``: the deployed network's score, the best network so far, when to stop."""
+"""What surrounds a generation in ``fit``: several starts, the best network so far, the record."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,20 +9,16 @@ import numpy as np
 
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.backends import Plays
+from ecpolicy.estimators.judging import Judge, deployed_measures
 from ecpolicy.estimators.starts import Starts, end_start
 from ecpolicy.evolution import State, generation
 from ecpolicy.fitness_shaping import FitnessShaping
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import Optimizer
-from ecpolicy.random import Key, Stream, environment_seed, fold_in, key_from_seed
+from ecpolicy.random import Key, key_from_seed
 from ecpolicy.rollout.outcome import Outcome
-from ecpolicy.rollout.parallel import deployed_task, population_task
-
-SOLVED_EPISODES = 100  # fresh episodes that confirm a score threshold
-ONE_SIDED_95 = 1.645  # standard errors by which they must clear it
-
-DEPLOYED_MEASURES = ("deployed_return", "deployed_length", "deployed_x_velocity", "deployed_x_position")
+from ecpolicy.rollout.parallel import population_task
 
 Record = dict[str, Any]
 
@@ -67,6 +63,7 @@ class Trainer:
 
     seed: int
     runner: Plays
+    judge: Judge
     distribution: Callable[[int], Distribution]  # after so many environment steps
     optimizer: Callable[[int], Optimizer]  # likewise
     fitness_shaping: FitnessShaping
@@ -74,11 +71,7 @@ class Trainer:
     n_environments: int
     episodes_per_member: int
     horizon: Callable[[int], float]  # likewise
-    evaluation_horizon: float
     setting: Setting
-    score_threshold: float | None
-    eval_episodes: int
-    confirm_episodes: int
     keep_best: bool
     n_starts: int
     start_env_steps: int
@@ -175,64 +168,16 @@ class Trainer:
         return self.runner.run(task)
 
     def _assess(self, trained: Training) -> tuple[Training, Outcome]:
-        """Score the deployed network; keep it if it holds on fresh episodes; see whether the task is solved.
-
-        A few episodes every generation pick candidates, and further episodes decide: a lucky first score keeps no
-        network. The best score is still the largest of several means and so a little optimistic; ``score`` measures
-        anew. The threshold counts as reached when the mean over at least ``SOLVED_EPISODES`` fresh episodes clears
-        it by 1.645 standard errors.
-        """
+        """Score the deployed network and keep it if it is the best; the episodes that tell how it does now."""
         search, best = trained.search, trained.best
-        steps = 0
-
-        def play(stream: Stream, first: int, count: int) -> Outcome:
-            nonlocal steps
-            outcome = self._play_deployed(search, stream, first, count)
-            steps += outcome.n_steps
-            return outcome
-
-        screening = play(Stream.EVALUATION, 0, self.eval_episodes)
-        screened = float(screening.fitness.mean())
-        bar = self.score_threshold
-        solved = False
-        improves = self.keep_best and (best is None or screened > best.score)
-        reaches = bar is not None and screened >= bar
-        if improves or reaches:
-            returns = play(Stream.CONFIRMATION, 0, self.confirm_episodes).fitness
-            if bar is not None and returns.mean() >= bar:
-                more = max(SOLVED_EPISODES - returns.size, 0)
-                if more:
-                    returns = np.append(returns, play(Stream.CONFIRMATION, returns.size, more).fitness)
-                error = returns.std() / np.sqrt(returns.size)
-                solved = bool(returns.mean() - ONE_SIDED_95 * error >= bar)
-            score = float(returns.mean())
-            if self.keep_best and (best is None or score > best.score or solved):
-                best = Deployed(search.parameters, search.moments, score, search.generation)
-        n_evaluation_steps = trained.n_evaluation_steps + steps
-        solved_at = bar if solved else None
-        return trained._replace(best=best, n_evaluation_steps=n_evaluation_steps, solved_at=solved_at), screening
-
-    def _play_deployed(self, search: State, stream: Stream, first: int, count: int) -> Outcome:
-        key = fold_in(fold_in(key_from_seed(self.seed), search.generation), np.uint32(2**32 - 1))
-        numbers = np.arange(first, first + count)
-        keys = fold_in(fold_in(fold_in(key, stream), np.arange(self.n_environments))[:, None, :], numbers)
-        task = deployed_task(
-            search.parameters,
-            environment_seed(keys),
-            membrane_key=deployment_key(self.seed),
-            standardizer=self.setting.standardizer(search.moments),
-            horizon=self.evaluation_horizon,
+        standardizer = self.setting.standardizer(search.moments)
+        score = (-np.inf if best is None else best.score) if self.keep_best else np.inf
+        verdict = self.judge.assess(search.parameters, standardizer, search.generation, score)
+        if self.keep_best and verdict.beats(score):
+            best = Deployed(search.parameters, search.moments, verdict.score, search.generation)
+        assessed = trained._replace(
+            best=best,
+            n_evaluation_steps=trained.n_evaluation_steps + verdict.n_steps,
+            solved_at=self.judge.threshold if verdict.solved else None,
         )
-        return self.runner.run(task)
-
-
-def deployed_measures(outcome: Outcome) -> Record:
-    """What ``history_`` holds of the deployed network's episodes; None where the environments do not report it."""
-    velocity, position = (float(mean) for mean in outcome.travel.reshape(-1, 2).mean(axis=0))
-    means = float(outcome.fitness.mean()), float(outcome.lengths.mean()), velocity, position
-    return {name: mean if np.isfinite(mean) else None for name, mean in zip(DEPLOYED_MEASURES, means, strict=True)}
-
-
-def deployment_key(seed: int) -> Key:
-    """The key of the deployed network's initial membrane potentials: the same in every episode."""
-    return fold_in(fold_in(key_from_seed(seed), np.uint32(2**32 - 1)), Stream.DEPLOYMENT)
+        return assessed, verdict.screening

@@ -1,0 +1,105 @@
+"""Environments as Stable-Baselines3's PPO trains on them."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ecpolicy.rollout.outcome import EpisodeError
+from ecpolicy.rollout.parallel import AnyEnv, Environment
+from ecpolicy.rollout.spaces_kept import SpacesKept
+from ecpolicy.rollout.time_limit import TimeLimitError
+from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder, observation_size
+
+LARGE = float(np.finfo(np.float32).max)
+
+
+class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment with flat observations, and with the actions that Stable-Baselines3 knows how to sample.
+
+    A Box of any shape is trained as a vector in [-1, 1] where it is bounded, which the deployed network's decoder maps
+    to the action; choices count from zero.
+    """
+
+    def __init__(self, env: AnyEnv, clip: float) -> None:
+        super().__init__(env)  # type: ignore[arg-type]
+        space: Any = env.action_space
+        self._clip, self._encode = clip, observation_encoder(env.observation_space)
+        self._decode = action_decoder(space)
+        self._original = space
+        self._check_spaces = SpacesKept(env.observation_space, space)
+        size = observation_size(env.observation_space)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float64)
+        if isinstance(space, spaces.Box):
+            bound = np.where((space.bounded_below & space.bounded_above).reshape(-1), 1.0, LARGE).astype(np.float32)
+            self.action_space = spaces.Box(-bound, bound, dtype=np.float32)
+        elif isinstance(space, spaces.Discrete):
+            self.action_space = spaces.Discrete(int(space.n))
+        elif isinstance(space, spaces.MultiDiscrete):
+            self.action_space = spaces.MultiDiscrete(space.nvec.reshape(-1))
+        else:
+            self.action_space = spaces.MultiBinary(action_outputs(space))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """The first observation, flat."""
+        observation, info = self._guarded(lambda: self.env.reset(seed=seed, options=options), "reset")
+        self._check_spaces(self.env)
+        return self._observe(observation), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """One step with an action of the trained space."""
+        taken = self._action(action)
+        observation, reward, terminated, truncated, info = self._guarded(lambda: self.env.step(taken), "step")
+        if not np.isfinite(float(reward)):
+            raise EpisodeError(f"A reward is {reward}. Mend the environment, or wrap it to replace such values.")
+        return self._observe(observation), reward, bool(terminated), bool(truncated), info
+
+    def _guarded(self, call: Callable[[], Any], what: str) -> Any:
+        try:
+            return call()
+        except TimeLimitError:
+            raise
+        except Exception as error:
+            raise EpisodeError(f"The environment raised {type(error).__name__}: {error} in {what}.") from error
+
+    def _action(self, action: Any) -> Any:
+        space = self._original
+        if isinstance(space, spaces.Box):
+            return self._decode(np.asarray(action, dtype=np.float32)[None])[0]
+        if isinstance(space, spaces.Discrete):
+            return np.asarray(int(action) + int(space.start), dtype=space.dtype)[()]
+        if isinstance(space, spaces.MultiDiscrete):
+            return np.asarray(np.reshape(action, space.start.shape) + space.start, dtype=space.dtype)
+        return np.asarray(np.reshape(action, space.shape), dtype=space.dtype)
+
+    def _observe(self, observation: Any) -> NDArray[np.float64]:
+        try:
+            flat = np.asarray(self._encode(observation), dtype=np.float64)
+        except ValueError as error:
+            raise EpisodeError(str(error)) from error
+        if not np.isfinite(flat).all():
+            raise EpisodeError(
+                f"An observation is NaN or infinite: {flat}. Mend the environment, or wrap it to replace such values."
+            )
+        return np.clip(flat, -self._clip, self._clip)
+
+
+def training_environment(environments: Sequence[Environment], clip: float, i: int) -> gym.Env[Any, Any]:
+    """Environment ``i`` of those that are stepped together: the given ones take turns."""
+    given = environments[i % len(environments)]
+    if isinstance(given, gym.Env):
+        try:
+            made: AnyEnv = copy.deepcopy(given)
+        except Exception as error:
+            raise ValueError(
+                f"{given} cannot be copied ({type(error).__name__}: {error}), and training steps several at once. Give "
+                "its id or a callable that makes one."
+            ) from error
+    else:
+        assert callable(given)
+        made = given()
+    return TrainingEnv(made, clip)
