@@ -1,5 +1,6 @@
 """What every policy estimator shares: predict in Stable-Baselines3's contract, score, save and load."""
 
+import functools
 import os
 from typing import Any, NamedTuple, Self
 
@@ -89,7 +90,9 @@ class BasePolicy(BaseEstimator):
 
         Raises
         ------
-        NotFittedError, ValueError
+        NotFittedError
+        TypeError, ValueError
+            Where the observation does not fit the space, or the state another network or number of environments.
         """
         check_is_fitted(self, "_deployed")
         batched = batch_length(self.observation_space_, observation) is not None
@@ -138,15 +141,10 @@ class BasePolicy(BaseEstimator):
             network = deployed.network.initial_state(membrane_keys, n_outputs)
             connections = None
         else:
-            given = state.network[0].shape[0] if state.network else n
-            if given != n:
-                raise ValueError(
-                    f"The state is of {given} environments, the observation of {n}. Give back the state that the last "
-                    "call for these environments returned, or None to start their episodes."
-                )
+            fresh = _fresh_state(deployed.network, deployed.seed, n_outputs)
+            _check_state(state, fresh, deployed.connections, n)
             network, connections = copied(state.network), state.connections
             if starts.any():
-                fresh = deployed.network.initial_state(deployment_key(deployed.seed)[None], n_outputs)
                 overwrite(network, starts, fresh)
         if not deterministic:
             connections = self._sample_networks(connections, starts)
@@ -363,3 +361,30 @@ class BasePolicy(BaseEstimator):
         tags.no_validation = True
         tags.non_deterministic = getattr(self, "random_state", None) is None
         return tags
+
+
+@functools.lru_cache(maxsize=16)
+def _fresh_state(network: Network, seed: int, n_outputs: int) -> tuple[NDArray[Any], ...]:
+    """The state at the start of one of the deployed network's episodes, not to be changed."""
+    fresh: tuple[NDArray[Any], ...] = network.initial_state(deployment_key(seed)[None], n_outputs)
+    return fresh
+
+
+def _check_state(state: Any, fresh: tuple[NDArray[Any], ...], deployed: Connections, n: int) -> None:
+    """Raise unless the state is one that ``predict`` of this network returned for n environments.
+
+    Kernels trust shapes: with a state of other sizes they would read and write beyond its arrays.
+    """
+    again = "Give back the state that the last call for these environments returned, or None to start their episodes."
+    if not isinstance(state, PolicyState):
+        raise TypeError(f"state must be what predict returned, a PolicyState, or None; got {type(state).__name__}.")
+    pairs = list(zip(state.network, fresh, strict=False))
+    connections = state.connections
+    if connections is not None:
+        pairs += [(connections[name], part) for name, part in deployed.items() if name in connections]
+    same = len(state.network) == len(fresh) and (connections is None or set(connections) == set(deployed))
+    if not same or any(part.shape[1:] != like.shape[1:] or part.dtype != like.dtype for part, like in pairs):
+        raise ValueError(f"The state is of another network than the one that is deployed. {again}")
+    given = {part.shape[0] for part, _ in pairs} - {n}
+    if given:
+        raise ValueError(f"The state is of {given.pop()} environments, the observation of {n}. {again}")
