@@ -294,6 +294,22 @@ def test_a_disk_that_stays_lost_is_an_error_in_the_end_and_the_policy_is_whole(s
     policy.save(tmp_path / "elsewhere.ecp")
 
 
+def test_failing_saves_keep_the_older_files(small, file, tmp_path):
+    checkpoint = Checkpoint(file, keep=3)
+    EvolvingConnectivityPolicy(**{**small, "n_generations": 3}).fit(Match, callbacks=checkpoint)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert [ecpolicy.load(path).n_generations_ for path in checkpoint.files()] == [3, 2, 1]
+    with (
+        largest_file(1000),
+        pytest.warns(RuntimeWarning, match="Training goes on"),
+        pytest.raises(OSError, match="File too large"),
+    ):
+        EvolvingConnectivityPolicy(**{**small, "n_generations": 6}).fit(
+            Match, callbacks=checkpoint, resume_from=checkpoint
+        )
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_what_killed_processes_left_is_removed_in_time(fitted, file, tmp_path):
     old, young, other = (tmp_path / name for name in (".training.ecp.a.tmp", ".training.ecp.b.tmp", ".x.ecp.a.tmp"))
     for left in (old, young, other):

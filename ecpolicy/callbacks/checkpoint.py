@@ -20,8 +20,9 @@ class Checkpoint:
     on from the newest one otherwise, so that the same command can be run again after a crash. The result is that of an
     uninterrupted fit, bit for bit.
 
-    Every save is atomic. A save that fails (a full disk) is a warning, and training goes on; the next one is tried as
-    soon as it is due. If the last one fails, the fit ends with the error, and the policy keeps all it has learnt.
+    Every save is atomic. A save that fails (a full disk) is a warning that leaves all files as they are, and training
+    goes on; the next one is tried as soon as it is due. If the last one fails, the fit ends with the error, and the
+    policy keeps all it has learnt.
 
     Parameters
     ----------
@@ -76,25 +77,31 @@ class Checkpoint:
 
     def _save(self, view: Any) -> None:
         generation = view.history_[-1]["generation"]
-        if generation != self._saved_generation:
-            self._rotate()
-        view.save(self.path)
+        before = self._second_name() if generation != self._saved_generation else None
+        try:
+            view.save(self.path)
+        except BaseException:
+            if before is not None:
+                before.unlink(missing_ok=True)
+            raise
+        if before is not None:
+            for number in range(self._keep - 1, 1, -1):
+                with suppress(FileNotFoundError):
+                    self._older(number - 1).replace(self._older(number))
+            before.replace(self._older(1))
         self._saved_at, self._saved_generation = monotonic(), generation
 
-    def _rotate(self) -> None:
-        """Give every file but the newest its next number. The newest stays in place until it is replaced."""
-        for number in range(self._keep - 1, 1, -1):
-            with suppress(FileNotFoundError):
-                self._older(number - 1).replace(self._older(number))
-        if self._keep > 1 and self.path.exists():
-            second = self._older(1)
-            spare = second.with_name(f".{second.name}.tmp")
-            spare.unlink(missing_ok=True)
-            try:
-                os.link(self.path, spare)
-            except OSError:  # a file system without hard links
-                shutil.copy2(self.path, spare)
-            spare.replace(second)
+    def _second_name(self) -> Path | None:
+        """The newest file under a second name, under which it stays when it is replaced; None where none is kept."""
+        if self._keep == 1 or not self.path.exists():
+            return None
+        spare = self.path.with_name(f".{self._older(1).name}.tmp")
+        spare.unlink(missing_ok=True)
+        try:
+            os.link(self.path, spare)
+        except OSError:  # a file system without hard links
+            shutil.copy2(self.path, spare)
+        return spare
 
     def _older(self, number: int) -> Path:
         """The file ``number`` saves before the newest."""
