@@ -8,6 +8,7 @@ import torch
 from sklearn.base import clone
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError
+from ecpolicy.callbacks import Checkpoint
 from ecpolicy.distributions import Gaussian, host_noise
 from ecpolicy.fitness_shaping import Utility
 from ecpolicy.kernels import device, reference
@@ -296,6 +297,24 @@ def test_a_generation_on_the_device_has_the_hosts_population():
 def test_bad_parameters(changes, error, message):
     with pytest.raises(error, match=message):
         ESPolicy(**changes).fit(Match)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+def test_a_search_that_diverges_is_an_error_and_the_policy_that_of_the_generation_before(tmp_path):
+    policy = ESPolicy(
+        n_neurons=8,
+        population_size=4,
+        n_generations=140,
+        keep_best=False,
+        random_state=0,
+        score_threshold=None,
+        weight_decay=1e6,
+    )
+    with pytest.raises(FloatingPointError, match=r"Generation \d+ made .* infinite or NaN"):
+        policy.fit(Match, callbacks=Checkpoint(tmp_path / "p.ecp"))
+    assert policy.stop_reason_ == "error"
+    assert all(np.isfinite(weights).all() for weights in policy.weights_.values())
+    assert ESPolicy.load(tmp_path / "p.ecp").n_generations_ == policy.n_generations_ > 0
 
 
 @dataclass(frozen=True)

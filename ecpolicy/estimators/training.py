@@ -121,6 +121,7 @@ class Trainer:
             optimizer=self.optimizer(steps),
         )
         trained = training._replace(search=search, n_env_steps=training.n_env_steps + population.n_steps)
+        check_finite(search)
         trained, deployed = self._assess(trained)
         fitness, measures = population.fitness, deployed_measures(deployed)
         trained = trained._replace(starts=trained.starts._replace(last=float(fitness.mean())))
@@ -181,3 +182,15 @@ class Trainer:
             solved_at=self.judge.threshold if verdict.solved else None,
         )
         return assessed, verdict.screening
+
+
+def check_finite(search: State) -> None:
+    """Raise FloatingPointError where an update has left the range of float32."""
+    moments = search.optimizer
+    for part in (search.parameters, moments.first, moments.second):
+        bad = [name for name, values in part.items() if not np.isfinite(values).all()]
+        if bad:
+            raise FloatingPointError(
+                f"Generation {search.generation} made {bad} infinite or NaN; the policy is that of the generation "
+                "before. Give a smaller learning_rate or weight_decay."
+            )
