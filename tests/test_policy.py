@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
@@ -21,10 +22,28 @@ from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, cross_v
 
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint, Progress
+from ecpolicy.networks import Shape
 from ecpolicy.networks.network import copied
 from probes import Broken, Lengths, Match, Spaces
 
 SECONDS = "seconds"
+
+
+@dataclass(frozen=True)
+class Stateless:
+    """One real matrix and no memory."""
+
+    def shapes(self, obs_size, n_outputs):
+        return {"output": Shape(obs_size, n_outputs)}
+
+    def initial_scales(self, obs_size, n_outputs):
+        return {"output": 0.1}
+
+    def initial_state(self, keys, n_outputs):
+        return ()
+
+    def step(self, connections, state, x, output, *, owners, rows):
+        output[rows] = np.einsum("ri,rio->ro", x[rows], connections["output"][owners[rows]])
 
 
 def make(small, **changes):
@@ -523,6 +542,43 @@ def test_episode_start_resets_the_rows_it_names_and_is_not_changed(fitted):
         np.testing.assert_array_equal(part[0], continued[0])
         np.testing.assert_array_equal(part[1], begun[1])
     assert not np.array_equal(after.network.v[1], old.network.v[1])
+
+
+@pytest.mark.parametrize("n_neurons", [200, 4096])
+def test_the_state_of_another_network_is_refused(fitted, small, n_neurons):
+    """Kernels trust shapes: such a state would be read and written beyond its arrays."""
+    other = make(small, n_neurons=n_neurons, n_generations=1).fit(Match)
+    observation = np.ones((3, 1), np.float32)
+    for deterministic in (True, False):
+        _, state = other.predict(observation, deterministic=deterministic)
+        with pytest.raises(ValueError, match="The state is of another network"):
+            fitted.predict(observation, state)
+    _, ours = fitted.predict(observation)
+    for wrong in (ours._replace(network=ours.network[:-1]), ours._replace(connections={}),
+                  ours._replace(network=tuple(part.astype(np.float64) for part in ours.network))):  # fmt: skip
+        with pytest.raises(ValueError, match="The state is of another network"):
+            fitted.predict(observation, wrong)
+    for foreign in (ours.network, "state", 1):
+        with pytest.raises(TypeError, match="state must be what predict returned"):
+            fitted.predict(observation, foreign)
+
+
+def test_a_state_of_sampled_networks_must_be_of_as_many_environments(small):
+    policy = ESPolicy(network=Stateless(), population_size=4, n_generations=1, random_state=0).fit(Match)
+    _, state = policy.predict(np.ones((3, 1)), deterministic=False)
+    for n in (2, 5):
+        with pytest.raises(ValueError, match=f"of 3 environments, the observation of {n}"):
+            policy.predict(np.ones((n, 1)), state, deterministic=False)
+
+
+def test_a_saved_policy_goes_on_drawing_where_it_was(small, tmp_path):
+    policy = make(small, n_generations=1).fit(Match)
+    policy.predict(np.ones((3, 1)), deterministic=False)
+    policy.save(tmp_path / "p.ecp")
+    loaded = EvolvingConnectivityPolicy.load(tmp_path / "p.ecp")
+    drawn = [each.predict(np.ones((3, 1)), deterministic=False)[1].connections for each in (policy, loaded)]
+    for name, words in drawn[0].items():
+        np.testing.assert_array_equal(words, drawn[1][name])
 
 
 def test_stochastic_predictions_sample_a_network_at_each_episode_start(small):

@@ -228,6 +228,7 @@ def _publish(policy: Any, training: Training, run: Run, record: Record) -> None:
         "observation_space_": run.observation_space,
         "action_space_": run.action_space,
         "n_features_in_": run.obs_size,
+        "stop_reason_": None,
     }
     if first:
         further["_n_sampled"] = 0

@@ -57,6 +57,7 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
         "updates": search.optimizer.updates,
         "n_env_steps": training.n_env_steps,
         "n_evaluation_steps": training.n_evaluation_steps,
+        "n_sampled": policy._n_sampled,
         "solved_at": training.solved_at,
         "stop_reason": getattr(policy, "stop_reason_", None),
         "best": None
@@ -174,6 +175,7 @@ def _restore(
         _take_starts(document["starts"], setting["optimizer"], *parts),
     )
     policy.history_ = history(document, search.generation, optional=DEPLOYED_MEASURES[1:])
+    policy._n_sampled = count(document, "n_sampled", 2**32 - 1)
     policy.stop_reason_ = document["stop_reason"]
     if not isinstance(policy.stop_reason_, str | None):
         raise ModelFileError(f"its stop_reason is {policy.stop_reason_!r}")

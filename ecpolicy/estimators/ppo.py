@@ -444,6 +444,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             "history_": [*([] if first else self.history_), record],
             "observation_space_": resolved.observation_space,
             "n_features_in_": observation_size(resolved.observation_space),
+            "stop_reason_": None,
         }
         if first:
             further["_n_sampled"] = 0
