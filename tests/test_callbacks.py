@@ -2,6 +2,7 @@
 
 import csv
 import struct
+import threading
 from pathlib import Path
 
 import gymnasium as gym
@@ -18,7 +19,7 @@ from stable_baselines3.common.monitor import Monitor
 from tensorboardX.proto.event_pb2 import Event
 
 import ecpolicy
-from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
+from ecpolicy import EpisodeError, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.callbacks import (
     Chain,
     Checkpoint,
@@ -73,6 +74,31 @@ def test_a_view_shows_the_training_and_cannot_change_it(small):
     policy = fit(small, look)
     assert seen == policy.history_
     assert fingerprint(policy) == fingerprint(fit(small))
+
+
+def test_a_view_samples_networks_without_changing_what_the_policy_samples(small):
+    drawn = []
+
+    def sample(view):
+        states = [view.predict(np.ones((3, 1)), deterministic=False)[1] for _ in range(2)]
+        drawn.extend(state.connections["recurrent"] for state in states)
+
+    looked_at, alone = fit(small, sample), fit(small)
+    assert not any(np.array_equal(drawn[0], other) for other in drawn[1:])
+    after = [policy.predict(np.ones((3, 1)), deterministic=False)[1].connections for policy in (looked_at, alone)]
+    np.testing.assert_array_equal(after[0]["recurrent"], after[1]["recurrent"])
+
+
+@pytest.mark.parametrize("kind", [EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy])
+def test_there_is_no_reason_to_stop_before_the_end(kind):
+    sizes = {"n_generations": 3} if kind is EvolvingConnectivityPolicy else {"max_env_steps": 24, "n_envs": 2,
+                                                                             "n_steps": 4, "n_epochs": 1}  # fmt: skip
+    reasons = []
+    policy = kind(n_neurons=8, random_state=0, **sizes)
+    for _ in range(2):
+        policy.fit(Match, callbacks=lambda view: reasons.append(view.stop_reason_))
+    assert policy.stop_reason_ is not None
+    assert set(reasons) == {None}
 
 
 class Recorder:
@@ -253,6 +279,14 @@ def test_tensorboard(small, tmp_path):
         logged = [(step, value) for found_tag, step, value in found if found_tag == tag]
         expected = [(record["n_env_steps"], np.float32(record[name])) for record in policy.history_]
         assert logged == expected
+
+
+def test_tensorboard_opens_no_log_where_nothing_is_trained(small, tmp_path):
+    log, policy = TensorBoardLog(tmp_path / "tb"), EvolvingConnectivityPolicy(**small, warm_start=True)
+    policy.fit(Match, callbacks=log)
+    before = sorted((tmp_path / "tb").iterdir()), threading.active_count()
+    policy.fit(Match, callbacks=log)
+    assert (sorted((tmp_path / "tb").iterdir()), threading.active_count()) == before
 
 
 # Stable-Baselines3's callbacks

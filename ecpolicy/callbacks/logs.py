@@ -59,17 +59,19 @@ class TensorBoardLog:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = str(folder)
         self._writer: Any = None
+        self._done = 0
         require("tensorboardX", "TensorBoardLog", extra="tensorboard")
 
     def begin(self, view: Any) -> None:
-        """Open the log; what an interrupted fit logged beyond its last checkpoint is marked as obsolete."""
-        from tensorboardX import SummaryWriter
-
-        done = view.history_[-1]["n_env_steps"] if view.continues else 0
-        self._writer = SummaryWriter(self._folder, purge_step=done + 1 if done else None)
+        """Note where the fit begins."""
+        self._writer, self._done = None, view.history_[-1]["n_env_steps"] if view.continues else 0
 
     def __call__(self, view: Any) -> None:
-        """Log one generation."""
+        """Log one generation; what an interrupted fit logged beyond its last checkpoint is marked as obsolete."""
+        if self._writer is None:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(self._folder, purge_step=self._done + 1 if self._done else None)
         record = view.history_[-1]
         for name, value in record.items():
             if value is not None and name != "n_env_steps":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from numbers import Integral
 from typing import Any
 
 Callback = Callable[[Any], bool | None]
@@ -9,7 +10,7 @@ Callback = Callable[[Any], bool | None]
 
 def check_count(name: str, value: Any, of: str) -> None:
     """Raise ValueError unless a parameter of a callback is a number of at least 1."""
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
         raise ValueError(f"{name} must be a number of {of}, at least 1; got {value!r}.")
 
 

@@ -1,5 +1,6 @@
 """What a callback gets to see of a training."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -16,13 +17,22 @@ class TrainingView:
     moment: copy what should last.
     """
 
-    __slots__ = ("_policy", "continues")
+    __slots__ = ("_drawn", "_policy", "continues")
 
     continues: bool  # whether this fit goes on from an earlier one, which ``history_`` already holds at its begin
 
     def __init__(self, policy: Any, *, continues: bool = False) -> None:
         object.__setattr__(self, "_policy", policy)
         object.__setattr__(self, "continues", continues)
+        object.__setattr__(self, "_drawn", 0)  # networks that predict has sampled here, which the policy does not count
+
+    def predict(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """As the policy's, without counting the networks that it samples."""
+        looked_at = copy.copy(self._policy)
+        looked_at._n_sampled += self._drawn
+        answer: tuple[Any, Any] = looked_at.predict(*args, **kwargs)
+        object.__setattr__(self, "_drawn", looked_at._n_sampled - self._policy._n_sampled)
+        return answer
 
     def __getattr__(self, name: str) -> Any:
         """An attribute of the policy, read-only."""
