@@ -113,8 +113,10 @@ def batch_length(space: gym.Space[Any], observation: Any) -> int | None:
         if len(lengths) != 1:
             raise ValueError(f"The parts of an observation must share one batch length or have none; got {lengths}.")
         return lengths.pop()
-    if space.shape is None:
-        return None
+    if space.shape is None:  # Text and OneOf, whose batches are tuples
+        if space.contains(observation) or not isinstance(observation, tuple | list) or not observation:
+            return None
+        return len(observation) if all(map(space.contains, observation)) else None
     shape = np.shape(observation)
     if shape == space.shape:
         return None
@@ -233,6 +235,6 @@ def _clip_and_scale(
 ) -> NDArray[Any]:
     action = middle + half * np.clip(output, -1, 1).astype(np.float64)
     action[:, raw] = output[:, raw]
-    if np.issubdtype(dtype, np.integer):
+    if dtype.kind in "iub":
         action = np.rint(action)
     return np.clip(action, low, high).astype(dtype).reshape(-1, *shape)

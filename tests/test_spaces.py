@@ -27,9 +27,9 @@ OBSERVATIONS = {
     "tuple": spaces.Tuple([spaces.Discrete(2), spaces.Box(0, np.inf, (2, 2), np.float64)]),
     "nested": spaces.Dict({"x": spaces.Tuple([spaces.MultiBinary(2), spaces.Dict({"y": spaces.Discrete(4)})])}),
     "text": spaces.Text(4, charset="cab"),
+    "named": spaces.Dict({"name": spaces.Text(2, charset="ab"), "x": spaces.Box(-1, 1, (2,))}),
     "one of": spaces.OneOf([spaces.Discrete(2), spaces.Box(-1, 1, (2,))]),
 }
-BATCHABLE = [name for name in OBSERVATIONS if name not in ("text", "one of")]
 
 
 @pytest.mark.parametrize("name", OBSERVATIONS)
@@ -44,7 +44,7 @@ def test_observations_are_flattened_as_gymnasium_does(name):
         np.testing.assert_array_equal(flat, spaces.flatten(space, observation))
 
 
-@pytest.mark.parametrize("name", BATCHABLE)
+@pytest.mark.parametrize("name", OBSERVATIONS)
 @pytest.mark.parametrize("n", [1, 3])
 def test_batches_are_recognised_and_flattened(name, n):
     space = OBSERVATIONS[name]
@@ -100,6 +100,7 @@ def test_boxes_clip_and_scale():
     [
         (spaces.Box(-1, 1, (2, 1), np.float64), [[0.25, -9]], [[[0.25], [-1]]]),
         (spaces.Box(0, 255, (2,), np.uint8), [[-1, 0.01]], [[0, 129]]),
+        (spaces.Box(0, 1, (4,), np.bool_), [[-1, -0.5, 0.5, 1]], [[0, 0, 1, 1]]),
         (spaces.Discrete(3, start=5), [[0, 2, 1], [0, 0, 0]], [6, 5]),
         (spaces.MultiDiscrete([2, 3], start=[1, 0]), [[0, 1, 5, 4, 6]], [[2, 2]]),
         (spaces.MultiBinary(3), [[-1, 0, 0.1]], [[0, 0, 1]]),
