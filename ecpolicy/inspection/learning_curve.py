@@ -5,7 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.inspection.palette import palette
 
@@ -103,10 +104,15 @@ class LearningCurveDisplay:
 
         Raises
         ------
+        NotFittedError
         ValueError
             Where a history has no ``y``; it says what there is.
         """
-        histories = [getattr(run, "history_", run) for run in _several(runs)]
+        several = _several(runs)
+        for run in several:
+            if isinstance(run, BaseEstimator):
+                check_is_fitted(run, "history_")
+        histories = [getattr(run, "history_", run) for run in several]
         if not histories or not all(histories):
             raise ValueError("There is nothing to draw: a training without a generation.")
         measured = [[record for record in history if isinstance(record.get(y), int | float)] for history in histories]
@@ -167,6 +173,10 @@ def _check_spread(spread: str | None) -> None:
 
 def _several(runs: Any) -> list[Any]:
     """A list of runs, where one may have been given."""
-    if hasattr(runs, "history_") or (isinstance(runs, Sequence) and runs and isinstance(runs[0], Mapping)):
+    if (
+        isinstance(runs, BaseEstimator)
+        or hasattr(runs, "history_")
+        or (isinstance(runs, Sequence) and runs and isinstance(runs[0], Mapping))
+    ):
         return [runs]
     return list(runs)
