@@ -149,6 +149,20 @@ class NotesItsProcess(Match):
         return super().step(action)
 
 
+class Counts(Match):
+    """Leaves a file in a folder for every instance that is open; closing may fail."""
+
+    def __init__(self, folder, fails: bool = False):
+        self.fails = fails
+        self.mark = Path(folder) / f"{os.getpid()}-{id(self)}"
+        self.mark.touch()
+
+    def close(self):
+        self.mark.unlink()
+        if self.fails:
+            raise OSError("the plug is stuck")
+
+
 class ChangesSpaces(Match):
     """Has other spaces from its second episode on, in the way ``how`` says, or another in every instance."""
 

@@ -2,10 +2,12 @@
 
 import gymnasium as gym
 import numpy as np
+import pandas
 import pytest
 from sklearn.exceptions import NotFittedError
 
 from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy.inspection import LearningCurveDisplay
 from probes import Match, Spaces
 
 BAD_PARAMETERS = [
@@ -70,6 +72,7 @@ def test_parameters_are_checked_by_fit(small, name, value, kind, message):
         (None, TypeError, "Got an environment of type NoneType"),
         ([], ValueError, "empty list"),
         (list("CartPole-v1"), ValueError, "'CartPole-v1' split up"),
+        (pandas.DataFrame({"x": [1.0]}), TypeError, "Got an environment of type list"),
         (np.array(list("CartPole-v1")), ValueError, "'CartPole-v1' split up"),
         (lambda: 3, TypeError, "made a int; wanted a gymnasium.Env"),
         ([Match, "CartPole-v1"], ValueError, "must share its spaces, but the observation_space"),
@@ -106,6 +109,7 @@ def test_unfitted():
         lambda: policy.predict(np.ones(1)),
         lambda: policy.score(Match),
         lambda: policy.episode_returns(Match),
+        lambda: LearningCurveDisplay.from_policy_run(policy),
     ):
         with pytest.raises(NotFittedError, match="not fitted yet"):
             call()
@@ -142,6 +146,21 @@ def test_environments_of_other_spaces(fitted):
         fitted.score(Match, n_episodes=0)
     with pytest.raises(ValueError, match="seed must be"):
         fitted.score(Match, seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("backend", "foo", ValueError),
+        ("timeout", "x", TypeError),
+        ("n_jobs", 0, ValueError),
+        ("chunk_size", 0, ValueError),
+    ],
+)
+def test_parameters_are_checked_by_score(small, name, value, kind):
+    policy = EvolvingConnectivityPolicy(**{**small, "n_generations": 1}).fit(Match)
+    with pytest.raises(kind, match=f"{name} must be"):
+        policy.set_params(**{name: value}).score(Match)
 
 
 def test_warm_starts_that_do_not_fit(small):

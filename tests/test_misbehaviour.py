@@ -1,17 +1,24 @@
-"""Environments that hang, leak or change; what raises or returns NaN is in the other files."""
+"""Environments that hang, leak, change or do not close; what raises or returns NaN is in the other files."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv
+from joblib import parallel_config
+from joblib.externals.loky import get_reusable_executor
 
 from ecpolicy import EpisodeError, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
+from ecpolicy.networks import Shape
 from ecpolicy.rollout import engines
 from faults import fingerprint
-from probes import ChangesSpaces, Hangs, HangsDeaf, Match, NotesItsProcess
+from probes import Broken, ChangesSpaces, Counts, Hangs, HangsDeaf, Match, NotesItsProcess
 
 PPO = {"n_neurons": 8, "step_ms": 2.0, "n_envs": 4, "n_steps": 8, "max_env_steps": 320, "random_state": 0}
 
@@ -104,3 +111,106 @@ def test_equal_spaces_may_be_other_objects(small):
             return gym.spaces.Box(-1, 1, (1,), np.float32)
 
     assert EvolvingConnectivityPolicy(**small).fit(Remakes).n_generations_ == 4
+
+
+@pytest.mark.parametrize("backend", ["here", "threading", "loky"])
+def test_environments_are_closed(small, tmp_path, backend):
+    n_jobs = 1 if backend == "here" else 2
+    open_then = []
+    with parallel_config("loky" if backend == "here" else backend):
+        policy = EvolvingConnectivityPolicy(**small, n_jobs=n_jobs)
+        for make in (partial(Counts, tmp_path), lambda: Counts(tmp_path)):
+            policy.fit(make, callbacks=lambda view: open_then.append(len(list(tmp_path.iterdir()))))
+    assert min(open_then) > 2
+    if backend == "loky":  # its processes keep them for the next fit
+        get_reusable_executor().shutdown(wait=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_environments_of_ppo_are_closed_whatever_happens(tmp_path):
+    made = []
+
+    def fails_later():
+        made.append(Counts(tmp_path) if len(made) < 3 else 1 / 0)
+        return made[-1]
+
+    with pytest.raises(ZeroDivisionError):
+        SurrogateGradientPPOPolicy(**PPO).fit(fails_later)
+    with pytest.raises(ValueError, match=r"RecurrentPPO does not take ppo_kwargs=.*nonsense.*: "):
+        SurrogateGradientPPOPolicy(**PPO, ppo_kwargs={"device": "nonsense"}).fit(lambda: Counts(tmp_path))
+    SurrogateGradientPPOPolicy(**PPO).fit(lambda: Counts(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_closed_keeps_nothing_open_and_no_training_from_its_end(small, tmp_path):
+    policy = EvolvingConnectivityPolicy(**small)
+    with pytest.warns(RuntimeWarning, match="could not be closed: it raised OSError: the plug is stuck") as caught:
+        policy.fit(lambda: Counts(tmp_path, fails=True))
+    assert len(caught) > 10
+    assert policy.stop_reason_ == "n_generations"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_limit_that_cannot_be_kept_is_a_warning(small):
+    def fit():
+        with pytest.warns(RuntimeWarning, match="timeout=100.* has no effect"):
+            EvolvingConnectivityPolicy(**small, timeout=100).fit(Match)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(fit).result()
+
+
+@dataclass(frozen=True)
+class Stumbles:
+    """A network that raises."""
+
+    def shapes(self, obs_size, n_outputs):
+        return {"output": Shape(obs_size, n_outputs)}
+
+    def initial_state(self, keys, n_outputs):
+        return ()
+
+    def step(self, connections, state, x, output, *, owners, rows):
+        raise ZeroDivisionError("a neuron of no size")
+
+
+@pytest.mark.parametrize("environment", [Match, lambda: SyncVectorEnv([Match] * 2)])
+def test_a_network_that_raises_is_named_and_not_the_environment(environment):
+    policy = EvolvingConnectivityPolicy(network=Stumbles(), population_size=4, n_generations=1, random_state=0)
+    with pytest.raises(EpisodeError, match=r"^Stumbles\(\) raised ZeroDivisionError: a neuron of no size in its step"):
+        policy.fit(environment)
+
+
+def test_what_cannot_be_sent_to_workers_is_named(small):
+    class Locked(Match):
+        def __init__(self):
+            self.lock = threading.Lock()
+
+    with pytest.raises(ValueError, match=r"cannot be sent to worker processes: .*lock.* or n_jobs=1"):
+        EvolvingConnectivityPolicy(**small, n_jobs=2).fit(Locked())
+
+
+def test_a_seed_that_a_vector_environment_did_not_use_is_not_named(small):
+    with pytest.raises(EpisodeError, match="in an episode of a vector environment that seeds itself"):
+        EvolvingConnectivityPolicy(**small).fit(SyncVectorEnv([lambda: Broken("nan observation")] * 2))
+
+
+class Wide(Match):
+    """Actions and observations of another precision, checked."""
+
+    def __init__(self, dtype):
+        self.observation_space = gym.spaces.Box(-1, 1, (1,), dtype)
+        self.action_space = gym.spaces.Box(-2, 2, (1,), dtype)
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.t += 1
+        return self._observe(), float(action[0]), self.t >= self.length, False, {}
+
+
+@pytest.mark.parametrize("order", [(np.float32, np.float64), (np.float64, np.float32)])
+def test_environments_may_differ_in_precision(small, order):
+    """EnvPool's tasks have float64 actions where Gymnasium's have float32."""
+    factories = [partial(Wide, dtype) for dtype in order]
+    policy = EvolvingConnectivityPolicy(**small).fit(factories)
+    assert policy.evaluate(factories, n_episodes=2).returns.shape == (2, 2)

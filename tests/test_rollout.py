@@ -1,14 +1,16 @@
 """Rollouts against a plain loop with the reference network; independence from workers, batches and vectorisation."""
 
+import contextlib
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 
 import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from joblib import parallel_config
 
 from ecpolicy import EvolvingConnectivityPolicy
@@ -368,7 +370,7 @@ def test_a_pool_that_answers_for_some_is_refused():
 
 @pytest.mark.parametrize("how", ["nan observation", "nan reward"])
 def test_nan_in_a_pool_names_no_seed(how):
-    with pytest.raises(EpisodeError, match="in an episode of the environment pool"):
+    with pytest.raises(EpisodeError, match="in an episode of a vector environment that seeds itself"):
         run(plan_of(Pool(lambda: Broken(how), 2)), task_of(plan_of(Match)))
 
 
@@ -390,3 +392,34 @@ def test_envpool_is_a_vector_environment():
     assert policy.history_[0]["return_mean"] == policy.history_[0]["episode_length"]  # CartPole pays one per step
     assert 5 < policy.score(environments, n_episodes=10) <= 500
     environments.close()
+
+
+class Pays(Match):
+    """Rewards of a size of its own."""
+
+    pay = 100.0
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, reward * self.pay, *rest
+
+
+class PaysLess(Pays):
+    pay = 1.0
+
+
+def test_a_vector_environment_in_other_processes_is_known_as_well(small):
+    """Time limit, threshold and class are those of its sub-environments."""
+    with contextlib.closing(AsyncVectorEnv([partial(gym.make, "CartPole-v1", max_episode_steps=8)] * 2)) as made:
+        known = resolve(made)
+    alone = resolve(SyncVectorEnv([partial(gym.make, "CartPole-v1", max_episode_steps=8)] * 2))
+    assert known[1:] == alone[1:]
+    assert known.time_limited
+    assert known.reward_threshold == 475
+    policy = EvolvingConnectivityPolicy(**{**small, "n_generations": 2}, warm_start=True)
+    with (
+        contextlib.closing(AsyncVectorEnv([Pays] * 2)) as pays,
+        contextlib.closing(AsyncVectorEnv([PaysLess] * 2)) as less,
+    ):
+        assert policy.fit(pays).history_[-1]["best_deployed_return"] > 100
+        assert policy.set_params(n_generations=4).fit(less).history_[-1]["best_deployed_return"] <= 10

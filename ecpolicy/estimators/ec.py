@@ -97,8 +97,9 @@ class EvolvingConnectivityPolicy(BasePolicy):
     timeout : float or None, default None
         Seconds that the episodes of 16 members, or two of the deployed network, may take before ``fit`` and ``score``
         give up with an EpisodeError, for environments that may hang; with a vector environment, those of the whole
-        population, or all of the deployed network. Where one hangs in compiled code that never comes
-        back to Python, only ``n_jobs`` of at least 2 can end it. Not for environments in JAX.
+        population, or all of the deployed network. Without workers it needs the main thread. Where one hangs in
+        compiled code that never comes back to Python, only ``n_jobs`` of at least 2 can end it. Not for environments in
+        JAX.
     warm_start : bool, default False
         Continue the last fit, with its random numbers, instead of starting anew.
     random_state : int, numpy Generator or RandomState, or None

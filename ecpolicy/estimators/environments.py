@@ -5,7 +5,7 @@ import functools
 import inspect
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from ecpolicy.optional import require
-from ecpolicy.rollout.parallel import AnyEnv, Environment
+from ecpolicy.rollout.parallel import AnyEnv, Environment, close_all
 from ecpolicy.spaces import check_spaces, interchangeable
 
 ACCEPTED = (
@@ -59,7 +59,7 @@ def resolve(given: Any) -> Resolved:
                 f"list of ids: [{''.join(items)!r}]."
             )
     elif hasattr(given, "__array__") and not isinstance(given, gym.Env | gym.vector.VectorEnv):
-        return resolve(given.tolist())
+        return resolve(np.asarray(given).tolist())
     else:
         items = [given]
     return _common([_probe(item) for item in items], items)
@@ -107,7 +107,7 @@ def _probe(item: Any) -> Resolved:
     try:
         return _describe(made, factory)
     finally:
-        made.close()
+        close_all([made])
 
 
 def _factory(item: Any) -> Any:
@@ -122,25 +122,39 @@ def _factory(item: Any) -> Any:
 
 
 def _describe(made: AnyEnv, environment: Environment) -> Resolved:
-    single: Any = made
+    vectorized = isinstance(made, gym.vector.VectorEnv)
     if isinstance(made, gym.vector.VectorEnv):
         observation_space, action_space = made.single_observation_space, made.single_action_space
-        single = next(iter(getattr(made, "envs", [])), made)
     else:
         observation_space, action_space = made.observation_space, made.action_space
     check_spaces(observation_space, action_space)
-    spec, kind = getattr(single, "spec", None), type(single.unwrapped)
-    limit = _limit(spec) or _wrapped_limit(single)
+    with _single(made) as single:
+        spec, kind = getattr(single, "spec", None), type(single.unwrapped)
+        limit = _limit(spec) or _wrapped_limit(single)
     return Resolved(
         (environment,),
         observation_space,
         action_space,
-        getattr(spec, "reward_threshold", None),
-        limit is not None,
-        single is not made or isinstance(made, gym.vector.VectorEnv),
-        False,
-        (f"{kind.__module__}.{kind.__qualname__} {getattr(spec, 'id', '')} {_settings(spec, limit)}".strip(),),
+        reward_threshold=getattr(spec, "reward_threshold", None),
+        time_limited=limit is not None,
+        vectorized=vectorized,
+        on_device=False,
+        names=(f"{kind.__module__}.{kind.__qualname__} {getattr(spec, 'id', '')} {_settings(spec, limit)}".strip(),),
     )
+
+
+@contextlib.contextmanager
+def _single(made: AnyEnv) -> Iterator[AnyEnv]:
+    """One environment to look at; of a VectorEnv a sub-environment, as far as it is in reach, or a new one like it."""
+    inner: Any = made.unwrapped
+    if isinstance(inner, gym.vector.AsyncVectorEnv):  # whose sub-environments are in other processes
+        one = inner.env_fns[0]()
+        try:
+            yield one
+        finally:
+            close_all([one])
+    else:
+        yield next(iter(getattr(inner, "envs", [])), made) if isinstance(made, gym.vector.VectorEnv) else made
 
 
 def check_trained_for(policy: Any, resolved: Resolved) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from ecpolicy.estimators.backends import choose, runner
 from ecpolicy.estimators.environments import check_trained_for, resolve
 from ecpolicy.estimators.judging import deployment_key
-from ecpolicy.estimators.parameters import check_number
+from ecpolicy.estimators.parameters import check_number, check_playing
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
 from ecpolicy.rollout.outcome import EvaluatedEpisodes
 from ecpolicy.rollout.parallel import deployed_task
@@ -20,6 +20,7 @@ def evaluate(
 ) -> EvaluatedEpisodes:
     """Play episodes of the deployed network; see :meth:`ecpolicy.EvolvingConnectivityPolicy.score`."""
     deployed = policy._deployed
+    check_playing(policy)
     check_number("n_episodes", n_episodes, low=1, integer=True)
     if max_episode_steps is not None:
         check_number("max_episode_steps", max_episode_steps, low=1, integer=True)

@@ -100,18 +100,26 @@ def check_fit(policy: Any) -> None:
         check_flag(name, getattr(policy, name))
     if not isinstance(policy.verbose, bool):
         check_number("verbose", policy.verbose, low=0, integer=True)
-    if policy.timeout is not None:
-        check_number("timeout", policy.timeout, low=0, open_low=True)
-    if policy.n_jobs is not None:
-        check_number("n_jobs", policy.n_jobs, low=-np.inf, integer=True)
-    if policy.n_jobs == 0:
-        raise ValueError("n_jobs must be None or a number of workers as in joblib, not 0.")
+    check_playing(policy)
     if isinstance(policy.score_threshold, str) and policy.score_threshold != "auto":
         raise ValueError(f'score_threshold must be "auto", a number or None; got {policy.score_threshold!r}.')
     if not isinstance(policy.score_threshold, str | None):
         check_number("score_threshold", policy.score_threshold, low=-np.inf)
     if not isinstance(policy.random_state, np.random.Generator | np.random.RandomState | None):
         check_number("random_state", policy.random_state, low=0, high=2**64 - 1, integer=True)
+
+
+def check_playing(policy: Any) -> None:
+    """Check the parameters that say how episodes are played."""
+    check_choice("backend", policy.backend, BACKENDS)
+    if policy.chunk_size is not None:
+        check_number("chunk_size", policy.chunk_size, low=1, integer=True)
+    if policy.timeout is not None:
+        check_number("timeout", policy.timeout, low=0, open_low=True)
+    if policy.n_jobs is not None:
+        check_number("n_jobs", policy.n_jobs, low=-np.inf, integer=True)
+    if policy.n_jobs == 0:
+        raise ValueError("n_jobs must be None or a number of workers as in joblib, not 0.")
 
 
 def check_evolution(policy: Any) -> None:
@@ -125,10 +133,8 @@ def check_evolution(policy: Any) -> None:
     number("n_generations", "episodes_per_member", "eval_episodes", "confirm_episodes", low=1, integer=True)
     number("population_size", low=2, high=2**23, integer=True)
     check_flag("keep_best", policy.keep_best)
-    for name in ("max_env_steps", "chunk_size"):
-        if getattr(policy, name) is not None:
-            number(name, low=1, integer=True)
-    check_choice("backend", policy.backend, BACKENDS)
+    if policy.max_env_steps is not None:
+        number("max_env_steps", low=1, integer=True)
     check_choice("fitness_shaping", policy.fitness_shaping, FITNESS_SHAPINGS)
     check_horizon(policy.max_episode_steps)
 

@@ -24,6 +24,7 @@ from ecpolicy.estimators.judging import Judge, deployed_measures
 from ecpolicy.estimators.loop import interrupts, train
 from ecpolicy.estimators.observation_statistics import initial_moments
 from ecpolicy.estimators.parameters import check_choice, check_fit, check_flag, check_number, make_network, seed_of
+from ecpolicy.estimators.ppo_environment import training_environments
 from ecpolicy.estimators.ppo_training import (
     CRITICS,
     PPOTrainer,
@@ -111,7 +112,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         joblib workers for the episodes of evaluations and of ``score``. Results do not depend on it.
     timeout : float or None, default None
         Seconds that an update, or two episodes of an evaluation, may take before ``fit`` and ``score`` give up with an
-        EpisodeError, for environments that may hang.
+        EpisodeError, for environments that may hang; in the main thread.
     warm_start : bool, default False
         Continue the last fit instead of starting anew. Weights, optimiser, statistics and history go on; environments
         start new episodes, so the result is not that of an uninterrupted fit.
@@ -362,6 +363,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
                 "numpy", resolved, network, point, n_jobs=self.n_jobs, timeout=self.timeout, chunk_size=None
             ) as episodes,
             globals_kept(further.get("device", "cpu")),
+            training_environments(resolved.environments, int(self.n_envs), setting.environment_clip) as copies,
         ):
             judge = Judge(
                 episodes,
@@ -373,12 +375,9 @@ class SurrogateGradientPPOPolicy(BasePolicy):
                 confirm_episodes=CONFIRM_EPISODES,
             )
             trainer = PPOTrainer(
-                self, further, setting, resolved, seed, None if earlier is None else earlier._training, moments
+                self, further, setting, copies, seed, None if earlier is None else earlier._training, moments
             )
-            try:
-                yield _Run(trainer, judge, resolved, seed)
-            finally:
-                trainer.close()
+            yield _Run(trainer, judge, resolved, seed)
 
     def _advance(self, run: _Run, training: Training, last: Callable[[], bool]) -> Training:
         """One update, evaluated where that is due or it is the last, and published."""

@@ -1,7 +1,8 @@
 """Environments as Stable-Baselines3's PPO trains on them."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ecpolicy.rollout.outcome import EpisodeError
-from ecpolicy.rollout.parallel import AnyEnv, Environment
+from ecpolicy.rollout.parallel import AnyEnv, Environment, close_all
 from ecpolicy.rollout.spaces_kept import SpacesKept
 from ecpolicy.rollout.time_limit import TimeLimitError
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder, observation_size
@@ -88,7 +89,19 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
         return np.clip(flat, -self._clip, self._clip)
 
 
-def training_environment(environments: Sequence[Environment], clip: float, i: int) -> gym.Env[Any, Any]:
+@contextmanager
+def training_environments(environments: Sequence[Environment], n: int, clip: float) -> Iterator[list[TrainingEnv]]:
+    """``n`` environments that are stepped together; closed with the context."""
+    made: list[TrainingEnv] = []
+    try:
+        for i in range(n):
+            made.append(training_environment(environments, clip, i))  # noqa: PERF401 -- what is made is to be closed
+        yield made
+    finally:
+        close_all(made)
+
+
+def training_environment(environments: Sequence[Environment], clip: float, i: int) -> TrainingEnv:
     """Environment ``i`` of those that are stepped together: the given ones take turns."""
     given = environments[i % len(environments)]
     if isinstance(given, gym.Env):

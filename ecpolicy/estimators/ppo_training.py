@@ -3,7 +3,7 @@
 import functools
 import inspect
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.distributions import Parameters
-from ecpolicy.estimators.environments import Resolved
 from ecpolicy.estimators.judging import DEPLOYED_MEASURES
-from ecpolicy.estimators.ppo_environment import training_environment
+from ecpolicy.estimators.ppo_environment import TrainingEnv
 from ecpolicy.estimators.training import Record
 from ecpolicy.networks import RealRSNN
 from ecpolicy.normalization import Moments, Standardizer
@@ -108,7 +107,7 @@ class PPOTrainer:
         parameters: Any,
         further: Mapping[str, Any],
         setting: Setting,
-        resolved: Resolved,
+        environments: Sequence[TrainingEnv],
         seed: int,
         earlier: Training | None,
         moments: Moments,
@@ -119,11 +118,10 @@ class PPOTrainer:
 
         from ecpolicy.networks.recurrent_policy import RSNNPolicy
 
-        p, n = parameters, int(parameters.n_envs)
+        p = parameters
         self._setting, self._resumed = setting, earlier
-        make = functools.partial(training_environment, resolved.environments, setting.environment_clip)
         self._env: Any = VecNormalize(
-            VecMonitor(DummyVecEnv([functools.partial(make, i) for i in range(n)])),
+            VecMonitor(DummyVecEnv([functools.partial(_itself, environment) for environment in environments])),
             norm_obs=bool(p.normalize_observations),
             norm_reward=bool(p.normalize_rewards),
             clip_obs=float(p.observation_clip),
@@ -132,29 +130,33 @@ class PPOTrainer:
         )
         # Every fit has a stream of its own: a warm start must not repeat the episodes and draws of the first one.
         stream = fold_in(fold_in(key_from_seed(seed), 0 if earlier is None else earlier.update), Stream.ENVIRONMENT)
-        self._model: Any = RecurrentPPO(
-            RSNNPolicy,
-            self._env,
-            learning_rate=float(p.learning_rate),
-            n_steps=int(p.n_steps),
-            batch_size=None if p.batch_size is None else int(p.batch_size),
-            n_epochs=int(p.n_epochs),
-            gamma=float(p.gamma),
-            gae_lambda=float(p.gae_lambda),
-            clip_range=float(p.clip_range),
-            ent_coef=float(p.ent_coef),
-            vf_coef=float(p.vf_coef),
-            max_grad_norm=float(p.max_grad_norm),
-            policy_kwargs={
+        settings = {
+            "learning_rate": float(p.learning_rate),
+            "n_steps": int(p.n_steps),
+            "batch_size": None if p.batch_size is None else int(p.batch_size),
+            "n_epochs": int(p.n_epochs),
+            "gamma": float(p.gamma),
+            "gae_lambda": float(p.gae_lambda),
+            "clip_range": float(p.clip_range),
+            "ent_coef": float(p.ent_coef),
+            "vf_coef": float(p.vf_coef),
+            "max_grad_norm": float(p.max_grad_norm),
+            "policy_kwargs": {
                 "network": setting.network,
                 "surrogate": p.surrogate,
                 "beta": float(p.beta),
                 "shared_lstm": p.critic == "shared",
                 "enable_critic_lstm": p.critic == "spiking",
             },
-            seed=int(environment_seed(stream)) >> 1,  # environment i is seeded with it + i, below 2**31
-            **{"device": "cpu", **further},
-        )
+            "seed": int(environment_seed(stream)) >> 1,  # environment i is seeded with it + i, below 2**31
+            "device": "cpu",
+        }
+        try:
+            self._model: Any = RecurrentPPO(RSNNPolicy, self._env, **{**settings, **further})
+        except Exception as error:
+            if not further:
+                raise
+            raise ValueError(f"RecurrentPPO does not take ppo_kwargs={further}: {error}") from error
         self._model.set_logger(Logger(folder=None, output_formats=[]))
         self._timeout = None if p.timeout is None else float(p.timeout)
         if earlier is not None:
@@ -272,10 +274,6 @@ class PPOTrainer:
         }
         return after, record
 
-    def close(self) -> None:
-        """Close the copies of the environments."""
-        self._env.close()
-
 
 def check_ppo_kwargs(given: Mapping[str, Any]) -> None:
     """Raise ValueError where RecurrentPPO does not take a further argument."""
@@ -310,6 +308,10 @@ def globals_kept(device: str) -> Iterator[None]:
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _itself(environment: TrainingEnv) -> TrainingEnv:
+    return environment
 
 
 def _statistics(running: Any) -> Statistics:

@@ -11,7 +11,7 @@ from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, Travel
-from ecpolicy.rollout.time_limit import failure
+from ecpolicy.rollout.time_limit import TimeLimitError, failure
 from ecpolicy.spaces import Decode, Encode
 
 
@@ -46,14 +46,19 @@ class Batch:
                 f"An observation is NaN or infinite: {self.raw[bad]}, in {self._episode(bad)}. Mend the environment, "
                 "or wrap it to replace such values."
             )
-        self._network.step(
-            self._connections, self._state, self._x, self.output, owners=self._episodes.owners, rows=rows
-        )
+        try:
+            self._network.step(
+                self._connections, self._state, self._x, self.output, owners=self._episodes.owners, rows=rows
+            )
+        except TimeLimitError:
+            raise
+        except Exception as error:  # of a network of the user's own
+            raise EpisodeError(f"{self._network} raised {type(error).__name__}: {error} in its step.") from error
         return self.output[rows]
 
     def _episode(self, episode: Any) -> str:
         if not self.seeded:
-            return "an episode of the environment pool"
+            return "an episode of a vector environment that seeds itself"
         return f"the episode started with reset(seed={self._episodes.seeds[episode]})"
 
     def outcome(self, returns: Sequence[float], lengths: Sequence[int]) -> Outcome:

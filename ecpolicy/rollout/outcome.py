@@ -15,7 +15,7 @@ NUMBER = (float, int, np.floating, np.integer)
 
 
 class EpisodeError(RuntimeError):
-    """An environment raised, or gave an observation or a reward that cannot be learnt from."""
+    """An environment or a network raised, or an observation or a reward cannot be learnt from."""
 
 
 class Episodes(NamedTuple):

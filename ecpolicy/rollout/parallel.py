@@ -1,11 +1,15 @@
 """Distributing episodes: fixed chunks of members, joblib workers, results that do not depend on either."""
 
 import os
+import pickle
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -21,7 +25,7 @@ from ecpolicy.rollout import host, pool, vector
 from ecpolicy.rollout.engines import WorkersLost, engine
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, below, beside
 from ecpolicy.rollout.spaces_kept import SpacesKept
-from ecpolicy.rollout.time_limit import time_limit
+from ecpolicy.rollout.time_limit import can_limit, time_limit
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder
 
 MEMBERS_PER_TASK = 16  # part of the result: observation sums are added up within a task, then across tasks
@@ -91,11 +95,13 @@ def is_instance(environment: Environment) -> bool:
 
 
 class Instances:
-    """The environment instances of one process, made when first needed and kept between tasks."""
+    """The environment instances of one worker, made when first needed and kept between tasks of a fit."""
 
-    def __init__(self, plan: Plan | None) -> None:
+    def __init__(self, plan: Plan | None, token: str = "") -> None:
         self._plan = plan
+        self.token = token  # of the fit
         self._made: list[list[AnyEnv]] = [[] for _ in plan.environments] if plan else []
+        self._playing, self._retired = threading.Lock(), False
         self.check_spaces = SpacesKept(plan.observation_space, plan.action_space) if plan else None
 
     def of(self, index: int, wanted: int) -> list[AnyEnv]:
@@ -117,9 +123,40 @@ class Instances:
     def close(self) -> None:
         """Close what was made here; instances that were given stay open."""
         for made in self._made:
-            for environment in made:
-                environment.close()
+            close_all(made)
             made.clear()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While a task is played; only one can be."""
+        try:
+            with self._playing:
+                yield
+        finally:
+            if self._retired:
+                self.retire()
+
+    def retire(self) -> None:
+        """Close now or, where a task is being played in another thread, when that ends."""
+        self._retired = True
+        if self._playing.acquire(blocking=False):
+            try:
+                self.close()
+            finally:
+                self._playing.release()
+
+
+def close_all(environments: Iterable[AnyEnv]) -> None:
+    """Close environments; one that cannot be closed is a warning, so that the others are, and no training is lost."""
+    for environment in environments:
+        try:
+            environment.close()
+        except Exception as error:
+            warnings.warn(
+                f"{environment} could not be closed: it raised {type(error).__name__}: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 def run_task(plan: Plan, task: Task, instances: Instances) -> Outcome:
@@ -153,26 +190,36 @@ def _play(
     episodes = Episodes(owners, keys, seeds, task.horizon)
     batch = host.Batch(plan.network, connections, episodes, task.standardizer, action_outputs(plan.action_space))
     made = instances.of(index, owners.size)
-    decode = action_decoder(plan.action_space)
     first = made[0]
     assert instances.check_spaces is not None
     if isinstance(first, gym.vector.VectorEnv):
         instances.check_spaces(first)
+        decode = action_decoder(first.single_action_space)
         play = pool.play if pool.is_pool(first) else vector.play
         return play(first, batch, episodes, observation_space=plan.observation_space, decode=decode)
     single = [environment for environment in made if isinstance(environment, gym.Env)]
-    encode = observation_encoder(plan.observation_space)
+    encode, decode = observation_encoder(plan.observation_space), action_decoder(first.action_space)
     return host.play(single, batch, episodes, encode=encode, decode=decode, check=instances.check_spaces)
 
 
 class _Kept(threading.local):
     """In a worker: the environments of the fit that it last worked for, as making them is slow."""
 
-    token = ""
     instances = Instances(None)
 
 
 _kept = _Kept()
+_working: set[Instances] = set()  # what workers in this process have
+
+
+def _retire(which: Callable[[Instances], bool]) -> None:
+    for instances in list(_working):
+        if which(instances):
+            _working.discard(instances)
+            instances.retire()
+
+
+Finalize(None, _retire, [lambda _: True], exitpriority=10)  # worker processes do not run what atexit knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +233,14 @@ class Call:
 
 def work(plan: Plan, parameters: Parameters, call: Call) -> Outcome:
     """Play a task on a worker."""
-    if _kept.token != call.token:
+    if _kept.instances.token != call.token:
         if os.getpid() != call.parent and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-        _kept.instances.close()
-        _kept.token, _kept.instances = call.token, Instances(plan)
-    return run_task(plan, call.task._replace(parameters=parameters), _kept.instances)
+        before, _kept.instances = _kept.instances, Instances(plan, call.token)
+        _retire(lambda instances: instances is before)
+        _working.add(_kept.instances)
+    with _kept.instances.in_use():
+        return run_task(plan, call.task._replace(parameters=parameters), _kept.instances)
 
 
 class Runner:
@@ -210,6 +259,13 @@ class Runner:
         self._here = Instances(plan)
         given = any(is_instance(environment) for environment in plan.environments)
         self._engine = None if plan.vectorized else engine(n_jobs, timeout=plan.timeout, threads=not given)
+        if plan.timeout is not None and self._engine is None and not can_limit():
+            warnings.warn(
+                f"timeout={plan.timeout} has no effect: episodes are played in a thread, and only the main thread can "
+                "interrupt an environment. Fit in the main thread, or on workers (n_jobs).",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         self._token = uuid.uuid4().hex
         self._shared: list[tuple[Any, Any]] = []  # the plan and the last parameters, each with what workers get for it
 
@@ -224,6 +280,7 @@ class Runner:
         if self._engine is not None:
             self._engine.__exit__(kind, error, traceback)
         self._here.close()
+        _retire(lambda instances: instances.token == self._token)  # where workers were threads
 
     def run(self, task: Task) -> Outcome:
         """Play a task in fixed chunks of members and put the outcomes together in member order."""
@@ -258,6 +315,12 @@ class Runner:
                         f"reset(seed={calls[min(missing)].task.seeds.flat[0]}): the environment kills its process, or "
                         f"memory is short. {error}"
                     ) from error
+            except pickle.PicklingError as error:
+                reason = str(error.__cause__ or error).strip('"\n').splitlines()[-1]  # of a traceback, in loky's case
+                raise ValueError(
+                    f"The environments or the network cannot be sent to worker processes: {reason}. Give an id or a "
+                    "callable that makes the environment, or n_jobs=1."
+                ) from error
             except TimeoutError as error:
                 waiting = [int(calls[i].task.seeds.flat[0]) for i in missing if i not in done]
                 raise EpisodeError(

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 
 from ecpolicy.rollout.outcome import EpisodeError
+from ecpolicy.spaces import interchangeable
 
 
 class SpacesKept:
@@ -27,7 +28,7 @@ class SpacesKept:
         if now[0] is known[0] and now[1] is known[1]:
             return
         for name, space, wanted in zip(("observation_space", "action_space"), now, self._wanted, strict=True):
-            if space != wanted:
+            if not interchangeable(space, wanted):
                 raise EpisodeError(
                     f"The {name} of {environment} was {wanted} and has become {space}. Make environments whose spaces "
                     "stay the same."

@@ -11,14 +11,19 @@ class TimeLimitError(TimeoutError):
     """Episodes took longer than the limit."""
 
 
+def can_limit() -> bool:
+    """Whether :func:`time_limit` limits anything here: it is a POSIX timer, which only the main thread can use."""
+    return threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+
+
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
     """Raise TimeLimitError in what takes longer, wherever it is.
 
-    Done by a POSIX timer, which only the main thread can use: elsewhere there is no limit from within, and whoever
-    waits for the result must stop waiting. Code that never comes back to the Python interpreter is not interrupted.
+    Where :func:`can_limit` says no there is no limit from within, and whoever waits for the result must stop waiting.
+    Code that never comes back to the Python interpreter is not interrupted.
     """
-    if seconds is None or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+    if seconds is None or not can_limit():
         yield
         return
 

@@ -31,6 +31,7 @@ def play(
     """
     n, lanes = episodes.owners.size, int(environments.num_envs)
     mode = environments.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+    batch.seeded = mode == AutoresetMode.DISABLED
     returns, lengths = np.zeros(n), np.zeros(n, dtype=np.int64)
     waiting = iter(range(n))
 
