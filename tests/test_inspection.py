@@ -156,6 +156,8 @@ def test_the_raster_shows_every_spike_in_its_group(activity, style, tmp_path):
         drawn(display.figure_, tmp_path)
     with pytest.raises(ValueError, match="first_step must be in"):
         SpikeRasterDisplay.from_policy_run(activity, first_step=len(activity.rewards))
+    with pytest.raises(ValueError, match="first_step must be in"):
+        FiringRateDisplay.from_policy_run(activity, first_step=len(activity.rewards))
 
 
 def drawn(figure, folder):
@@ -169,7 +171,7 @@ def drawn(figure, folder):
 @pytest.mark.parametrize("style", ["default", "dark_background"])
 def test_firing_rates_of_both_groups(activity, style, tmp_path):
     with plt.style.context(style):
-        display = FiringRateDisplay.from_policy_run(activity, bins=10)
+        display = FiringRateDisplay.from_policy_run(activity, n_steps=None, bins=10)
         across, along = display.axes_
         rates = activity.rates
         labels = [text.get_text() for text in across.get_legend().get_texts()]
@@ -178,6 +180,9 @@ def test_firing_rates_of_both_groups(activity, style, tmp_path):
             f"inhibitory, mean {rates[15:].mean():.0f} Hz",
         ]
         np.testing.assert_allclose(along.lines[0].get_ydata().mean(), rates[:15].mean())
+        part = FiringRateDisplay.from_policy_run(activity, first_step=2, n_steps=3).axes_[1].lines[0]
+        np.testing.assert_array_equal(part.get_xdata(), [2, 3, 4])
+        np.testing.assert_array_equal(part.get_ydata(), along.lines[0].get_ydata()[2:5])
         drawn(display.figure_, tmp_path)
 
 

@@ -41,8 +41,8 @@ def add_plot(parser: argparse.ArgumentParser) -> None:
     add_environment(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the episode that is drawn")
     parser.add_argument("--y", default="best_deployed_return", help="what of the history is drawn")
-    parser.add_argument("--first-step", type=int, default=0, help="where the raster begins")
-    parser.add_argument("--steps", type=int, default=60, help="environment steps in the raster (default: 60)")
+    parser.add_argument("--first-step", type=int, default=0, help="where raster and rates begin")
+    parser.add_argument("--steps", type=int, default=60, help="environment steps in raster and rates (default: 60)")
     parser.add_argument("--dark", action="store_true", help="on a dark background")
     parser.add_argument("--dpi", type=int, default=200)
 
@@ -71,12 +71,8 @@ def plot(arguments: argparse.Namespace) -> None:
         else:
             arguments.path = arguments.paths[0]
             activity = inspection.record_activity(policy, environment_of(policy, arguments), seed=arguments.seed)
-            if arguments.kind == "raster":
-                display = inspection.SpikeRasterDisplay.from_policy_run(
-                    activity, first_step=arguments.first_step, n_steps=arguments.steps
-                )
-            else:
-                display = inspection.FiringRateDisplay.from_policy_run(activity)
+            kind = inspection.SpikeRasterDisplay if arguments.kind == "raster" else inspection.FiringRateDisplay
+            display = kind.from_policy_run(activity, first_step=arguments.first_step, n_steps=arguments.steps)
         display.figure_.savefig(arguments.out, dpi=arguments.dpi)
         plt.close(display.figure_)
     print(arguments.out)

@@ -42,6 +42,21 @@ class Activity(NamedTuple):
         steps, substeps = self.spikes.shape[:2]
         return np.asarray(self.spikes.sum(axis=(0, 1)) * 1000 / (steps * substeps * self.dt))
 
+    def window(self, first_step: int, n_steps: int | None) -> slice:
+        """The environment steps from ``first_step`` on, at most ``n_steps`` of them; None is all that follow.
+
+        Raises
+        ------
+        ValueError
+            Where the episode is over before ``first_step``.
+        """
+        length = len(self.spikes)
+        if not 0 <= first_step < length:
+            raise ValueError(f"first_step must be in [0, {length}), the steps of the episode; got {first_step}.")
+        if n_steps is not None:
+            check_number("n_steps", n_steps, low=1, integer=True)
+        return slice(first_step, length if n_steps is None else min(first_step + n_steps, length))
+
     @property
     def spikes_per_step(self) -> NDArray[np.int64]:
         """Spikes in every environment step, (steps,)."""

@@ -9,7 +9,7 @@ from ecpolicy.inspection.palette import groups_of, palette
 
 
 class FiringRateDisplay:
-    """Distribution of the neurons' mean rates, and the groups' rates over the episode.
+    """Distribution of the neurons' mean rates over the episode, and the groups' rates along a part of it.
 
     Parameters
     ----------
@@ -32,31 +32,45 @@ class FiringRateDisplay:
         *,
         seed: int = 0,
         max_episode_steps: int = 1000,
+        first_step: int = 0,
+        n_steps: int | None = 60,
         bins: int = 30,
         figure: Any = None,
     ) -> Self:
         """Play an episode and draw it; the parameters are those of :func:`record_activity` and :meth:`plot`."""
         activity = record_activity(policy, environment, seed=seed, max_episode_steps=max_episode_steps)
-        return cls.from_policy_run(activity, bins=bins, figure=figure)
+        return cls.from_policy_run(activity, first_step=first_step, n_steps=n_steps, bins=bins, figure=figure)
 
     @classmethod
-    def from_policy_run(cls, activity: Activity, *, bins: int = 30, figure: Any = None) -> Self:
+    def from_policy_run(
+        cls, activity: Activity, *, first_step: int = 0, n_steps: int | None = 60, bins: int = 30, figure: Any = None
+    ) -> Self:
         """Draw an episode that was recorded with :func:`record_activity`; the others are as for :meth:`plot`."""
-        return cls(activity).plot(bins=bins, figure=figure)
+        return cls(activity).plot(first_step=first_step, n_steps=n_steps, bins=bins, figure=figure)
 
-    def plot(self, *, bins: int = 30, figure: Any = None) -> Self:
+    def plot(self, *, first_step: int = 0, n_steps: int | None = 60, bins: int = 30, figure: Any = None) -> Self:
         """Draw.
 
         Parameters
         ----------
+        first_step : int
+            Environment step at which the groups' rates begin.
+        n_steps : int or None
+            Environment steps of them; None for all that follow.
         bins : int
             Of the distribution, from 0 to the highest rate.
         figure : matplotlib figure, optional
             An empty one to draw in.
+
+        Raises
+        ------
+        ValueError
+            Where the episode is over before ``first_step``.
         """
         from matplotlib import pyplot as plt
 
         activity = self.activity
+        shown = activity.window(first_step, n_steps)
         figure = plt.figure(figsize=(7, 2.6), layout="constrained") if figure is None else figure
         across, along = figure.subplots(1, 2)
         colors, rates = palette(across), activity.rates
@@ -67,8 +81,8 @@ class FiringRateDisplay:
                 continue
             label = f"{name}, mean {rates[members].mean():.0f} Hz"
             across.hist(rates[members], edges, histtype="step", color=color, linewidth=1.2, label=label)
-            mean = activity.spikes[:, :, members].mean(axis=(1, 2)) * 1000 / activity.dt
-            along.plot(np.arange(mean.size), mean, color=color, linewidth=0.9)
+            mean = activity.spikes[shown][:, :, members].mean(axis=(1, 2)) * 1000 / activity.dt
+            along.plot(np.arange(shown.start, shown.stop), mean, color=color, linewidth=0.9)
         across.set(xlabel="Mean rate (Hz)", ylabel="Neurons")
         across.legend(frameon=False)
         along.set(xlabel="Environment step", ylabel="Rate of the group (Hz)", ylim=(0, None))

@@ -4,7 +4,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from ecpolicy.estimators.parameters import check_number
 from ecpolicy.inspection.activity import Activity, record_activity
 from ecpolicy.inspection.palette import groups_of, palette
 
@@ -69,16 +68,12 @@ class SpikeRasterDisplay:
         from matplotlib import pyplot as plt
 
         activity = self.activity
-        length, substeps, neurons = activity.spikes.shape
-        if not 0 <= first_step < length:
-            raise ValueError(f"first_step must be in [0, {length}), the steps of the episode; got {first_step}.")
-        if n_steps is not None:
-            check_number("n_steps", n_steps, low=1, integer=True)
-        last = length if n_steps is None else min(first_step + n_steps, length)
+        _, substeps, neurons = activity.spikes.shape
+        part = activity.window(first_step, n_steps)
         figure = plt.figure(figsize=(7, 4.5), layout="constrained") if figure is None else figure
         raster, actions, rewards = figure.subplots(3, sharex=True, height_ratios=[4, 1.2, 1])
 
-        time, neuron = np.nonzero(activity.spikes[first_step:last].reshape(-1, neurons))
+        time, neuron = np.nonzero(activity.spikes[part].reshape(-1, neurons))
         time = first_step + time / substeps
         colors = palette(raster)
         groups = groups_of(activity, colors, alone="neuron")
@@ -98,15 +93,15 @@ class SpikeRasterDisplay:
         if len(edges) == 2:
             raster.axhline(edges[1][0] - 0.5, color=colors.neutral, linewidth=0.5)
 
-        steps = np.arange(first_step, last)
-        shown = np.asarray(activity.actions[first_step:last], dtype=np.float64).reshape(steps.size, -1)
+        steps = np.arange(part.start, part.stop)
+        shown = np.asarray(activity.actions[part], dtype=np.float64).reshape(steps.size, -1)
         for index, column in enumerate(shown.T):
             actions.step(steps, column, where="post", color=colors.series[index % len(colors.series)], linewidth=0.9)
         actions.set_ylabel("Action")
-        rewards.step(steps, activity.rewards[first_step:last], where="post", color=colors.neutral, linewidth=0.9)
+        rewards.step(steps, activity.rewards[part], where="post", color=colors.neutral, linewidth=0.9)
         rewards.set_ylabel("Reward")
         rewards.set_xlabel(f"Environment step ({activity.step_ms:g} ms of network time each)")
-        rewards.set_xlim(first_step, last)
+        rewards.set_xlim(part.start, part.stop)
         figure.align_ylabels([actions, rewards])
         self.axes_, self.figure_ = np.array([raster, actions, rewards]), figure
         return self
