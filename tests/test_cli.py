@@ -1,5 +1,6 @@
 """The command line: what it does, prints and returns."""
 
+import argparse
 import csv
 import json
 import signal
@@ -15,6 +16,8 @@ import pytest
 
 import ecpolicy
 from ecpolicy.cli import main
+from ecpolicy.cli.settings import descriptions
+from ecpolicy.cli.training import METHODS, add_train
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--n-generations", "2", "--population-size", "16", "--n-neurons", "20", "--max-episode-steps", "30"]
@@ -239,6 +242,20 @@ def test_help_shows_examples(arguments, capsys):
     assert exit_.value.code == 0
     assert "ecpolicy train CartPole-v1 --seed 0" in printed
     assert ("--clip-range" in printed) == ("ppo" in arguments)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_help_describes_every_parameter(method):
+    described = descriptions(METHODS[method])
+    assert set(described) == set(METHODS[method]().get_params())
+    assert all(described.values())
+    parser = argparse.ArgumentParser()
+    add_train(parser, ["--method", method])
+    text = " ".join(parser.format_help().split())
+    assert "As in" not in text
+    assert (
+        "Fit ends when the deployed network reaches this mean return, confirmed on 100 fresh episodes (default" in text
+    )
 
 
 def test_the_commands_of_the_readme_lead_from_training_to_every_file(folder, capsys):

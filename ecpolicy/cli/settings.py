@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import re
 import tomllib
 from typing import Any
 
@@ -14,6 +15,18 @@ UNLIMITED = 2**31 - 1  # generations, where the environment steps are limited
 def defaults(estimator: Any) -> dict[str, Any]:
     """An estimator's parameters with their defaults."""
     return {name: p.default for name, p in inspect.signature(estimator).parameters.items()}
+
+
+def descriptions(estimator: Any) -> dict[str, str]:
+    """What an estimator's docstring says of each parameter: its first sentence, or its type where there is none."""
+    found: dict[str, str] = {}
+    section = (inspect.getdoc(estimator) or "").partition("Parameters\n----------\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^(\w[\w, ]*?)(?: : (.*))?\n((?:[ ]+.*\n?)*)", section, flags=re.MULTILINE)
+    for names, kind, description in entries:
+        plain = re.sub(r":\w+:`(?:\w+\.)*([^`]*)`|``", r"\1", " ".join(description.split()))
+        text = re.split(r"(?<=\.) ", plain)[0].rstrip(".") or kind.partition(", default")[0]
+        found |= dict.fromkeys(names.split(", "), text)
+    return found
 
 
 def value_of(text: str) -> Any:

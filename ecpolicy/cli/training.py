@@ -10,7 +10,7 @@ from typing import Any
 import ecpolicy
 from ecpolicy.callbacks import Checkpoint, CSVLog, Progress, StandingStill, TensorBoardLog
 from ecpolicy.cli.reports import json_line, played, write_report
-from ecpolicy.cli.settings import UNLIMITED, defaults, environment_settings, made_with, number, value_of
+from ecpolicy.cli.settings import UNLIMITED, defaults, descriptions, environment_settings, made_with, number, value_of
 from ecpolicy.estimators.environments import resolve
 from ecpolicy.spaces import interchangeable
 from ecpolicy.tuned_settings import tuned, tuned_ids
@@ -22,6 +22,7 @@ METHODS: dict[str, Any] = {
 }
 
 
+AS_IN_EC = "As in EvolvingConnectivityPolicy"  # how the other docstrings refer to it
 SET_OTHERWISE = {"random_state": "--seed", "verbose": "--every", "warm_start": "--resume"}
 
 TRAIN_EXAMPLES = """\
@@ -58,12 +59,17 @@ def add_train(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("--tensorboard", type=Path, help="write the history to this folder as well")
     parser.add_argument("--json", action="store_true", help="print a JSON line per generation, and one at the end")
     group = parser.add_argument_group("parameters of the method", "numbers, words, or values as in TOML")
-    for name, default in defaults(_chosen_method(given)).items():
+    method = _chosen_method(given)
+    described = descriptions(method)
+    described |= {
+        name: text for name, text in descriptions(METHODS["ec"]).items() if described.get(name, "").startswith(AS_IN_EC)
+    }
+    for name, default in defaults(method).items():
         if name not in SET_OTHERWISE:
             option = f"--{name.replace('_', '-')}"
             group.add_argument(
                 option, dest=f"parameter:{name}", type=value_of, metavar="VALUE", default=argparse.SUPPRESS,
-                help=f"default: {default}",
+                help=f"{described.get(name, '').replace('%', '%%')} (default: {default})".strip(),
             )  # fmt: skip
 
 
