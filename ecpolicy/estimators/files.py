@@ -175,7 +175,7 @@ def _restore(
         _take_starts(document["starts"], setting["optimizer"], *parts),
     )
     policy.history_ = history(document, search.generation, optional=DEPLOYED_MEASURES[1:])
-    policy._n_sampled = count(document, "n_sampled", 2**32 - 1)
+    policy._n_sampled = count({"n_sampled": 0, **document}, "n_sampled", 2**32 - 1)  # older files do not say
     policy.stop_reason_ = document["stop_reason"]
     if not isinstance(policy.stop_reason_, str | None):
         raise ModelFileError(f"its stop_reason is {policy.stop_reason_!r}")
