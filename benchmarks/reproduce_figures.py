@@ -39,6 +39,13 @@ COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
 }
 
 
+LABELS = {  # beside the methods' own names
+    "EC-published-step": "EC, published step",
+    "EC-published": "EC, as published",
+    "sb3-PPO": "Stable-Baselines3 PPO",
+}
+
+
 def interquartile_mean(values, axis=0):
     """The mean of the middle half; members at its borders count in part."""
     values = np.sort(values, axis=axis)
@@ -77,9 +84,9 @@ def by_task(runs):
         yield task, {method: group for (other, method), group in runs.items() if other == task}
 
 
-def at(run, by, limit, slack=1.02):
+def at(run, by, limit, slack=1.02, what="return_mean"):
     """The curve's last return before ``limit`` environment steps or seconds."""
-    passed = [point["return_mean"] for point in run["curve"] if point[by] <= limit * slack]
+    passed = [point[what] for point in run["curve"] if point[by] <= limit * slack]
     return passed[-1] if passed else np.nan
 
 
@@ -103,24 +110,31 @@ def print_returns(runs):
 
 
 def print_methods(runs):
-    """Return at equal steps and at equal seconds."""
+    """Return at the fewest steps that an evolving run took, and after the fewest seconds.
+
+    "Own episodes" are those of the deployed network during training, as a share of the population's steps.
+    """
     for task, groups in by_task(runs):
         ends = {
             by: min(run["curve"][-1][by] for method, group in groups.items() if "PPO" not in method for run in group)
             for by in ("n_env_steps", "seconds")
         }
-        print(f"\n{task}: at {ends['n_env_steps'] / 1e6:.1f} million steps, and after {ends['seconds']:.0f} s")
-        print(
-            "| method | seeds | return at equal steps | return at equal seconds | x-velocity at the end, m/s | steps |"
-        )
+        seconds = ends["seconds"]
+        heads = f"at {ends['n_env_steps'] / 1e6:.1f} million steps", f"after {seconds:.0f} s", "x-velocity then, m/s"
+        print(f"\n| {task} | {' | '.join(heads)} | steps then | own episodes |")
         print("| --- | --- | --- | --- | --- | --- |")
         for method, group in groups.items():
             columns = [cell(group, by, limit) for by, limit in ends.items()]
             if max(run["curve"][-1]["n_env_steps"] for run in group) < ends["n_env_steps"]:
                 columns[0] = "fewer steps"
-            speed = np.mean([run["final"]["x_velocity"] for run in group])
-            steps = np.mean([run["curve"][-1]["n_env_steps"] for run in group])
-            print(f"| {method} | {len(group)} | {columns[0]} | {columns[1]} | {speed:.2f} | {steps:,.0f} |")
+            speed, steps = (
+                interquartile_mean(np.array([at(run, "seconds", seconds, what=what) for run in group]))
+                for what in ("x_velocity", "n_env_steps")
+            )
+            own = [run["evaluation_steps"] / run["final"]["n_env_steps"] for run in group if "evaluation_steps" in run]
+            share = f"{np.mean(own):.0%}" if own else "none"
+            columns += [f"{speed:.2f}", f"{steps:,.0f}", share]
+            print(f"| {method} | {' | '.join(columns)} |".replace("-0 [", "0 [").replace("-0.00", "0.00"))
 
 
 def print_small_populations(runs):
@@ -199,22 +213,28 @@ def reaches(run, goal):
 
 
 def draw(runs, path, by="n_env_steps"):
-    """Learning curves: interquartile mean over seeds, and the range that 95 % of the bootstrap falls into."""
+    """Learning curves: interquartile mean over seeds, and the range that 95 % of the bootstrap falls into.
+
+    Ranges far above all means are cut.
+    """
     from matplotlib.figure import Figure
 
     tasks = dict(by_task(runs))
     unit, label = (1e6, "environment steps, millions") if by == "n_env_steps" else (60, "minutes on one core")
     figure = Figure(figsize=(3.6 * len(tasks), 3.4), layout="constrained")
     for axes, (task, groups) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks.items(), strict=True):
+        highest = 0
         for method, group in groups.items():
             grid = np.linspace(0, max(run["curve"][-1][by] for run in group), 60)[1:]
             values = np.array([[at(run, by, x) for x in grid] for run in group])
             spread = np.array([interval([column])[1:] for column in values.T])
             middle = interquartile_mean(values)
-            axes.plot(grid / unit, middle, color=COLORS[method], label=method, linewidth=1.8)
+            highest = np.nanmax([highest, *middle])
+            axes.plot(grid / unit, middle, color=COLORS[method], label=LABELS.get(method, method), linewidth=1.8)
             axes.plot(grid[-1] / unit, middle[-1], "o", color=COLORS[method], markersize=4)
             axes.fill_between(grid / unit, *spread.T, color=COLORS[method], alpha=0.2, linewidth=0)
-        axes.set(title=task, xlim=(0, None), xlabel=label)
+        low, high = axes.get_ylim()
+        axes.set(title=task, xlim=(0, None), xlabel=label, ylim=(low, min(high, 1.5 * highest)))
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("return of the deployed network")
     handles = {}
@@ -270,12 +290,14 @@ def draw_surrogates(path, image):
             axes.bar(place, interquartile_mean(np.array(row["returns"])), 0.24, color=color)
             axes.plot([place] * len(row["returns"]), row["returns"], "o", color="0.15", markersize=3)
         if row["diverged"]:
-            axes.annotate(f"{row['diverged']} diverged", (place, 0), (0, 3), textcoords="offset points", fontsize=7,
+            above = max(row["returns"], default=0)
+            axes.annotate(f"{row['diverged']} diverged", (place, above), (0, 5), textcoords="offset points", fontsize=7,
                           rotation=90, ha="center", va="bottom")  # fmt: skip
     for shade, beta in zip(SHADES, betas, strict=False):
         axes.bar(0, 0, color=shade, label=f"beta {beta:g}")
     axes.set_xticks(range(len(names)), [name.replace("_", " ") for name in names])
-    axes.set(ylabel="return of the deployed network", title=f"{document['settings']['env']}, SG-PPO")
+    axes.set(xlim=(-0.6, len(names) - 0.4), ylabel="return of the deployed network")
+    axes.set_title(f"{document['settings']['env']}, SG-PPO")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(image, dpi=150)

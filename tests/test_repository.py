@@ -210,7 +210,7 @@ def test_a_study_is_run_resumed_and_drawn(tmp_path):
     assert again["final_returns"] == written["EC_HalfCheetah-v5_0"]["final_returns"]
     figures = [sys.executable, str(ROOT / "benchmarks" / "reproduce_figures.py"), "--results", str(results)]
     output = run(*figures, "--studies", "methods", "--images", str(tmp_path / "images"))
-    assert "| ES-LSTM | 1 |" in output
+    assert "\n| ES-LSTM |" in output
     assert {path.name for path in (tmp_path / "images").iterdir()} == {"methods.png", "methods_seconds.png"}
 
 
