@@ -1,6 +1,5 @@
 """What every policy estimator shares: predict in Stable-Baselines3's contract, score, save and load."""
 
-import functools
 import os
 from typing import Any, NamedTuple, Self
 
@@ -23,6 +22,7 @@ from ecpolicy.random import Stream, fold_in, key_from_seed
 from ecpolicy.rollout.outcome import EvaluatedEpisodes
 from ecpolicy.spaces import (
     Decode,
+    action_decoder,
     action_outputs,
     batch_length,
     encode_batch,
@@ -45,8 +45,24 @@ class DeployedPolicy(NamedTuple):
     parameters: Parameters  # of the distribution
     standardizer: Standardizer
     connections: Connections  # the most probable network, leading axis of one
+    start: tuple[NDArray[Any], ...]  # its state when an episode starts, leading axis of one
     decode: Decode
     seed: int
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        distribution: Distribution,
+        parameters: Parameters,
+        standardizer: Standardizer,
+        action_space: gym.Space[Any],
+        seed: int,
+    ) -> Self:
+        """Ready to act in this space."""
+        start = network.initial_state(deployment_key(seed)[None], action_outputs(action_space))
+        connections, decode = distribution.mode(parameters), action_decoder(action_space)
+        return cls(network, distribution, parameters, standardizer, connections, start, decode, seed)
 
 
 class BasePolicy(BaseEstimator):
@@ -128,7 +144,6 @@ class BasePolicy(BaseEstimator):
     ) -> PolicyState:
         """A copy of the state in which the episodes that begin are fresh."""
         deployed = self._deployed
-        n_outputs = action_outputs(self.action_space_)
         if episode_start is None:
             starts = np.full(n, state is None)
         else:
@@ -138,14 +153,13 @@ class BasePolicy(BaseEstimator):
         if state is None:
             starts = np.ones(n, dtype=bool)
             membrane_keys = np.broadcast_to(deployment_key(deployed.seed), (n, 2))
-            network = deployed.network.initial_state(membrane_keys, n_outputs)
+            network = deployed.network.initial_state(membrane_keys, action_outputs(self.action_space_))
             connections = None
         else:
-            fresh = _fresh_state(deployed.network, deployed.seed, n_outputs)
-            _check_state(state, fresh, deployed.connections, n)
+            _check_state(state, deployed, n)
             network, connections = copied(state.network), state.connections
             if starts.any():
-                overwrite(network, starts, fresh)
+                overwrite(network, starts, deployed.start)
         if not deterministic:
             connections = self._sample_networks(connections, starts)
         return PolicyState(network, connections)
@@ -342,8 +356,8 @@ class BasePolicy(BaseEstimator):
 
     def _initial_potentials(self, network: RSNN | RealRSNN) -> NDArray[np.float32]:
         """Those at the start of the deployed network's episodes, (neurons,)."""
-        state = network.initial_state(deployment_key(self._deployed.seed)[None], action_outputs(self.action_space_))
-        return state.v[0, : network.n_neurons]
+        start: Any = self._deployed.start
+        return np.asarray(start.v[0, : network.n_neurons])
 
     def _to_file(self) -> tuple[dict[str, Any], persistence.Arrays]:
         raise NotImplementedError
@@ -363,14 +377,7 @@ class BasePolicy(BaseEstimator):
         return tags
 
 
-@functools.lru_cache(maxsize=16)
-def _fresh_state(network: Network, seed: int, n_outputs: int) -> tuple[NDArray[Any], ...]:
-    """The state at the start of one of the deployed network's episodes, not to be changed."""
-    fresh: tuple[NDArray[Any], ...] = network.initial_state(deployment_key(seed)[None], n_outputs)
-    return fresh
-
-
-def _check_state(state: Any, fresh: tuple[NDArray[Any], ...], deployed: Connections, n: int) -> None:
+def _check_state(state: Any, deployed: DeployedPolicy, n: int) -> None:
     """Raise unless the state is one that ``predict`` of this network returned for n environments.
 
     Kernels trust shapes: with a state of other sizes they would read and write beyond its arrays.
@@ -378,13 +385,12 @@ def _check_state(state: Any, fresh: tuple[NDArray[Any], ...], deployed: Connecti
     again = "Give back the state that the last call for these environments returned, or None to start their episodes."
     if not isinstance(state, PolicyState):
         raise TypeError(f"state must be what predict returned, a PolicyState, or None; got {type(state).__name__}.")
-    pairs = list(zip(state.network, fresh, strict=False))
-    connections = state.connections
-    if connections is not None:
-        pairs += [(connections[name], part) for name, part in deployed.items() if name in connections]
-    same = len(state.network) == len(fresh) and (connections is None or set(connections) == set(deployed))
-    if not same or any(part.shape[1:] != like.shape[1:] or part.dtype != like.dtype for part, like in pairs):
+    given, own = list(state.network), list(deployed.start)
+    if state.connections is not None:
+        given += [part for _, part in sorted(state.connections.items())]
+        own += [part for _, part in sorted(deployed.connections.items())]
+    if [(part.shape[1:], part.dtype) for part in given] != [(part.shape[1:], part.dtype) for part in own]:
         raise ValueError(f"The state is of another network than the one that is deployed. {again}")
-    given = {part.shape[0] for part, _ in pairs} - {n}
-    if given:
-        raise ValueError(f"The state is of {given.pop()} environments, the observation of {n}. {again}")
+    other = {len(part) for part in given} - {n}
+    if other:
+        raise ValueError(f"The state is of {other.pop()} environments, the observation of {n}. {again}")

@@ -24,7 +24,7 @@ from ecpolicy.estimators.training import Record, Setting, Trainer, Training
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
 from ecpolicy.networks import Network
 from ecpolicy.optimizers import Optimizer
-from ecpolicy.spaces import action_decoder, action_outputs, interchangeable, observation_size
+from ecpolicy.spaces import action_outputs, interchangeable, observation_size
 
 
 class Evolving(Protocol):
@@ -245,15 +245,8 @@ def deploy(policy: Any, training: Training, run: Run, **further: Any) -> None:
     if policy.keep_best and training.best is not None:
         parameters, moments, _, generation = training.best
     distribution = policy._search(setting.network, run.obs_size, run.n_outputs, "numpy")
-    deployed = DeployedPolicy(
-        setting.network,
-        distribution,
-        parameters,
-        setting.standardizer(moments),
-        distribution.mode(parameters),
-        action_decoder(run.action_space),
-        run.seed,
-    )
+    standardizer = setting.standardizer(moments)
+    deployed = DeployedPolicy.of(setting.network, distribution, parameters, standardizer, run.action_space, run.seed)
     vars(policy).update(
         further
         | policy._shown(setting.network, parameters)

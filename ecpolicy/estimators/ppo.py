@@ -40,7 +40,7 @@ from ecpolicy.optional import require
 from ecpolicy.persistence import Arrays
 from ecpolicy.random import Stream, fold_in, key_from_seed, uniform
 from ecpolicy.rollout.outcome import Outcome
-from ecpolicy.spaces import action_decoder, action_outputs, observation_size
+from ecpolicy.spaces import action_outputs, observation_size
 
 CONFIRM_EPISODES = 20  # fresh ones, on which a new best deployed network must hold
 SURROGATE_NAMES = ("superspike", "piecewise_linear", "sigmoid")
@@ -458,15 +458,8 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         setting = training.setting
         outputs, obs_size = action_outputs(action_space_), learnt.observations.mean.size
         point = Point(setting.network.shapes(obs_size, outputs))
-        deployed = DeployedPolicy(
-            network=setting.network,
-            distribution=point,
-            parameters=learnt.weights,
-            standardizer=setting.standardizer(learnt.observations),
-            connections=point.mode(learnt.weights),
-            decode=action_decoder(action_space_),
-            seed=seed_,
-        )
+        standardizer = setting.standardizer(learnt.observations)
+        deployed = DeployedPolicy.of(setting.network, point, learnt.weights, standardizer, action_space_, seed_)
         self.__dict__.update(
             further
             | {

@@ -277,10 +277,12 @@ class Runner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._engine is not None:
-            self._engine.__exit__(kind, error, traceback)
-        self._here.close()
-        _retire(lambda instances: instances.token == self._token)  # where workers were threads
+        try:
+            if self._engine is not None:
+                self._engine.__exit__(kind, error, traceback)
+        finally:
+            self._here.close()
+            _retire(lambda instances: instances.token == self._token)  # where workers were threads
 
     def run(self, task: Task) -> Outcome:
         """Play a task in fixed chunks of members and put the outcomes together in member order."""
