@@ -253,7 +253,7 @@ def runs(arguments):
             continue
         for seed, (task, limits), method in itertools.product(study["seeds"], study["tasks"].items(), study["methods"]):
             wanted = (arguments.seeds, seed), (arguments.tasks, task), (arguments.methods, method)
-            if all(not among or value in among for among, value in wanted):
+            if method not in limits.get("except", []) and all(not among or value in among for among, value in wanted):
                 yield {
                     "study": name,
                     "method": method,

@@ -171,11 +171,14 @@ def print_shares(runs, published):
             print(
                 f"{method}, run by run: {middle:.2f} [{low:.2f}, {high:.2f}] of the steps, {sum(map(len, groups))} runs"
             )
-            print(f"{method}, score over all tasks: {pooled_share(runs, method, published)}")
+            last, goal, share = pooled_share(runs, method, published)
+            print(f"{method}, score over all tasks: {last} at the end, {goal} after {share} of the steps")
 
 
 def pooled_share(runs, method, published, resamples=RESAMPLES, seed=0):
     """The share of the steps after which a method's interquartile mean over all tasks is the published one's last.
+
+    Before it, the two last scores; all as text.
 
     Scores are returns over :data:`GOALS`; before a run's first point they are 0. The interval is over resamples of both
     methods' seeds.
@@ -204,7 +207,7 @@ def pooled_share(runs, method, published, resamples=RESAMPLES, seed=0):
     drawn = [first({which: resampled(groups) for which, groups in curves.items()})[0] for _ in range(resamples)]
     low, high = np.percentile(drawn, [2.5, 97.5])
     last = interquartile_mean(np.concatenate(curves[method])[:, -1])
-    return f"{last:.2f} at the end, {goal:.2f} after {share:.2f} [{low:.2f}, {high:.2f}] of the steps"
+    return f"{last:.2f}", f"{goal:.2f}", f"{share:.2f} [{low:.2f}, {'never' if high > 1 else f'{high:.2f}'}]"
 
 
 def reaches(run, goal):
@@ -325,14 +328,19 @@ def draw_efficiency(path, image):
     figure.savefig(image, dpi=150)
 
 
-def print_update_rules(runs):
-    """Final returns of the candidates, the best first."""
-    for task, groups in by_task(runs):
-        print(f"\n{task}\n\n| candidate | return | seeds |\n| --- | --- | --- |")
-        finals = {method: [run["curve"][-1]["return_mean"] for run in group] for method, group in groups.items()}
-        for method in sorted(groups, key=lambda method: -interquartile_mean(np.array(finals[method]))):
-            seeds = ", ".join(f"{value:,.0f}" for value in finals[method])
-            print(f"| {method} | {cell(groups[method], 'n_env_steps', np.inf)} | {seeds} |")
+def print_update_rules(runs, published="step 0.15, eps 0.001"):
+    """Final returns of the candidates by task; in how many of its steps they reach the published step's score."""
+    tasks = dict(by_task(runs))
+    rows = {}
+    for method in dict.fromkeys(method for _, method in runs):
+        groups = [groups.get(method) for groups in tasks.values()]
+        cells = [cell(group, "n_env_steps", np.inf) if group else "" for group in groups]
+        last, _, share = pooled_share(runs, method, published) if all(groups) else ("", "", "")
+        rows[method] = [*cells, last, "1" if method == published else share]
+    print(f"| candidate | {' | '.join(tasks)} | score | share of the steps |\n|{' --- |' * (len(tasks) + 3)}")
+    for method, row in sorted(rows.items(), key=lambda item: item[1][-2], reverse=True):
+        print(f"| {method} | {' | '.join(row)} |")
+    print(f"\n{min(map(len, runs.values()))} to {max(map(len, runs.values()))} seeds")
 
 
 TABLES = {
