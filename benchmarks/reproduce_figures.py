@@ -340,7 +340,7 @@ def print_update_rules(runs, published="step 0.15, eps 0.001"):
     print(f"| candidate | {' | '.join(tasks)} | score | share of the steps |\n|{' --- |' * (len(tasks) + 3)}")
     for method, row in sorted(rows.items(), key=lambda item: item[1][-2], reverse=True):
         print(f"| {method} | {' | '.join(row)} |")
-    print(f"\n{min(map(len, runs.values()))} to {max(map(len, runs.values()))} seeds")
+    print(f"\nseeds: {' or '.join(str(n) for n in sorted({len(group) for group in runs.values()}))}")
 
 
 TABLES = {
