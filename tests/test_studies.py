@@ -43,8 +43,10 @@ def test_steps_to_a_score_over_all_tasks():
     runs = {(task, "new"): [run(task, at) for at in group] for task, group in jumps.items()}
     runs |= {(task, "old"): [run(task, 100)] * 3 for task in jumps}
     # The middle half of six: all of the third and fourth, half of the second and fifth; all have jumped after 30 steps.
-    assert "1.00 at the end, 1.00 after 0.30 [0.30, 0.40] of the steps" in pooled_share(runs, "new", "old")
-    assert "after 1.00 [1.00, 1.00] of the steps" in pooled_share(runs, "old", "old")
+    assert pooled_share(runs, "new", "old") == ("1.00", "1.00", "0.30 [0.30, 0.40]")
+    assert pooled_share(runs, "old", "old") == ("1.00", "1.00", "1.00 [1.00, 1.00]")
+    runs |= {(task, "slow"): [run(task, at) for at in (20, 20, 101)] for task in jumps}  # a third of which never jumps
+    assert pooled_share(runs, "slow", "old")[2].endswith(", never]")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
