@@ -178,8 +178,8 @@ def print_shares(runs, published):
 def pooled_share(runs, method, published, resamples=RESAMPLES, seed=0):
     """The share of the steps after which a method's interquartile mean over all tasks is the published one's last.
 
-    Before it, the two last scores; all as text. The interval is over resamples of both methods' seeds. Scores are returns
-    over :data:`GOALS`; before a run's first point they are 0.
+    Before it, the two last scores; all as text. The interval is over resamples of both methods' seeds. Scores are
+    returns over :data:`GOALS`; before a run's first point they are 0.
     """
     generator, tasks = np.random.default_rng(seed), [task for task, other in runs if other == published]
     tasks = [task for task in tasks if (task, method) in runs]
