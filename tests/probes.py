@@ -1,14 +1,18 @@
-"""Environments whose best return is known, and environments that misbehave in one way each."""
+"""Environments whose best return is known, environments that misbehave in one way each, and a network of one's own."""
 
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+
+from ecpolicy.kernels.layout import unpack
+from ecpolicy.networks import Shape
 
 
 class Match(gym.Env):
@@ -179,6 +183,27 @@ class ChangesSpaces(Match):
         if self.how == "episode" and self.episodes > 1:
             self.observation_space = spaces.Box(-2, 2, (1,), np.float32)
         return super().reset(**kwargs)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One matrix, of real weights or of bits."""
+
+    bits: bool = False
+
+    def shapes(self, obs_size, n_outputs):
+        return {"output": Shape(obs_size, n_outputs)}
+
+    def initial_scales(self, obs_size, n_outputs):
+        return {"output": 0.1}
+
+    def initial_state(self, keys, n_outputs):
+        return ()
+
+    def step(self, connections, state, x, output, *, owners, rows):
+        matrix = connections["output"][owners[rows]]
+        matrix = 2.0 * unpack(matrix, output.shape[1]) - 1 if self.bits else matrix
+        output[rows] = np.einsum("ri,rio->ro", x[rows], matrix)
 
 
 class DeviceState(NamedTuple):

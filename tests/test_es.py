@@ -1,7 +1,5 @@
 """Evolution Strategies: noise, gradient, real-weight networks against references, PyTorch and the 1-bit network."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,7 @@ from ecpolicy.networks import GRU, LSTM, RSNN, RealRSNN, Shape
 from ecpolicy.networks.on_device import OnDevice
 from ecpolicy.optimizers import adamw
 from ecpolicy.random import NORMAL_UNIT, fold_in, key_from_seed, normal_table
-from probes import DeviceMatch, Match
+from probes import DeviceMatch, Linear, Match
 
 MATCH = DeviceMatch()
 SHAPES = {"a": Shape(3, 5), "b": Shape(1, 2)}
@@ -315,27 +313,6 @@ def test_a_search_that_diverges_is_an_error_and_the_policy_that_of_the_generatio
     assert policy.stop_reason_ == "error"
     assert all(np.isfinite(weights).all() for weights in policy.weights_.values())
     assert ESPolicy.load(tmp_path / "p.ecp").n_generations_ == policy.n_generations_ > 0
-
-
-@dataclass(frozen=True)
-class Linear:
-    """One matrix, of real weights or of bits."""
-
-    bits: bool = False
-
-    def shapes(self, obs_size, n_outputs):
-        return {"output": Shape(obs_size, n_outputs)}
-
-    def initial_scales(self, obs_size, n_outputs):
-        return {"output": 0.1}
-
-    def initial_state(self, keys, n_outputs):
-        return ()
-
-    def step(self, connections, state, x, output, *, owners, rows):
-        matrix = connections["output"][owners[rows]]
-        matrix = 2.0 * unpack(matrix, output.shape[1]) - 1 if self.bits else matrix
-        output[rows] = np.einsum("ri,rio->ro", x[rows], matrix)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
@@ -22,28 +21,10 @@ from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, cross_v
 
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint, Progress
-from ecpolicy.networks import Shape
 from ecpolicy.networks.network import copied
-from probes import Broken, Lengths, Match, Spaces
+from probes import Broken, Lengths, Linear, Match, Spaces
 
 SECONDS = "seconds"
-
-
-@dataclass(frozen=True)
-class Stateless:
-    """One real matrix and no memory."""
-
-    def shapes(self, obs_size, n_outputs):
-        return {"output": Shape(obs_size, n_outputs)}
-
-    def initial_scales(self, obs_size, n_outputs):
-        return {"output": 0.1}
-
-    def initial_state(self, keys, n_outputs):
-        return ()
-
-    def step(self, connections, state, x, output, *, owners, rows):
-        output[rows] = np.einsum("ri,rio->ro", x[rows], connections["output"][owners[rows]])
 
 
 def make(small, **changes):
@@ -564,7 +545,7 @@ def test_the_state_of_another_network_is_refused(fitted, small, n_neurons):
 
 
 def test_a_state_of_sampled_networks_must_be_of_as_many_environments(small):
-    policy = ESPolicy(network=Stateless(), population_size=4, n_generations=1, random_state=0).fit(Match)
+    policy = ESPolicy(network=Linear(), population_size=4, n_generations=1, random_state=0).fit(Match)
     _, state = policy.predict(np.ones((3, 1)), deterministic=False)
     for n in (2, 5):
         with pytest.raises(ValueError, match=f"of 3 environments, the observation of {n}"):
