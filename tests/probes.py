@@ -185,6 +185,28 @@ class ChangesSpaces(Match):
         return super().reset(**kwargs)
 
 
+class Pool(gym.vector.VectorEnv):
+    """A pool of ``make()``: any sub-environments can be stepped, and it answers in an order of its own."""
+
+    def __init__(self, make, lanes):
+        self._environments = [make() for _ in range(lanes)]
+        self.num_envs = lanes
+        first = self._environments[0]
+        self.single_observation_space, self.single_action_space = first.observation_space, first.action_space
+        self.n_steps = 0
+
+    def reset(self, env_id=None, *, seed=None, options=None):
+        ids = np.arange(self.num_envs)[env_id][::-1]
+        return np.array([self._environments[i].reset()[0] for i in ids]), {"env_id": ids}
+
+    def step(self, actions, env_id=None):
+        ids = np.arange(self.num_envs)[env_id]
+        self.n_steps += ids.size
+        answers = [self._environments[i].step(action) for i, action in zip(ids, actions, strict=True)]
+        observations, rewards, terminated, truncated, _ = (np.array(part[::-1]) for part in zip(*answers, strict=True))
+        return observations, rewards, terminated, truncated, {"env_id": ids[::-1]}
+
+
 @dataclass(frozen=True)
 class Linear:
     """One matrix, of real weights or of bits."""

@@ -24,7 +24,7 @@ from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, un
 from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.rollout.parallel import MEMBERS_PER_TASK, Call, Plan, Runner, deployed_task, population_task, work
 from ecpolicy.spaces import action_decoder, action_outputs, observation_size
-from probes import Broken, DiesOnce, Lengths, Match, Spaces
+from probes import Broken, DiesOnce, Lengths, Match, Pool, Spaces
 
 NETWORK = RSNN(n_neurons=40)
 KEYS = fold_in(key_from_seed(11), np.arange(37))  # no multiple of the chunk size
@@ -307,28 +307,6 @@ def test_connections_stay_packed_and_here():
     assert sent < probabilities + 5000
     assert sent < sum(part.nbytes for part in packed.values())
     assert len(pickle.dumps(run(plan, task))) < 2200
-
-
-class Pool(gym.vector.VectorEnv):
-    """A pool of ``make()``: any sub-environments can be stepped, and it answers in an order of its own."""
-
-    def __init__(self, make, lanes):
-        self._environments = [make() for _ in range(lanes)]
-        self.num_envs = lanes
-        first = self._environments[0]
-        self.single_observation_space, self.single_action_space = first.observation_space, first.action_space
-        self.n_steps = 0
-
-    def reset(self, env_id=None, *, seed=None, options=None):
-        ids = np.arange(self.num_envs)[env_id][::-1]
-        return np.array([self._environments[i].reset()[0] for i in ids]), {"env_id": ids}
-
-    def step(self, actions, env_id=None):
-        ids = np.arange(self.num_envs)[env_id]
-        self.n_steps += ids.size
-        answers = [self._environments[i].step(action) for i, action in zip(ids, actions, strict=True)]
-        observations, rewards, terminated, truncated, _ = (np.array(part[::-1]) for part in zip(*answers, strict=True))
-        return observations, rewards, terminated, truncated, {"env_id": ids[::-1]}
 
 
 @pytest.mark.parametrize("lanes", [1, 4, 64])
