@@ -1,0 +1,52 @@
+"""Files of earlier versions are loaded, and their policies act as they did."""
+
+import json
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import ecpolicy
+from old_files import episode
+
+FOLDER = Path(__file__).parent / "data" / "files"
+FILES = sorted(FOLDER.glob("*/*.ecp"))
+
+
+def expected(path):
+    return json.loads((path.parent / "expected.json").read_text())[path.stem]
+
+
+def loaded(path):
+    return ecpolicy.load(path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_an_old_policy_acts_as_it_did(path):
+    known, policy = expected(path), loaded(path)
+    assert type(policy).__name__ == known["class"]
+    assert policy.n_env_steps_ == known["n_env_steps"]
+    assert len(policy.history_) == known["history"]
+    last = {name: value for name, value in policy.history_[-1].items() if name != "seconds"}
+    assert last == known["last"]
+    played = episode(policy, known["environment"])
+    if gym.make(known["environment"]).action_space.dtype.kind == "f":
+        np.testing.assert_allclose(played["actions"], known["actions"], rtol=0, atol=1e-5)
+        assert played["return"] == pytest.approx(known["return"], abs=1e-2)
+    else:
+        assert (played["actions"], played["return"]) == (known["actions"], known["return"])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_an_old_training_goes_on(path):
+    known, policy = expected(path), loaded(path)
+    policy.set_params(warm_start=True)
+    policy.partial_fit(known["environment"])
+    assert len(policy.history_) == known["history"] + 1
+    assert policy.n_env_steps_ > known["n_env_steps"]
+
+
+def test_there_are_files_of_every_version():
+    assert {path.parent.name for path in FILES} == {"2b88603"}
+    assert {path.stem for path in FILES} == set(json.loads((FOLDER / "2b88603" / "expected.json").read_text()))
