@@ -1,8 +1,17 @@
 """Callbacks: what they see, when they are called, and what each of them does."""
 
+import copy
 import csv
+import io
+import json
+import os
+import pickle
+import shutil
 import struct
+import subprocess
+import sys
 import threading
+import warnings
 from pathlib import Path
 
 import gymnasium as gym
@@ -14,7 +23,7 @@ from stable_baselines3.common.callbacks import (
     EvalCallback,
     StopTrainingOnRewardThreshold,
 )
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import CSVOutputFormat, Logger, configure
 from stable_baselines3.common.monitor import Monitor
 from tensorboardX.proto.event_pb2 import Event
 
@@ -87,6 +96,58 @@ def test_a_view_samples_networks_without_changing_what_the_policy_samples(small)
     assert not any(np.array_equal(drawn[0], other) for other in drawn[1:])
     after = [policy.predict(np.ones((3, 1)), deterministic=False)[1].connections for policy in (looked_at, alone)]
     np.testing.assert_array_equal(after[0]["recurrent"], after[1]["recurrent"])
+
+
+@pytest.mark.parametrize("kind", [EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy])
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda view: pickle.loads(pickle.dumps(view))], ids=["copy", "deep", "pickle"]
+)
+def test_a_copy_of_a_view_is_the_policy_of_that_moment(kind, copied, tmp_path):
+    sizes = {"n_generations": 3} if kind is EvolvingConnectivityPolicy else {"max_env_steps": 24, "n_envs": 2,
+                                                                             "n_steps": 4, "n_epochs": 1}  # fmt: skip
+    copies, scores, histories, drawn = [], [], [], []
+    ones = np.ones((2, 1), np.float32)
+
+    def look(view):
+        view.predict(ones, deterministic=False)
+        copies.append(copied(view))
+        scores.append(view.score(Match, n_episodes=2, seed=0))
+        histories.append([dict(record) for record in view.history_])
+        drawn.append(view.predict(ones, deterministic=False)[1].network[0])
+
+    policy = kind(n_neurons=8, random_state=0, **sizes).fit(Match, callbacks=look)
+    assert len(copies) == 3
+    for view, score, history, first in zip(copies, scores, histories, drawn, strict=True):
+        assert view.score(Match, n_episodes=2, seed=0) == score
+        assert view.history_ == history
+        np.testing.assert_array_equal(view.predict(ones, deterministic=False)[1].network[0], first)
+        with pytest.raises(AttributeError, match="cannot set n_generations"):
+            view.n_generations = 1
+        with pytest.raises(AttributeError, match="cannot call fit"):
+            _ = view.fit
+    copies[1].save(tmp_path / "second.ecp")
+    assert len(ecpolicy.load(tmp_path / "second.ecp").history_) == 2
+    assert len(policy.history_) == 3
+
+
+def test_all_that_a_view_shows_can_be_copied(small):
+    found = []
+
+    def look(view):
+        shown = view.history_, view.history_[-1], view.connection_probabilities_, view.get_params()
+        found.append([(one, copy.copy(one), copy.deepcopy(one), pickle.loads(pickle.dumps(one))) for one in shown[:2]])
+        values = view.connection_probabilities_["input"]
+        for one in (copy.copy, copy.deepcopy):
+            np.testing.assert_array_equal(one(view.connection_probabilities_)["input"], values)
+        assert view.history_[-1] | {"seconds": 0} == {**view.history_[-1], "seconds": 0}
+
+    policy = fit(small, look)
+    for number, ((history, *histories), (record, *records)) in enumerate(found):
+        assert len(history) == number + 1
+        for one in histories:
+            assert one == policy.history_[: number + 1]
+        for one in records:
+            assert one == record == policy.history_[number]
 
 
 @pytest.mark.parametrize("kind", [EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy])
@@ -258,6 +319,201 @@ def test_csv_holds_the_history_also_across_a_resumed_fit(small, tmp_path):
     assert len(rows()) == 4
 
 
+class Full(io.StringIO):
+    """A stream with room for so many writes, after which they fail, until there is room again."""
+
+    def __init__(self, error, room=0):
+        super().__init__()
+        self.error, self.room = error, room
+
+    def write(self, text):
+        if self.room <= 0:
+            raise self.error
+        self.room -= 1
+        return super().write(text)
+
+
+def unwritten(caught):
+    return [str(one.message) for one in caught if "could not be written" in str(one.message)]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), BrokenPipeError(32, "Broken pipe"), ValueError("closed file")]
+)
+def test_progress_that_cannot_be_printed_is_one_warning_a_fit(small, error):
+    stream = Full(error)
+    progress = Progress(stream=stream)
+    alone = fit(small)
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning) as caught:
+            policy = fit(small, progress)
+        (message,) = unwritten(caught)
+        assert type(error).__name__ in message
+        assert "Training goes on" in message
+        assert fingerprint(policy) == fingerprint(alone)
+    stream.room = 100
+    fit(small, progress)
+    assert len(stream.getvalue().splitlines()) == 4
+
+
+def test_progress_on_a_stream_without_the_characters(small):
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii", errors="strict")
+    policy = fit(small, Progress(stream=stream))
+    lines = raw.getvalue().decode("ascii").splitlines()
+    assert len(lines) == 4
+    for line, record in zip(lines, policy.history_, strict=True):
+        assert f"{record['return_mean']:.2f} +- {record['return_std']:.2f}, max {record['return_max']:.2f}" in line
+    wide = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    fit(small, Progress(stream=wide))
+    assert " ± " in wide.buffer.getvalue().decode()
+
+
+def test_printing_where_there_is_no_standard_output(small, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert fit(small, verbose=1).n_generations_ == 4
+
+
+def test_a_warning_that_cannot_be_printed_does_not_end_the_training_either(small, monkeypatch):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    monkeypatch.setattr(sys, "stderr", closed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", lambda *_, **__: closed.write("warning"))
+        assert fit(small, verbose=1).n_generations_ == 4
+
+
+def test_an_error_that_warnings_are_made_to_be_ends_the_fit(small):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="could not be written"):
+            fit(small, Progress(stream=Full(OSError(28, "No space left on device"))))
+
+
+def test_a_watchdog_that_rings_while_a_line_is_printed_is_heard(small):
+    with pytest.raises(TimeoutError, match="barked"):
+        fit(small, Progress(stream=Full(TimeoutError("the watchdog barked"))))
+
+
+def test_a_watchdog_that_rings_while_a_checkpoint_is_saved_is_heard(small, tmp_path, monkeypatch):
+    def bark(*_):
+        raise TimeoutError("the watchdog barked")
+
+    monkeypatch.setattr(os, "fsync", bark)
+    with pytest.raises(TimeoutError, match="barked"):
+        fit(small, Checkpoint(tmp_path / "c.ecp"))
+
+
+def rows(path):
+    with path.open() as stream:
+        return [
+            {name: float(value) if value else None for name, value in row.items()} for row in csv.DictReader(stream)
+        ]
+
+
+@pytest.mark.parametrize("full", [{2}, {2, 3}, {1, 2}, {4}, {1, 2, 3, 4}])
+def test_csv_holds_the_history_again_after_the_disk_was_full(small, tmp_path, full):
+    path, hidden = tmp_path / "log" / "log.csv", tmp_path / "elsewhere"
+    path.parent.mkdir()
+    seen = []
+
+    def disk(view):  # the folder is gone while the disk is meant to be full
+        if view.n_generations_ in full and path.parent.exists():
+            path.parent.rename(hidden)
+        elif view.n_generations_ not in full and hidden.exists():
+            hidden.rename(path.parent)
+
+    def look(view):
+        if path.exists():
+            seen.append(view.n_generations_)
+            assert rows(path) == view.history_
+
+    class Room:
+        def __call__(self, view):
+            return None
+
+        def finish(self, view):
+            if hidden.exists():
+                hidden.rename(path.parent)
+
+    with pytest.warns(RuntimeWarning) as caught:
+        policy = fit(small, disk, Room(), CSVLog(path), look)
+    assert seen == sorted({1, 2, 3, 4} - full)
+    assert len(unwritten(caught)) == 1
+    assert str(path) in unwritten(caught)[0]
+    assert rows(path) == policy.history_
+
+
+FULL_DISK = """
+import resource, warnings
+from pathlib import Path
+import pytest
+from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy.callbacks import CSVLog, TensorBoardLog
+from probes import Match
+
+def room(view):  # files may have so many bytes: half of a row fits
+    size = max((path.stat().st_size for path in Path().rglob("*") if path.is_file()), default=0)
+    limit = size + 20 if view.n_generations_ in (2, 3, 4) else resource.RLIM_INFINITY
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    policy = EvolvingConnectivityPolicy(n_generations=7, population_size=8, n_neurons=8, random_state=0,
+        score_threshold=None).fit(Match, callbacks=[room, {log}])
+assert [type(w.message) for w in caught] == [RuntimeWarning], [str(w.message) for w in caught]
+assert "could not be written: OSError" in str(caught[0].message)
+policy.save("policy.ecp")
+"""
+
+
+@pytest.mark.parametrize("log", ['CSVLog("log.csv")', 'TensorBoardLog("tb")'])
+def test_logs_after_a_disk_was_full(tmp_path, log):
+    program = FULL_DISK.replace("{log}", log)
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(ecpolicy.__file__).parent.parent)])
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    history = ecpolicy.load(tmp_path / "policy.ecp").history_
+    assert len(history) == 7
+    if "CSV" in log:
+        assert rows(tmp_path / "log.csv") == history
+    else:
+        *damaged, _ = sorted((tmp_path / "tb").iterdir())  # the last one begins by declaring these obsolete
+        for path in damaged:
+            path.unlink()
+        logged = [(step, value) for tag, step, value in scalars(tmp_path / "tb") if tag == "ecpolicy/return_max"]
+        assert logged == [(record["n_env_steps"], np.float32(record["return_max"])) for record in history]
+
+
+def test_csv_mends_what_others_did_to_it(small, tmp_path):
+    path = tmp_path / "log.csv"
+
+    def meddle(view):
+        if view.n_generations_ == 2:
+            path.unlink()
+        if view.n_generations_ == 3:
+            path.write_text("")
+        if view.n_generations_ == 4:
+            with path.open("a") as stream:
+                stream.write("1,2,3\n" * 100)
+
+    policy = fit(small, meddle, CSVLog(path))
+    assert rows(path) == policy.history_
+
+
+@pytest.mark.parametrize("path", ["missing/log.csv", "."])
+def test_a_csv_that_cannot_be_begun_raises_before_the_training(small, tmp_path, path):
+    policy = EvolvingConnectivityPolicy(**small)
+    with pytest.raises(OSError, match=r"No such file|Is a directory"):
+        policy.fit(Match, callbacks=CSVLog(tmp_path / path))
+    assert not hasattr(policy, "history_")
+
+
 def scalars(folder):
     """(tag, step, value) of all event files of a folder, read from the format itself."""
     found = []
@@ -284,9 +540,62 @@ def test_tensorboard(small, tmp_path):
 def test_tensorboard_opens_no_log_where_nothing_is_trained(small, tmp_path):
     log, policy = TensorBoardLog(tmp_path / "tb"), EvolvingConnectivityPolicy(**small, warm_start=True)
     policy.fit(Match, callbacks=log)
-    before = sorted((tmp_path / "tb").iterdir()), threading.active_count()
+    files, threads = sorted((tmp_path / "tb").iterdir()), threading.active_count()
     policy.fit(Match, callbacks=log)
-    assert (sorted((tmp_path / "tb").iterdir()), threading.active_count()) == before
+    assert sorted((tmp_path / "tb").iterdir()) == files
+    assert threading.active_count() <= threads
+
+
+def test_a_tensorboard_folder_that_cannot_be_made(small, tmp_path):
+    (tmp_path / "tb").write_text("a file")
+    with pytest.warns(RuntimeWarning) as caught:
+        policy = fit(small, TensorBoardLog(tmp_path / "tb"))
+    assert policy.n_generations_ == 4
+    (message,) = unwritten(caught)
+    assert str(tmp_path / "tb") in message
+
+    def mend(view):
+        if view.n_generations_ == 3:
+            (tmp_path / "tb").unlink()
+
+    with pytest.warns(RuntimeWarning) as caught:
+        policy = fit(small, mend, TensorBoardLog(tmp_path / "tb"))
+    assert len(unwritten(caught)) == 1
+    logged = [(step, value) for tag, step, value in scalars(tmp_path / "tb") if tag == "ecpolicy/return_max"]
+    assert logged == [(record["n_env_steps"], np.float32(record["return_max"])) for record in policy.history_]
+
+
+@pytest.mark.parametrize("method", ["__init__", "add_scalar", "flush", "close"])
+def test_a_tensorboard_writer_that_fails(small, tmp_path, monkeypatch, method):
+    import tensorboardX
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tensorboardX.SummaryWriter, method, fail)
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning) as caught:
+            policy = fit(small, TensorBoardLog(tmp_path / "tb"))
+        assert len(unwritten(caught)) == 1
+        assert policy.stop_reason_ == "n_generations"
+
+
+def test_an_evaluation_that_cannot_save_the_best(small, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    evaluation = Evaluation(Match, every=1, n_episodes=3, seed=5, path=folder / "best.ecp")
+
+    def disk(view):
+        if view.n_generations_ == 1:
+            shutil.rmtree(folder)
+        elif view.n_generations_ == 2:
+            folder.mkdir()
+
+    with pytest.warns(RuntimeWarning, match=r"could not be saved.* Training goes on"):
+        policy = fit(small, disk, evaluation)
+    assert policy.n_generations_ == 4
+    saved = ecpolicy.load(folder / "best.ecp")
+    assert saved.score(Match, n_episodes=3, seed=5) == max(result.mean for result in evaluation.results[1:])
 
 
 # Stable-Baselines3's callbacks
@@ -334,6 +643,83 @@ def test_callbacks_of_stable_baselines3(tmp_path):
     assert evaluated["results"].mean() == evaluation.best_mean_reward
     with (tmp_path / "csv" / "progress.csv").open() as stream:
         assert float(next(csv.DictReader(stream))["eval/mean_reward"]) == pytest.approx(evaluation.best_mean_reward)
+
+
+class Records(BaseCallback):
+    """Logs and prints at every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.formats = []
+
+    def _on_step(self):
+        sys.stdout.write(f"step {self.num_timesteps}\n")
+        self.formats = [type(output) for output in self.logger.output_formats]
+        self.logger.record("steps", self.num_timesteps)
+        self.logger.info("a line")
+        self.logger.dump(self.num_timesteps)
+        return True
+
+
+def test_a_log_of_stable_baselines3_that_fails_does_not_end_the_training(small, tmp_path, monkeypatch):
+    class Failing(CSVOutputFormat):
+        def write(self, *_):
+            raise OSError(28, "No space left on device")
+
+    failing = Failing(str(tmp_path / "failing.csv"))
+    logger = Logger(str(tmp_path), [failing, CSVOutputFormat(str(tmp_path / "works.csv"))])
+    monkeypatch.setattr(sys, "stdout", Full(BrokenPipeError(32, "Broken pipe")))
+    records = Records()
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning) as caught:
+            policy = fit(small, StableBaselines3(records, logger=logger))
+        assert policy.stop_reason_ == "n_generations"
+        messages = unwritten(caught)
+        assert ["OSError" in messages[0], "BrokenPipeError" in messages[0]].count(True) == 1
+        assert len(messages) == 2
+    assert records.formats == [Failing, CSVOutputFormat]
+    with (tmp_path / "works.csv").open() as stream:
+        steps = [float(row["steps"]) for row in csv.DictReader(stream)]
+    assert steps == 2 * [record["n_env_steps"] for record in policy.history_]
+    with pytest.raises(OSError, match="No space"):
+        failing.write({}, {})
+
+
+def test_errors_of_their_callbacks_are_not_those_of_a_log(small):
+    class Raises(BaseCallback):
+        def _on_step(self):
+            raise OSError("their own")
+
+    with pytest.raises(OSError, match="their own"):
+        fit(small, StableBaselines3(Raises()))
+
+
+# The command line
+
+TRAIN = ["train", "CartPole-v1", "--n-generations", "3", "--population-size", "8", "--n-neurons", "8", "--overwrite"]
+
+
+def command(folder, *arguments, **streams):
+    given = [sys.executable, "-m", "ecpolicy", *TRAIN, "--score-episodes", "1", "--score-threshold", "1e9", *arguments]
+    return subprocess.run(given, cwd=folder, text=True, check=False, timeout=120, **streams)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_the_command_line_on_a_full_disk(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        ended = command(tmp_path, "--json", stdout=full, stderr=subprocess.PIPE)
+        lines = ended.stderr.splitlines()
+        assert ended.returncode == 1
+        assert [line.partition(" could")[0] for line in lines] == [
+            "ecpolicy: warning: A line of JSON",
+            "ecpolicy: error: [Errno 28] No space left on device",
+        ]
+        assert ecpolicy.load(tmp_path / "CartPole-v1.ecp").n_generations_ == 3
+        ended = command(tmp_path, stdout=full, stderr=subprocess.PIPE)
+        assert (ended.returncode, ended.stderr.splitlines()[-1]) == (1, lines[-1])
+        ended = command(tmp_path, "--json", stdout=subprocess.PIPE, stderr=full)
+        assert ended.returncode == 0
+        assert [json.loads(line)["event"] for line in ended.stdout.splitlines()] == [*["generation"] * 3, "end"]
 
 
 def test_the_adapter_refuses_what_is_not_theirs(small):

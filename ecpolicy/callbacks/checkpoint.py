@@ -2,15 +2,17 @@
 
 import os
 import shutil
-import warnings
 from contextlib import suppress
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from ecpolicy.callbacks.protocol import check_count
-from ecpolicy.persistence import check_writable
+from ecpolicy.callbacks.writing import is_alarm, warn
+from ecpolicy.cleanup import clean_up
+from ecpolicy.persistence import as_path, check_writable, is_there
 
 
 class Checkpoint:
@@ -27,7 +29,7 @@ class Checkpoint:
     Parameters
     ----------
     path : path-like
-        The newest checkpoint, by convention ending in ``.ecp``. Its folder must exist.
+        The newest checkpoint, by convention ending in ``.ecp``. Its folder must exist. A symbolic link is followed.
     every : int or None
         Generations between saves; None for by time alone.
     seconds : float or None
@@ -46,14 +48,14 @@ class Checkpoint:
         if seconds is not None and (not isinstance(seconds, Real) or seconds <= 0):
             raise ValueError(f"seconds must be a positive number; got {seconds!r}.")
         check_count("keep", keep, "files")
-        self.path = Path(path)
+        self.path = as_path(path)
         self._every, self._seconds, self._keep = every, seconds, keep
         self._saved_at = monotonic()
         self._saved_generation: int | None = None
 
     def files(self) -> list[Path]:
         """The checkpoints that exist, newest first."""
-        return [path for path in (self._older(number) for number in range(self._keep)) if path.exists()]
+        return [path for path in (self._older(number) for number in range(self._keep)) if is_there(path)]
 
     def begin(self, view: Any) -> None:
         """Raise OSError now and not after hours where the folder cannot be written to."""
@@ -69,7 +71,9 @@ class Checkpoint:
             try:
                 self._save(view)
             except (OSError, ValueError) as error:  # no room, or more than a file may hold
-                warnings.warn(f"{error} Training goes on.", RuntimeWarning, stacklevel=2)
+                if is_alarm(error):
+                    raise
+                warn(f"{error} Training goes on.")
 
     def finish(self, view: Any) -> None:
         """Save what the fit ends with."""
@@ -80,9 +84,9 @@ class Checkpoint:
         before = self._second_name() if generation != self._saved_generation else None
         try:
             view.save(self.path)
-        except BaseException:
+        except BaseException as error:
             if before is not None:
-                before.unlink(missing_ok=True)
+                clean_up(partial(before.unlink, missing_ok=True), error=error)
             raise
         if before is not None:
             for number in range(self._keep - 1, 1, -1):
@@ -93,12 +97,12 @@ class Checkpoint:
 
     def _second_name(self) -> Path | None:
         """The newest file under a second name, under which it stays when it is replaced; None where none is kept."""
-        if self._keep == 1 or not self.path.exists():
+        if self._keep == 1 or not is_there(self.path):
             return None
         spare = self.path.with_name(f".{self._older(1).name}.tmp")
         spare.unlink(missing_ok=True)
         try:
-            os.link(self.path, spare)
+            os.link(self.path.resolve(), spare)  # where a symbolic link leads, which would be the new file's as well
         except OSError:  # a file system without hard links
             shutil.copy2(self.path, spare)
         return spare

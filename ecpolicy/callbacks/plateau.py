@@ -1,7 +1,8 @@
 """Naming the plateau of locomotion tasks: the policy stands still, and is paid for not falling."""
 
-import warnings
 from typing import Any
+
+from ecpolicy.callbacks.writing import warn
 
 STILL = 0.1  # m/s
 WHOLE = 100  # steps; whoever falls sooner does not stand
@@ -46,12 +47,12 @@ class StandingStill:
         if not self._count(record) or self._still < self._generations:
             return False
         if not self._warned:
-            warnings.warn(
+            warn(
                 f"The deployed network has stood still for {self._still} generations: "
                 f"{record['deployed_x_velocity']:.2f} m/s, a return of {record['deployed_return']:.0f} over "
                 f"{record['deployed_length']:.0f} steps. Where the task pays for not falling, train without "
                 "(healthy_reward=0); or try shorter episodes (max_episode_steps).",
-                stacklevel=2,
+                UserWarning,
             )
             self._warned = True
         return self._stop

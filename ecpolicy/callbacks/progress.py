@@ -6,10 +6,16 @@ from typing import Any, TextIO
 
 from ecpolicy.callbacks.plateau import stands_still
 from ecpolicy.callbacks.protocol import check_count
+from ecpolicy.callbacks.writing import Excuse, write_line
 
 
 class Progress:
     """Print one line per reported generation: returns, the deployed network's score, steps/s and the time left.
+
+    The ``notes_`` of the fit go before the first line.
+
+    A line that cannot be printed does not end the training: the first of a fit is a RuntimeWarning. Characters that the
+    stream's encoding does not have are replaced.
 
     Parameters
     ----------
@@ -25,6 +31,7 @@ class Progress:
         self._stream = stream
         self._began = perf_counter()
         self._first: dict[str, Any] | None = None
+        self._excuse = Excuse("A line of progress")
 
     def __call__(self, view: Any) -> None:
         """Print the line where it is due."""
@@ -32,6 +39,8 @@ class Progress:
         if self._first is None:
             self._first = view.history_[-2] if len(view.history_) > 1 else {"generation": 0, "n_env_steps": 0}
             self._began = perf_counter() - record["seconds"]
+            for note in getattr(view, "notes_", ()):
+                self._print(note)
         elapsed = perf_counter() - self._began
         fraction = self._fraction(view, record)
         if record["generation"] % self._every and fraction < 1:
@@ -39,18 +48,21 @@ class Progress:
         total = f"/{view.n_generations}" if hasattr(view, "n_generations") and view.max_env_steps is None else ""
         spread = f" ± {record['return_std']:.2f}, max {record['return_max']:.2f}" if "return_std" in record else ""
         left = f"at most {_duration(elapsed * (1 - fraction) / fraction)} left" if 0 < fraction < 1 else "done"
-        print(
+        self._print(
             f"generation {record['generation']:>4}{total} | return {_score(record['return_mean']):>9}{spread}"
             f" | deployed {_score(record['deployed_return']):>9}{_gait(record)}, "
             f"best {_score(record['best_deployed_return'])}"
-            f" | {record['n_env_steps']:>10,} steps, {self._speed(record):>7,.0f}/s | {_duration(elapsed)}, {left}",
-            file=self._stream or sys.stdout,
-            flush=True,
+            f" | {record['n_env_steps']:>10,} steps, {self._speed(record):>7,.0f}/s | {_duration(elapsed)}, {left}"
         )
+
+    def _print(self, line: str) -> None:
+        with self._excuse.excused():
+            write_line(line, sys.stdout if self._stream is None else self._stream)
 
     def finish(self, view: Any) -> None:
         """Forget this fit, so that the next one is timed anew."""
         self._first = None
+        self._excuse.forget()
 
     def _fraction(self, view: Any, record: dict[str, Any]) -> float:
         """Share of this fit that is over, by generations or by steps, whichever ends it first."""

@@ -1,9 +1,11 @@
 """What a callback is, and several as one."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from functools import partial
 from numbers import Integral
 from typing import Any
+
+from ecpolicy.cleanup import clean_up
 
 Callback = Callable[[Any], bool | None]
 
@@ -46,10 +48,8 @@ class Chain:
         return any(wants_to_stop)
 
     def finish(self, view: Any) -> None:
-        """Finish with each, even where another one raises."""
-        with ExitStack() as stack:
-            for callback in reversed(self._callbacks):
-                stack.callback(getattr(callback, "finish", _nothing), view)
+        """Finish with each, even where another one raises: the first error is raised, later ones are its notes."""
+        clean_up(*(partial(_finish, callback, view) for callback in self._callbacks))
 
 
 def chained(callbacks: Callback | Sequence[Callback] | None) -> Chain:
@@ -66,6 +66,10 @@ def chained(callbacks: Callback | Sequence[Callback] | None) -> Chain:
     if not isinstance(callbacks, Sequence):
         raise TypeError(f"callbacks must be a callable or a sequence of callables; got {callbacks!r}.")
     return Chain(*callbacks)
+
+
+def _finish(callback: Callback, view: Any) -> None:
+    getattr(callback, "finish", _nothing)(view)
 
 
 def _nothing(view: Any) -> None:

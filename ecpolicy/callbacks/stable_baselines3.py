@@ -1,10 +1,15 @@
 """Stable-Baselines3's callbacks in our ``fit``."""
 
 import os
+import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from ecpolicy.callbacks.writing import Excuse, ExcusedStream
 from ecpolicy.optional import require
 
 
@@ -20,7 +25,8 @@ class StableBaselines3:
     ----------
     *callbacks : stable_baselines3.common.callbacks.BaseCallback
     logger : stable_baselines3.common.logger.Logger, optional
-        Where they log, such as ``configure("folder", ["csv", "tensorboard"])`` makes; nowhere by default.
+        Where they log, such as ``configure("folder", ["csv", "tensorboard"])`` makes; nowhere by default. What it
+        cannot write, or they cannot print, does not end the training: the first time in a fit is a RuntimeWarning.
     """
 
     def __init__(self, *callbacks: Any, logger: Any = None) -> None:
@@ -34,25 +40,43 @@ class StableBaselines3:
         self._callback: Any = CallbackList(list(callbacks))
         self._logger = Logger(folder=None, output_formats=[]) if logger is None else logger
         self._started = False
+        self._excuses = [Excuse("A log of Stable-Baselines3's logger") for _ in self._logger.output_formats]
+        self._printing = Excuse("What a callback of Stable-Baselines3 prints")
 
     def begin(self, view: Any) -> None:
         """Make ready for a new fit; its spaces are known after the first generation."""
         self._started = False
+        self._printing.forget()
+        self._excuses = [Excuse("A log of Stable-Baselines3's logger") for _ in self._logger.output_formats]
 
     def __call__(self, view: Any) -> bool:
         """Call them; whether one of them ends training."""
-        if not self._started:
-            self._start(view)
-        self._callback.on_rollout_start()
-        self._callback.update_locals({"self": self._callback.model})
-        goes_on = self._callback.on_step()
-        self._callback.on_rollout_end()
+        with self._excused():
+            if not self._started:
+                self._start(view)
+            self._callback.on_rollout_start()
+            self._callback.update_locals({"self": self._callback.model})
+            goes_on = self._callback.on_step()
+            self._callback.on_rollout_end()
         return not goes_on
 
     def finish(self, view: Any) -> None:
         """Tell them that training has ended."""
         if self._started:
-            self._callback.on_training_end()
+            with self._excused():
+                self._callback.on_training_end()
+
+    @contextmanager
+    def _excused(self) -> Iterator[None]:
+        """While they run: excuse what they cannot log or print, without their noticing."""
+        with ExitStack() as stack:
+            for output, excuse in zip(self._logger.output_formats, self._excuses, strict=False):
+                for name in ("write", "write_sequence"):
+                    if hasattr(output, name):
+                        stack.enter_context(_method_excused(output, name, excuse))
+            if threading.current_thread() is threading.main_thread():  # standard output is everybody's
+                stack.enter_context(redirect_stdout(ExcusedStream(sys.stdout, self._printing)))
+            yield
 
     def _start(self, view: Any) -> None:
         with warnings.catch_warnings():
@@ -89,6 +113,26 @@ class Model:
         """Save the policy; the file's ending becomes ``.ecp``."""
         path = Path(path)
         self._view.save(path.with_name(path.name.removesuffix(".zip").removesuffix(".ecp") + ".ecp"))
+
+
+@contextmanager
+def _method_excused(output: Any, name: str, excuse: Excuse) -> Iterator[None]:
+    """Let a method of this object excuse its errors; the object stays what callbacks may look for in the logger."""
+    method, own = getattr(output, name), vars(output)
+
+    def excused(*args: Any, **kwargs: Any) -> None:
+        with excuse.excused():
+            method(*args, **kwargs)
+
+    before = own.get(name)
+    setattr(output, name, excused)
+    try:
+        yield
+    finally:
+        if before is None:
+            delattr(output, name)
+        else:
+            setattr(output, name, before)
 
 
 def _spaces_alone(observation_space: Any, action_space: Any) -> Any:

@@ -1,11 +1,12 @@
 """What a callback gets to see of a training."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from ecpolicy.history import History
 
 CHANGES = ("fit", "partial_fit", "set_params")  # methods that a view does not have
 
@@ -14,7 +15,7 @@ class TrainingView:
     """A policy in training, to look at: attributes, ``predict``, ``score`` and ``save``, but nothing that changes it.
 
     Arrays are read-only, lists are read-only sequences and dictionaries read-only mappings. Views show the state of the
-    moment: copy what should last.
+    moment: copy what should last. ``copy.deepcopy(view)`` is a view of the policy as it is now, and stays so.
     """
 
     __slots__ = ("_drawn", "_policy", "continues")
@@ -25,6 +26,12 @@ class TrainingView:
         object.__setattr__(self, "_policy", policy)
         object.__setattr__(self, "continues", continues)
         object.__setattr__(self, "_drawn", 0)  # networks that predict has sampled here, which the policy does not count
+
+    def __copy__(self) -> "TrainingView":
+        return _view(copy.copy(self._policy), self.continues, self._drawn)  # a training replaces what it learns
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _view, (self._policy, self.continues, self._drawn)
 
     def predict(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """As the policy's, without counting the networks that it samples."""
@@ -55,6 +62,12 @@ class TrainingView:
         return f"TrainingView({self._policy!r})"
 
 
+def _view(policy: Any, continues: bool, drawn: int) -> TrainingView:
+    view = TrainingView(policy, continues=continues)
+    object.__setattr__(view, "_drawn", drawn)
+    return view
+
+
 class Records(Sequence[Any]):
     """A list that cannot be changed, and neither can what is in it."""
 
@@ -78,14 +91,43 @@ class Records(Sequence[Any]):
         return f"Records({self._items!r})"
 
 
+class Entries(Mapping[Any, Any]):
+    """A dictionary that cannot be changed, and neither can what is in it."""
+
+    def __init__(self, entries: Mapping[Any, Any]) -> None:
+        self._entries = {name: read_only(value) for name, value in entries.items()}
+
+    def __getitem__(self, name: Any) -> Any:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __or__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
+        return {**other, **self}
+
+    def copy(self) -> dict[Any, Any]:
+        """A dictionary with the same entries, to be changed."""
+        return dict(self._entries)
+
+    def __repr__(self) -> str:
+        return f"Entries({self._entries!r})"
+
+
 def read_only(value: Any) -> Any:
     """A value through which its owner's data cannot be changed."""
     if isinstance(value, np.ndarray):
         seen = value.view()
         seen.flags.writeable = False
         return seen
-    if isinstance(value, list):
+    if isinstance(value, list | History):
         return Records(value)
     if isinstance(value, Mapping):
-        return MappingProxyType({key: read_only(part) for key, part in value.items()})
+        return Entries(value)
     return value

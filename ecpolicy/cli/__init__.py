@@ -5,15 +5,18 @@ wrong, 130 where Ctrl-C ended it. What was asked for goes to standard output, pr
 """
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import gymnasium as gym
 
 import ecpolicy
+from ecpolicy.callbacks.writing import write_line
 from ecpolicy.cli.pictures import add_plot, add_record, plot, record
 from ecpolicy.cli.saved import add_evaluate, add_export, evaluate, export, info, show_tuned
 from ecpolicy.cli.training import TRAIN_EXAMPLES, add_train, train
@@ -40,10 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]
             parsed.run(parsed)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what cannot be written is to be told here, and not when Python ends
     except FAILURES as error:
+        _give_up_output()
         if parsed.debug:
             raise
-        print(f"ecpolicy: error: {error}", file=sys.stderr)
+        _tell(f"ecpolicy: error: {error}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -51,7 +57,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
-    print(f"ecpolicy: warning: {message}", file=sys.stderr)
+    _tell(f"ecpolicy: warning: {message}")
+
+
+def _tell(line: str) -> None:
+    """Print a line to standard error; where that cannot be written to, nobody can be told."""
+    with suppress(OSError, ValueError):
+        write_line(line, sys.stderr)
+
+
+def _give_up_output() -> None:
+    """Write what standard output still holds, or drop it: Python would try again when it ends, and fail again."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
 
 
 class _Parser(argparse.ArgumentParser):

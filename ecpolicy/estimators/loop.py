@@ -8,6 +8,7 @@ from typing import Any
 
 from ecpolicy.callbacks.protocol import Chain
 from ecpolicy.callbacks.view import TrainingView
+from ecpolicy.cleanup import cleaning_up
 
 
 def train(
@@ -29,29 +30,36 @@ def train(
     """
     view = TrainingView(policy, continues=continues)
     began, stopped = False, "error"
-    try:
-        callbacks.begin(view)
-        while not (end := reason(began)):
-            step()
-            began = True
-            if callbacks(view):
-                end = "callback"
-                break
-        stopped = end
-    except KeyboardInterrupt:
-        stopped = "interrupted"
-        raise
-    finally:
+
+    def finish() -> None:
         if began or continues:
             policy.stop_reason_ = stopped
         if began:
             callbacks.finish(view)
+
+    with cleaning_up(finish):
+        try:
+            callbacks.begin(view)
+            while not (end := reason(began)):
+                step()
+                began = True
+                if callbacks(view):
+                    end = "callback"
+                    break
+            stopped = end
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+            raise
     return stopped
 
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag, in the main thread; the second one interrupts as usual."""
+    """Turn the first Ctrl-C into a flag, in the main thread; the second one interrupts as usual.
+
+    Where Ctrl-C is ignored it stays so, and a handler that was not set from Python, which could not be given back, is
+    left in its place.
+    """
     pressed = False
 
     def handler(number: int, frame: Any) -> None:
@@ -60,11 +68,10 @@ def interrupts() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         pressed = True
 
-    if threading.current_thread() is not threading.main_thread():
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
         yield lambda: False
         return
     previous = signal.signal(signal.SIGINT, handler)
-    try:
+    with cleaning_up(lambda: signal.signal(signal.SIGINT, previous)):
         yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, previous)
