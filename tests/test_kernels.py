@@ -194,16 +194,27 @@ def test_weighted_sum_equals_reference(words, members, seed):
     np.testing.assert_array_equal(total, reference.weighted_sum(unpack(bits, words * WORD), weights))
 
 
-def test_observe():
+def test_standardize():
     generator = np.random.default_rng(0)
     raw, mean, inverse_std = generator.normal(size=(4, 3)), generator.normal(size=3), generator.random(3) + 1
-    x, sums, squares = np.zeros((4, 3), np.float32), np.ones((4, 3)), np.ones((4, 3))
-    rows = np.array([3, 1])
-    assert host.observe(raw, rows, mean, inverse_std, 1.0, x, sums, squares) == -1
-    deviation = raw - mean
-    np.testing.assert_array_equal(x[rows], np.clip(deviation * inverse_std, -1, 1).astype(np.float32)[rows])
+    x, rows = np.zeros((4, 3), np.float32), np.array([3, 1])
+    assert host.standardize(raw, rows, mean, inverse_std, 1.0, x) == -1
+    np.testing.assert_array_equal(x[rows], np.clip((raw - mean) * inverse_std, -1, 1).astype(np.float32)[rows])
+    assert not x[[0, 2]].any()
+    raw[3, 0], raw[1, 2] = 1e300, np.inf  # a large number is clipped like any other
+    assert host.standardize(raw, rows, mean, inverse_std, 1.0, x) == 1
+    assert x[3, 0] == 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e141, -1e200])
+def test_accumulate(bad):
+    generator = np.random.default_rng(0)
+    raw, shift = generator.normal(size=(4, 3)), generator.normal(size=3)
+    sums, squares, rows = np.ones((4, 3)), np.ones((4, 3)), np.array([3, 1])
+    assert host.accumulate(raw, rows, shift, sums, squares) == -1
+    deviation = raw - shift
     np.testing.assert_array_equal(sums[rows], 1 + deviation[rows])
     np.testing.assert_array_equal(squares[rows], 1 + deviation[rows] ** 2)
-    assert not x[[0, 2]].any()
-    raw[1, 2] = np.inf
-    assert host.observe(raw, rows, mean, inverse_std, 1.0, x, sums, squares) == 1
+    assert (sums[[0, 2]] == 1).all()
+    raw[1, 2] = bad
+    assert host.accumulate(raw, rows, shift, sums, squares) == 1

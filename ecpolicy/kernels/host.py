@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ecpolicy.kernels import simd
+from ecpolicy.kernels.compiling import compiled
 from ecpolicy.kernels.layout import WORD, Words, block_words
 
 PLANES = 24  # bits of a connection probability: float32 resolves 2**-24 next to one
@@ -22,12 +23,11 @@ MEMBERS_AT_A_TIME = 64  # members whose connections exist at once while they are
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 NONE = np.uint64(0)
 ONE = np.uint64(1)
+LARGEST_OBSERVATION = 1e140  # squares of larger ones, summed up, would leave the range of float64
 GROUPS = 127  # groups of eight rows whose carries an int8 can count
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy")
 
-
-@_compiled
+@compiled
 def threshold_planes(rho: NDArray[np.float32], planes: Words, flips: Words) -> None:
     """Bit-slice probabilities for :func:`sample`.
 
@@ -51,7 +51,7 @@ def threshold_planes(rho: NDArray[np.float32], planes: Words, flips: Words) -> N
                 threshold[lane] <<= np.int32(1)
 
 
-@_compiled
+@compiled
 def sample(keys: NDArray[np.uint32], planes: Words, flips: Words, out: Words) -> None:
     """Draw every member's connections: bit j of a member is 1 with probability ``rho[j]``.
 
@@ -96,7 +96,7 @@ def sample(keys: NDArray[np.uint32], planes: Words, flips: Words, out: Words) ->
                     tail[k] = NONE
 
 
-@_compiled
+@compiled
 def add_weighted(bits: Words, weights: NDArray[np.int32], total: NDArray[np.int64]) -> None:
     """``total[j] += sum over members of weights[m] * bit j of member m``, exactly.
 
@@ -130,31 +130,49 @@ def weighted_sum(
     return total
 
 
-@_compiled
-def observe(
+@compiled
+def standardize(
     raw: NDArray[np.float64],
     rows: NDArray[np.int64],
     mean: NDArray[np.float64],
     inverse_std: NDArray[np.float64],
     clip: float,
     x: NDArray[np.float32],
-    sums: NDArray[np.float64],
-    squares: NDArray[np.float64],
 ) -> int:
-    """Standardise the observations of ``rows`` into ``x`` and add them to each row's running sums.
+    """Standardise the observations of ``rows``: ``x = clip((raw - mean) * inverse_std, -clip, clip)``.
 
-    ``x = clip((raw - mean) * inverse_std, -clip, clip)``; ``sums`` and ``squares`` collect ``raw - mean`` and its
-    square. All arrays are (rows, obs_size). Returns the first row with a NaN or infinite observation, or -1.
+    ``raw`` and ``x`` are (rows, obs_size). Returns the first row with a NaN or infinite observation, or -1.
     """
     for row in rows:
         for d in range(raw.shape[1]):
             value = raw[row, d]
             if not np.isfinite(value):
                 return int(row)
-            deviation = value - mean[d]
+            x[row, d] = np.float32(min(max((value - mean[d]) * inverse_std[d], -clip), clip))
+    return -1
+
+
+@compiled
+def accumulate(
+    raw: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    shift: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    squares: NDArray[np.float64],
+) -> int:
+    """Add the observations of ``rows`` to each row's running sums of ``raw - shift`` and of its square.
+
+    ``raw``, ``sums`` and ``squares`` are (rows, obs_size). Returns the first row with an observation that is no number
+    or beyond ``LARGEST_OBSERVATION``, of which nothing is added, or -1.
+    """
+    for row in rows:
+        for d in range(raw.shape[1]):
+            if not abs(raw[row, d]) <= LARGEST_OBSERVATION:
+                return int(row)
+        for d in range(raw.shape[1]):
+            deviation = raw[row, d] - shift[d]
             sums[row, d] += deviation
             squares[row, d] += deviation * deviation
-            x[row, d] = np.float32(min(max(deviation * inverse_std[d], -clip), clip))
     return -1
 
 
@@ -180,7 +198,7 @@ def rsnn_step(words: int) -> Callable[..., None]:
 
 
 def _make_rsnn_step(block: int) -> Callable[..., None]:
-    @njit(nogil=True, cache=True, error_model="numpy")
+    @compiled
     def step(
         k_in: Words,
         k_h: Words,

@@ -7,19 +7,17 @@ contiguous, so the additions are vectorised over postsynaptic neurons without be
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ecpolicy.kernels import simd
+from ecpolicy.kernels.compiling import compiled
 from ecpolicy.kernels.host import FLUSH, SAMPLE_WORDS
 from ecpolicy.random import NORMAL_UNIT
 
 PER_WORD = 4  # draws of 16 bits in a word of 64
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy")
 
-
-@_compiled
+@compiled
 def _draw(key0: Any, key1: Any, block: int, table: NDArray[np.int16], words: Any, out: NDArray[np.int16]) -> None:
     """The integers ``out`` (8 * 4,) of a block of eight random words."""
     simd.store(words, 0, simd.random_words(key0, key1, np.uint64(block), np.uint64(0), SAMPLE_WORDS))
@@ -28,7 +26,7 @@ def _draw(key0: Any, key1: Any, block: int, table: NDArray[np.int16], words: Any
             out[w * PER_WORD + k] = table[(words[w] >> np.uint64(16 * k)) & np.uint64(0xFFFF)]
 
 
-@_compiled
+@compiled
 def perturb(
     keys: NDArray[np.uint32],
     signs: NDArray[np.float32],
@@ -54,7 +52,7 @@ def perturb(
                 out[member, start + i] = mean[start + i] + step * np.float32(drawn[i])
 
 
-@_compiled
+@compiled
 def weighted_noise(
     keys: NDArray[np.uint32], table: NDArray[np.int16], weights: NDArray[np.int32], total: NDArray[np.int64]
 ) -> None:
@@ -70,13 +68,13 @@ def weighted_noise(
                 total[start + i] += weight * np.int64(drawn[i])
 
 
-@_compiled
+@compiled
 def _add_row(total: NDArray[np.float32], row: NDArray[np.float32]) -> None:
     for j in range(total.size):
         total[j] += row[j]
 
 
-@_compiled
+@compiled
 def _add_product(total: NDArray[np.float32], x: NDArray[np.float32], matrix: NDArray[np.float32]) -> None:
     """``total += x @ matrix`` for x (pre,), matrix (pre, post)."""
     for i in range(x.size):
@@ -85,7 +83,7 @@ def _add_product(total: NDArray[np.float32], x: NDArray[np.float32], matrix: NDA
             total[j] += value * matrix[i, j]
 
 
-@_compiled
+@compiled
 def rsnn_step(
     w_in: NDArray[np.float32],
     w_h: NDArray[np.float32],
@@ -167,12 +165,12 @@ def rsnn_step(
             output[row, a] = r_out * row_readout[a]
 
 
-@_compiled
+@compiled
 def _sigmoid(x: Any) -> Any:
     return np.float32(1) / (np.float32(1) + np.exp(-x))
 
 
-@_compiled
+@compiled
 def gru_step(
     w_in: NDArray[np.float32],
     w_h: NDArray[np.float32],
@@ -209,7 +207,7 @@ def gru_step(
         _add_product(output[row], h[row], w_out[network])
 
 
-@_compiled
+@compiled
 def lstm_step(
     w_in: NDArray[np.float32],
     w_h: NDArray[np.float32],
