@@ -134,7 +134,8 @@ class Connectome:
         require("pandas", "Connectome.to_pandas", extra="connectome")
         import pandas as pd
 
-        first, names, groups, signs = self._first_nodes(), self.names, self.groups, self.signs
+        first, signs = self._first_nodes(), self.signs
+        names, groups = self.names.astype(object), self.groups.astype(object)  # rows share strings, and copy none
         parts = []
         for name, p in self.probabilities.items():
             pre, post = np.nonzero(np.ones_like(p) if absent else p > 0.5)

@@ -2,6 +2,7 @@
 
 import ctypes
 import subprocess
+import tracemalloc
 
 import gymnasium as gym
 import nir
@@ -121,8 +122,67 @@ def test_matrices_are_the_policys_and_time_constants_those_of_forward_euler(cart
     sign = np.where(cartpole.excitatory_, 1, -1)[:, None]
     np.testing.assert_array_equal(graph.nodes["recurrent"].weight.T, sign * cartpole.connectivity_["recurrent"])
     np.testing.assert_array_equal(graph.nodes["output"].weight.T, sign * cartpole.connectivity_["output"])
+    plus, minus = np.split(cartpole.connectivity_["input"].astype(int), 2)
+    np.testing.assert_array_equal(graph.nodes["input"].weight.T, plus - minus)
+    assert not (plus - minus).all()
+    assert "signs" not in graph.nodes
     for name, tau in (("synapse", 5.0), ("neurons", 10.0), ("readout", 10.0)):
         assert 1 - 5e-4 / graph.nodes[name].tau[0] == pytest.approx(np.exp(-0.5 / tau), rel=1e-7)
+
+
+class Pixels(gym.Env):
+    """Noise as a camera has it."""
+
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, shape=(84, 84)):
+        self.observation_space = gym.spaces.Box(0, 255, shape, np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._left = 2
+        return self._seen(), {}
+
+    def step(self, action):
+        self._left -= 1
+        return self._seen(), float(action), self._left == 0, False, {}
+
+    def _seen(self):
+        return self.np_random.integers(256, size=self.observation_space.shape, dtype=np.uint8)
+
+
+def held(graph):
+    """Bytes of the arrays in a graph."""
+    parts = [part for node in graph.nodes.values() for part in vars(node).values()] + list(graph.metadata.values())
+    return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+
+
+@pytest.mark.parametrize("shape", [(84, 84), (210, 160, 3)], ids=str)
+def test_a_graph_is_as_large_as_its_weights(shape):
+    policy = EvolvingConnectivityPolicy(n_generations=1, population_size=2, n_neurons=8, random_state=0)
+    policy.fit(lambda: Pixels(shape))
+    numbers = int(np.prod(shape))
+    weights = 4 * sum(p.size for p in policy.connection_probabilities_.values())  # bytes, in single precision
+    for neurons in ("lif", "cuba-lif"):
+        tracemalloc.start()
+        graph = policy.to_nir(neurons=neurons)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        statistics = 16 * numbers  # mean and standard deviation, in double precision
+        assert held(graph) < weights + statistics + 10_000
+        assert peak < 4 * (weights + statistics)
+        assert graph.nodes["input"].weight.shape == (8, numbers)
+
+
+def test_nir_has_every_spike_of_a_policy_that_sees_pixels():
+    def small():
+        return Pixels((30, 30))
+
+    policy = trained(small, n_neurons=70, gain_in=2.0)
+    recorded = record_activity(policy, small, seed=1)
+    spikes, _ = replay(policy.to_nir(), recorded.observations)
+    np.testing.assert_array_equal(spikes, recorded.spikes)
+    assert recorded.spikes.any()
 
 
 def test_what_cannot_be_exported_is_named(cartpole):
@@ -134,8 +194,9 @@ def test_what_cannot_be_exported_is_named(cartpole):
         gated.to_c()
     with pytest.raises(ValueError, match="neurons must be one of 'lif', 'cuba-lif'"):
         cartpole.to_nir(neurons="if")
-    with pytest.raises(ValueError, match="C identifier"):
-        cartpole.to_c("my policy")
+    for name in ("my policy", "", "1st", None):
+        with pytest.raises(ValueError, match="C identifier"):
+            cartpole.to_c(name)
 
 
 class Compiled:

@@ -262,8 +262,14 @@ def test_what_cannot_be_drawn_is_named(policy):
         LearningCurveDisplay.from_policy_run(policy, y="reward")
     with pytest.raises(ValueError, match="nothing to draw"):
         LearningCurveDisplay.from_policy_run([[]])
-    with pytest.raises(ValueError, match="spread must be one of"):
-        LearningCurveDisplay.from_policy_run(policy, spread="all")
+    for spread in ("all", []):
+        with pytest.raises(ValueError, match="spread must be one of"):
+            LearningCurveDisplay.from_policy_run(policy, spread=spread)
+    for runs in (None, 3, "runs", [None], [3], [["history"]], {"return_mean": 1.0}):
+        with pytest.raises(TypeError, match="Wanted fitted policies or their histories"):
+            LearningCurveDisplay.from_policy_run(runs)
+    with pytest.raises(ValueError, match="no number 'return_mean'"):
+        LearningCurveDisplay.from_policy_run([{"return_mean": 1.0}], y="return_mean")
 
 
 def contrast(one, other):
@@ -322,6 +328,259 @@ def test_what_cannot_be_filmed_is_named(policy, tmp_path):
     environment.close()
 
 
+HEIGHT, WIDTH = 48, 64
+
+
+def picture(height=HEIGHT, width=WIDTH):
+    """Colours that say where they are: red grows downwards, green to the right, the right half is blue."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([4 * y, 3 * x, 255 * (x >= width // 2)], axis=-1).astype(np.uint8)
+
+
+class Filmed(gym.Env):
+    """Five steps long; shows what it is told to."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (1,), np.float32), gym.spaces.Discrete(2)
+    frame = staticmethod(picture)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.zeros(1, np.float32), 1.0, self.steps >= 5, False, {}
+
+    def render(self):
+        return self.frame()
+
+
+def showing(frame, **attributes):
+    """The class of an environment with these frames: an array or a function of the step."""
+
+    def render(self):
+        return frame(self.steps) if callable(frame) else frame
+
+    return type("Showing", (Filmed,), {"render": render, **attributes})
+
+
+class NoArgument(Filmed):
+    def __init__(self):
+        super().__init__()
+
+
+class Plain(Filmed):
+    render = gym.Env.render
+
+
+class HumanOnly(Filmed):
+    metadata = {"render_modes": ["human"]}  # noqa: RUF012 -- as environments have it
+
+    def __init__(self, render_mode=None):
+        if render_mode not in (None, "human"):
+            raise KeyError(render_mode)
+        super().__init__(render_mode)
+
+
+@pytest.fixture(scope="module")
+def filmed():
+    return EvolvingConnectivityPolicy(n_generations=1, population_size=4, n_neurons=8).fit(Filmed)
+
+
+def frames_of(file):
+    from moviepy.video.io.VideoFileClip import VideoFileClip
+
+    with VideoFileClip(str(file)) as clip:
+        return clip.fps, np.array(list(clip.iter_frames()))
+
+
+def grey(image):
+    return image.mean(axis=-1, keepdims=True).astype(np.uint8)
+
+
+IMAGE = picture()
+GREY = np.broadcast_to(grey(IMAGE), IMAGE.shape)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (Filmed, IMAGE),
+        (lambda: Filmed("rgb_array"), IMAGE),
+        (lambda **kwargs: Filmed("rgb_array", **kwargs), IMAGE),
+        (Filmed("rgb_array"), IMAGE),
+        (lambda: gym.wrappers.TimeLimit(Filmed("rgb_array"), 100), IMAGE),
+        (gym.wrappers.RenderCollection(Filmed("rgb_array")), IMAGE),
+        (showing(GREY[:, :, 0]), GREY),
+        (showing(GREY[:, :, :1]), GREY),
+        (showing(np.dstack([IMAGE, IMAGE[:, :, :1]])), IMAGE),
+        (showing(IMAGE.astype(np.int64)), IMAGE),
+        (showing(IMAGE / 255), IMAGE),
+        (showing((IMAGE / 255).astype(np.float32)), IMAGE),
+        (showing(IMAGE > 127), 255 * (IMAGE > 127)),
+        (showing(IMAGE.tolist()), IMAGE),
+        (showing(IMAGE[::-1, ::-1]), IMAGE[::-1, ::-1]),
+        (showing(lambda step: IMAGE if step % 2 else GREY[:, :, 0]), GREY),
+        (showing(picture(47, 63)), np.pad(picture(47, 63), ((0, 1), (0, 1), (0, 0)), mode="edge")),
+        (showing(np.full((1, 1, 3), 200, np.uint8)), np.full((2, 2, 3), 200, np.uint8)),
+    ],
+    ids=[
+        "class", "ready", "twice", "instance", "wrapped", "list", "grey", "one channel", "opacity", "int64", "float64",
+        "float32", "bool", "nested lists", "reversed", "now and then grey", "odd", "a pixel",
+    ],
+)  # fmt: skip
+def test_every_kind_of_frame_is_filmed(filmed, given, shown, tmp_path):
+    [file] = record_video(filmed, given, tmp_path / "a.mp4")
+    fps, frames = frames_of(file)
+    assert fps == 30
+    assert len(frames) == 6  # the first one is that of the reset
+    assert frames[0].shape == shown.shape
+    assert np.abs(frames[0].astype(int) - shown).mean() < 12  # colours of a video are coarser than the light
+    assert [left.name for left in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "fps"),
+    [
+        ({"render_fps": 12}, 12), ({"render_fps": 12.5}, 12.5), ({"render_fps": np.float32(50)}, 50), ({}, 30),
+        ({"render_fps": None}, 30), ({"render_fps": 0}, 30), ({"render_fps": -5}, 30), ({"render_fps": "fast"}, 30),
+        ({"render_fps": np.nan}, 30), ({"render_fps": np.inf}, 30), (None, 30),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_video_without_a_speed_has_thirty_frames_a_second(filmed, metadata, fps, tmp_path):
+    [file] = record_video(filmed, showing(IMAGE, metadata=metadata), tmp_path / "a.mp4")
+    assert frames_of(file)[0] == fps
+
+
+def breaking(error):
+    def render(step):
+        raise error
+
+    return render
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (Plain, r"<Plain instance> .* render\(\) raised NotImplementedError\."),
+        (NoArgument, r"<NoArgument instance> .* raises TypeError: .*unexpected keyword argument 'render_mode'"),
+        (lambda: Filmed(), r"<Filmed instance> .* raises TypeError: .*unexpected keyword argument 'render_mode'"),
+        (lambda: Filmed("human"), r"<Filmed instance> .* raises TypeError"),
+        (Filmed(), "<Filmed instance> .* its render_mode is None"),
+        (Filmed("human"), "<Filmed instance> .* its render_mode is 'human'"),
+        (lambda render_mode=None: Filmed(), "<Filmed instance> .* its render_mode is None"),
+        (HumanOnly, r"<HumanOnly instance> .* raises KeyError: 'rgb_array'"),
+        (showing(None), r"<Showing instance> .* render\(\) returned None\."),
+        (showing("a map"), r"render\(\) returned a str of <U5"),
+        (showing([]), r"render\(\) returned an array of float64 of shape \(0,\)"),
+        (showing([[1, 2], [3]]), r"render\(\) returned .*inhomogeneous"),
+        (showing(np.zeros((0, 64, 3), np.uint8)), r"an array of uint8 of shape \(0, 64, 3\)"),
+        (showing(np.zeros((3, 48, 64), np.uint8)), r"an array of uint8 of shape \(3, 48, 64\)"),
+        (showing(np.zeros((48, 64, 2), np.uint8)), r"an array of uint8 of shape \(48, 64, 2\)"),
+        (showing(np.zeros((2, 48, 64, 3), np.uint8)), r"shape \(2, 48, 64, 3\)"),
+        (showing(np.uint8(3)), r"shape \(\)"),
+        (showing(np.full((48, 64, 3), 200.0)), "numbers from 200.0 to 200.0, of which 0 to 1 are known"),
+        (showing(np.full((48, 64, 3), np.nan)), "numbers from nan to nan"),
+        (showing(np.full((48, 64, 3), -1)), "numbers from -1 to -1, of which 0 to 255 are known"),
+        (showing(np.full((48, 64, 3), 1j)), "complex128"),
+        (showing(np.full((48, 64), None)), "object"),
+        (showing(lambda step: picture(48, 64 + 2 * (step > 2))), r"had the shape \(48, 64, 3\), .* has \(48, 66, 3\)"),
+        (showing(lambda step: picture() if step < 3 else None), r"render\(\) returned None"),
+        (showing(breaking(RuntimeError("no screen"))), r"render\(\) raised RuntimeError: no screen"),
+        (showing(breaking(OSError())), r"render\(\) raised OSError\."),
+    ],
+)  # fmt: skip
+def test_an_environment_that_cannot_be_rendered_is_named(filmed, given, said, tmp_path):
+    with pytest.raises(ValueError, match=said) as caught:
+        record_video(filmed, given, tmp_path / "new" / "a.mp4", n_episodes=2)
+    assert "cannot be filmed" in str(caught.value)
+    assert 'render_mode="rgb_array"' in str(caught.value)
+    assert not [left for left in tmp_path.rglob("*") if left.is_file()]
+
+
+@pytest.mark.parametrize("kind", [NoArgument, HumanOnly, Plain])
+def test_ids_that_cannot_be_rendered_are_named(filmed, kind, tmp_path):
+    gym.register("Probe/Unseen-v0", kind)
+    try:
+        for given in ("Probe/Unseen-v0", gym.spec("Probe/Unseen-v0")):
+            with pytest.raises(ValueError, match=r"Probe/Unseen-v0.* cannot be filmed"):
+                record_video(filmed, given, tmp_path / "a.mp4")
+    finally:
+        gym.registry.pop("Probe/Unseen-v0")
+    assert not list(tmp_path.iterdir())
+
+
+def test_modes_that_metadata_leave_out_are_filmed(filmed, tmp_path):
+    gym.register("Probe/Modest-v0", type("Modest", (Filmed,), {"metadata": {"render_modes": ["human"]}}))
+    try:
+        [file] = record_video(filmed, "Probe/Modest-v0", tmp_path / "a.mp4")
+    finally:
+        gym.registry.pop("Probe/Modest-v0")
+    assert frames_of(file)[1].shape == (6, HEIGHT, WIDTH, 3)
+
+
+class Fails(Filmed):
+    """Raises where it is told to, and once more when it is closed."""
+
+    where = ""
+
+    def __getattribute__(self, name):
+        if name == super().__getattribute__("where"):
+            raise ZeroDivisionError(name)
+        return super().__getattribute__(name)
+
+    def close(self):
+        raise OSError("cannot be closed")
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be closed:RuntimeWarning")
+@pytest.mark.parametrize("where", ["reset", "step"])
+def test_errors_of_the_environment_come_out_as_they_are(filmed, where, tmp_path):
+    failing = type("FailsThere", (Fails,), {"where": where})
+    for act in (lambda: record_video(filmed, failing, tmp_path / "a.mp4"), lambda: record_activity(filmed, failing)):
+        with pytest.raises(ZeroDivisionError, match=where):
+            act()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_environment_that_cannot_be_closed_is_a_warning(filmed, tmp_path):
+    with pytest.warns(RuntimeWarning, match="cannot be closed"):
+        [file] = record_video(filmed, Fails, tmp_path / "a.mp4")
+    assert len(frames_of(file)[1]) == 6
+    with pytest.warns(RuntimeWarning, match="cannot be closed"):
+        record_activity(filmed, Fails)
+
+
+def test_a_video_that_cannot_be_written_leaves_nothing(filmed, tmp_path, monkeypatch):
+    from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
+
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(IsADirectoryError):
+        record_video(filmed, Filmed, tmp_path / "folder.mp4")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        record_video(filmed, Filmed, tmp_path / "file" / "a.mp4")
+
+    def full(self, image):
+        raise OSError("No space left on device")
+
+    def unclosed(self):
+        close(self)
+        raise RuntimeError("cannot be closed")
+
+    close = FFMPEG_VideoWriter.close
+    monkeypatch.setattr(FFMPEG_VideoWriter, "write_frame", full)
+    monkeypatch.setattr(FFMPEG_VideoWriter, "close", unclosed)
+    with pytest.raises(OSError, match="No space left"):
+        record_video(filmed, Filmed, tmp_path / "a.mp4")
+    assert sorted(left.name for left in tmp_path.iterdir()) == ["file", "folder.mp4"]
+
+
 def test_measures_that_are_not_taken_every_time_are_passed_over():
     history = [{"n_env_steps": 10 * k, "deployed_return": float(k) if k % 2 else None} for k in range(1, 6)]
     line = LearningCurveDisplay.from_policy_run([history], y="deployed_return").ax_.lines[0]
@@ -339,6 +598,13 @@ def test_displays_of_probabilities_are_for_those_who_have_them():
 def test_wrong_numbers_of_steps_are_named(policy, activity, tmp_path):
     with pytest.raises(ValueError, match="n_steps must be an integer"):
         SpikeRasterDisplay.from_policy_run(activity, n_steps=0)
+    for display in (SpikeRasterDisplay, FiringRateDisplay):
+        for wrong in (1.5, "first", None):
+            with pytest.raises(TypeError, match="first_step must be an integer"):
+                display.from_policy_run(activity, first_step=wrong)
+    for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), (None, TypeError)):
+        with pytest.raises(error, match="bins must be an integer"):
+            FiringRateDisplay.from_policy_run(activity, bins=wrong)
     with pytest.raises(ValueError, match="max_episode_steps must be an integer"):
         record_video(policy, "CartPole-v1", tmp_path / "a.mp4", max_episode_steps=0)
     with pytest.raises(ValueError, match="spread must be one of"):

@@ -35,8 +35,15 @@ def c_header(
 
     Every floating-point operation is that of the library's kernel, in the same order and precision, and constants are
     written in hexadecimal. Actions are equal bit for bit where the compiler keeps to IEEE arithmetic.
+
+    Raises
+    ------
+    TypeError
+        Where C has no type for the actions.
+    ValueError
+        Where ``name`` is not a C identifier.
     """
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"name must be a C identifier, the prefix of what the header defines; got {name!r}.")
     inputs, recurrent, output = (connectivity[key] for key in ("input", "recurrent", "output"))
     observed, n, outputs = inputs.shape[0] // 2, network.n_neurons, action_outputs(action_space)

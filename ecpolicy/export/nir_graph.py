@@ -36,14 +36,29 @@ def nir_graph(
     standardizer : Standardizer
     initial_potentials : ndarray, shape (neurons,)
     neurons : {"lif", "cuba-lif"}
+
+    Returns
+    -------
+    nir.NIRGraph
+
+    Raises
+    ------
+    ImportError
+        Where nir is missing.
+    ValueError
+        Where ``neurons`` is none of these.
     """
     require("nir", "to_nir")
     if neurons not in NEURONS:
         raise ValueError(f"neurons must be one of {', '.join(map(repr, NEURONS))}; got {neurons!r}.")
-    matrices = {name: np.asarray(matrix, np.float32) for name, matrix in weights.items()}
-    if isinstance(network, RSNN):
+    matrices = {name: np.asarray(weights[name], np.float32) for name in ("recurrent", "output")}
+    if isinstance(network, RSNN):  # its input matrix takes every number with both signs: one where they cancel
+        plus, minus = np.split(np.asarray(weights["input"], np.int8), 2)
+        matrices["input"] = (plus - minus).astype(np.float32)
         sign = np.where(np.arange(network.n_neurons) < network.n_excitatory, 1, -1).astype(np.float32)[:, None]
         matrices |= {name: sign * matrices[name] for name in ("recurrent", "output")}
+    else:
+        matrices["input"] = np.asarray(weights["input"], np.float32)
     mean, inverse_std, clip = standardizer
     metadata = {
         "dt": network.dt * 1e-3,  # s
@@ -58,11 +73,10 @@ def nir_graph(
 
 
 def _with_lif(network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float32]], metadata: dict[str, Any]) -> Any:
-    """Synapse and readout as leaky integrators, signs and gains apart: the matrices are those of the policy."""
+    """Synapse and readout as leaky integrators, gains apart: the matrices hold signs alone, or the policy's weights."""
     import nir
 
-    n, outputs = matrices["output"].shape
-    observed = _observed(network, matrices)
+    observed, (n, outputs) = len(matrices["input"]), matrices["output"].shape
     decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = network.constants(observed).astype(np.float64)
 
     def integrator(decay: float, gain: float, size: int) -> Any:
@@ -81,12 +95,6 @@ def _with_lif(network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float3
         "action": nir.Output(output_type={"output": np.array([outputs])}),
     }
     path = ["observation", "input", "input_gain", "neurons", "output", "readout", "output_gain", "action"]
-    if isinstance(network, RSNN):  # its input matrix takes every number with both signs, one after the other
-        signs = np.kron(np.eye(observed, dtype=np.float32), np.array([[1], [-1]], np.float32))
-        nodes["signs"] = nir.Linear(weight=signs)
-        interleaved = matrices["input"].reshape(2, observed, n).transpose(1, 0, 2).reshape(2 * observed, n)
-        nodes["input"] = nir.Linear(weight=np.ascontiguousarray(interleaved.T))
-        path.insert(1, "signs")
     loop = ["neurons", "recurrent", "synapse", "neurons"]
     return nir.NIRGraph(nodes, [*pairwise(path), *pairwise(loop)], metadata)
 
@@ -102,17 +110,13 @@ def _with_cuba_lif(
     """
     import nir
 
-    n, outputs = matrices["output"].shape
-    observed = _observed(network, matrices)
+    observed, (n, outputs) = len(matrices["input"]), matrices["output"].shape
     decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = network.constants(observed).astype(np.float64)
-    inputs = matrices["input"].astype(np.float64)
-    if isinstance(network, RSNN):
-        inputs = inputs[:observed] - inputs[observed:]
     tau_syn, tau_mem = _tau(network, decay_syn, n), _tau(network, decay_m, n)
     dt = network.dt * 1e-3
     nodes = {
         "observation": nir.Input(input_type={"input": np.array([observed])}),
-        "input": nir.Linear(weight=_float32((1 - decay_m) * r_in * inputs.T)),
+        "input": nir.Linear(weight=_float32((1 - decay_m) * r_in * matrices["input"].T)),
         "neurons": nir.CubaLIF(
             tau_syn=tau_syn, tau_mem=tau_mem, r=tau_mem / dt, v_leak=np.zeros(n), v_threshold=np.ones(n),
             v_reset=np.zeros(n), w_in=tau_syn / dt,
@@ -125,11 +129,6 @@ def _with_cuba_lif(
     path = ["observation", "input", "neurons", "output", "action"]
     loop = ["neurons", "recurrent", "neurons"]
     return nir.NIRGraph(nodes, [*pairwise(path), *pairwise(loop)], metadata)
-
-
-def _observed(network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float32]]) -> int:
-    rows = len(matrices["input"])
-    return rows // 2 if isinstance(network, RSNN) else rows
 
 
 def _lif(network: RSNN | RealRSNN, decay: float, n: int) -> Any:

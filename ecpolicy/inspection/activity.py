@@ -1,6 +1,6 @@
 """One episode of a deployed spiking network, with every spike."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from ecpolicy.cleanup import cleaning_up
 from ecpolicy.estimators.environments import check_trained_for, resolve
 from ecpolicy.estimators.judging import deployment_key
 from ecpolicy.estimators.parameters import check_number
 from ecpolicy.kernels import host
 from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import RSNN, RealRSNN
+from ecpolicy.rollout.exclusive import exclusively
+from ecpolicy.rollout.parallel import close_all
 from ecpolicy.spaces import action_outputs, observation_encoder
 
 
@@ -47,10 +50,13 @@ class Activity(NamedTuple):
 
         Raises
         ------
+        TypeError
+            Where a number of steps is not whole.
         ValueError
-            Where the episode is over before ``first_step``.
+            Where the episode is over before ``first_step``, or ``n_steps`` is below 1.
         """
         length = len(self.spikes)
+        check_number("first_step", first_step, low=-np.inf, integer=True)
         if not 0 <= first_step < length:
             raise ValueError(f"first_step must be in [0, {length}), the steps of the episode; got {first_step}.")
         if n_steps is not None:
@@ -96,7 +102,10 @@ def record_activity(policy: Any, environment: Any, *, seed: int = 0, max_episode
     TypeError
         Where the network has no spikes, or the environment is not a Gymnasium environment.
     ValueError
-        Where the environment's spaces are not those of the training.
+        Where the environment's spaces are not those of the training, an observation holds NaN or infinite values, or a
+        number is out of range.
+
+    What the environment raises comes out as it is.
     """
     check_is_fitted(policy, "_deployed")
     check_number("seed", seed, low=0, integer=True)
@@ -109,10 +118,12 @@ def record_activity(policy: Any, environment: Any, *, seed: int = 0, max_episode
 
 
 @contextmanager
-def one_environment(policy: Any, environment: Any, **kwargs: Any) -> Iterator[gym.Env[Any, Any]]:
+def one_environment(
+    policy: Any, environment: Any, *, make: Callable[[Callable[..., Any]], Any] = lambda factory: factory()
+) -> Iterator[gym.Env[Any, Any]]:
     """The Gymnasium environment that was meant, with the spaces that the policy was trained for.
 
-    One that has to be made is made with ``kwargs``, and closed in the end; one that was given stays open.
+    One that has to be made is made by ``make`` with its factory, and closed in the end; one that was given stays open.
     """
     resolved = resolve(environment)
     if len(resolved.environments) != 1 or resolved.on_device or resolved.vectorized:
@@ -120,13 +131,12 @@ def one_environment(policy: Any, environment: Any, **kwargs: Any) -> Iterator[gy
     check_trained_for(policy, resolved)
     found: Any = resolved.environments[0]
     if isinstance(found, gym.Env):
-        yield found
+        with exclusively([found]):
+            yield found
         return
-    made = found(**kwargs)
-    try:
+    made = make(found)
+    with cleaning_up(lambda: close_all([made])):
         yield made
-    finally:
-        made.close()
 
 
 def _play(policy: Any, environment: gym.Env[Any, Any], seed: int, max_episode_steps: int) -> Activity:
@@ -143,7 +153,7 @@ def _play(policy: Any, environment: gym.Env[Any, Any], seed: int, max_episode_st
         raw = np.array(encode(observation), dtype=np.float64)[None]
         x, output = np.empty(raw.shape, np.float32), np.empty((1, outputs), np.float32)
         mean, inverse_std, clip = deployed.standardizer
-        if host.observe(raw, first, mean, inverse_std, clip, x, np.zeros_like(raw), np.zeros_like(raw)) >= 0:
+        if host.standardize(raw, first, mean, inverse_std, clip, x) >= 0:
             raise ValueError(f"The observation holds NaN or infinite values: {raw[0]}.")
         fired = []
         for _ in range(network.substeps):

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.callbacks.histogram import ProbabilityHistogram
+from ecpolicy.estimators.resumption import check_resumable
 from ecpolicy.inspection.palette import palette
 
 BINS = 50
@@ -57,8 +58,18 @@ class ConnectionProbabilityDisplay:
             The callback that ``fit`` was given.
         figure : matplotlib figure, optional
             An empty one to draw in.
+
+        Raises
+        ------
+        NotFittedError
+        TypeError
+            Where the policy has weights.
+        ValueError
+            Where it was saved without its training state, and so without probabilities; where the history has no
+            generation yet.
         """
         check_is_fitted(policy, "_deployed")
+        check_resumable(policy, "There are no probabilities to draw")
         if not hasattr(policy, "connection_probabilities_"):
             raise TypeError(f"{type(policy).__name__} has no connection probabilities; EvolvingConnectivityPolicy has.")
         excitatory = getattr(policy, "excitatory_", None)

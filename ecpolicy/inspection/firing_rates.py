@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ecpolicy.estimators.parameters import check_number
 from ecpolicy.inspection.activity import Activity, record_activity
 from ecpolicy.inspection.palette import groups_of, palette
 
@@ -64,12 +65,15 @@ class FiringRateDisplay:
 
         Raises
         ------
+        TypeError
+            Where a number is not whole.
         ValueError
-            Where the episode is over before ``first_step``.
+            Where the episode is over before ``first_step``, or another number is below 1.
         """
         from matplotlib import pyplot as plt
 
         activity = self.activity
+        check_number("bins", bins, low=1, integer=True)
         shown = activity.window(first_step, n_steps)
         figure = plt.figure(figsize=(7, 2.6), layout="constrained") if figure is None else figure
         across, along = figure.subplots(1, 2)

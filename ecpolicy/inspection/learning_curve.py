@@ -1,6 +1,6 @@
 """LearningCurveDisplay: returns over environment steps, with the spread over seeds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
+from ecpolicy.estimators.resumption import check_resumable
 from ecpolicy.inspection.palette import palette
 
 POINTS = 200  # of the common grid
@@ -105,17 +106,23 @@ class LearningCurveDisplay:
         Raises
         ------
         NotFittedError
+        TypeError
+            Where something is neither a policy nor a history.
         ValueError
-            Where a history has no ``y``; it says what there is.
+            Where a history has no ``y``; it says what there is. Where a policy was saved without its training state,
+            and so without its history.
         """
         several = _several(runs)
         for run in several:
             if isinstance(run, BaseEstimator):
                 check_is_fitted(run, "history_")
+                check_resumable(run, "There is no history to draw")
         histories = [getattr(run, "history_", run) for run in several]
         if not histories or not all(histories):
             raise ValueError("There is nothing to draw: a training without a generation.")
-        measured = [[record for record in history if isinstance(record.get(y), int | float)] for history in histories]
+        if not all(isinstance(record, Mapping) for history in histories for record in history):
+            raise TypeError(f"Wanted fitted policies or their histories, lists of dict; got {runs!r:.200}.")
+        measured = [[record for record in history if _is_measured(record, y)] for history in histories]
         if not all(measured):
             known = [name for name, value in histories[0][-1].items() if isinstance(value, int | float)]
             raise ValueError(f"The history has no number {y!r}; it has {', '.join(known)}.")
@@ -166,8 +173,12 @@ class LearningCurveDisplay:
         return self
 
 
+def _is_measured(record: Mapping[str, Any], y: str) -> bool:
+    return all(isinstance(record.get(name), int | float) for name in (y, "n_env_steps"))
+
+
 def _check_spread(spread: str | None) -> None:
-    if spread is not None and spread not in SPREADS:
+    if spread is not None and spread not in list(SPREADS):
         raise ValueError(f"spread must be one of {', '.join(map(repr, SPREADS))} or None, got {spread!r}.")
 
 
@@ -179,4 +190,13 @@ def _several(runs: Any) -> list[Any]:
         or (isinstance(runs, Sequence) and runs and isinstance(runs[0], Mapping))
     ):
         return [runs]
-    return list(runs)
+    if not isinstance(runs, Iterable):
+        raise TypeError(f"Wanted fitted policies or their histories, got {runs!r}.")
+    several = list(runs)
+    if not all(isinstance(run, BaseEstimator) or hasattr(run, "history_") or _is_sequence(run) for run in several):
+        raise TypeError(f"Wanted fitted policies or their histories, got {runs!r:.200}.")
+    return several
+
+
+def _is_sequence(run: Any) -> bool:
+    return isinstance(run, Sequence) and not isinstance(run, str)

@@ -62,8 +62,10 @@ class SpikeRasterDisplay:
 
         Raises
         ------
+        TypeError
+            Where a number is not whole.
         ValueError
-            Where the episode is over before ``first_step``.
+            Where the episode is over before ``first_step``, or another number is below 1.
         """
         from matplotlib import pyplot as plt
 
