@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
+
+from ecpolicy.ids import registered_id, registered_spec
 
 
 class Tuned(NamedTuple):
@@ -20,7 +21,7 @@ class Tuned(NamedTuple):
     @property
     def environment(self) -> EnvSpec:
         """What to train on: the environment made with ``environment_kwargs``, and then without a reward threshold."""
-        spec = copy.deepcopy(gym.spec(self.environment_id))
+        spec = copy.deepcopy(registered_spec(self.environment_id))
         if self.environment_kwargs:
             spec.kwargs.update(self.environment_kwargs)
             spec.reward_threshold = None
@@ -33,7 +34,8 @@ def tuned(environment_id: str) -> Tuned:
     Parameters
     ----------
     environment_id : str
-        Of a Gymnasium environment, such as "Hopper-v5".
+        Of a Gymnasium environment, such as "Hopper-v5" or "gymnasium.envs.mujoco:Hopper-v5". Without a version it is
+        the latest, as for ``gymnasium.make``.
 
     Returns
     -------
@@ -53,11 +55,16 @@ def tuned(environment_id: str) -> Tuned:
     >>> policy = policy.fit(hopper.environment)  # doctest: +SKIP
     >>> policy.score("Hopper-v5")  # doctest: +SKIP
     """
-    table = _table()
-    if environment_id not in table:
+    table, name = _table(), registered_id(environment_id)
+    if name not in table:
         raise ValueError(f"There are no tuned settings for {environment_id!r}; there are for {', '.join(table)}.")
-    entry = copy.deepcopy(table[environment_id])
+    entry = copy.deepcopy(table[name])
     return Tuned(environment_id, entry.get("parameters", {}), entry.get("environment", {}))
+
+
+def is_tuned(environment_id: str) -> bool:
+    """Whether there are settings for this environment, however its id is written."""
+    return registered_id(environment_id) in _table()
 
 
 def tuned_ids() -> list[str]:

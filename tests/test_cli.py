@@ -309,7 +309,7 @@ def test_words_of_python_and_none_are_what_they_say(folder):
 def test_an_episode_without_an_end_is_cut(folder, capsys):
     assert main(["train", "CliffWalking-v1", *QUICK, "--every", "0", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert lines[-1]["length_mean"] == 1000
+    assert lines[-1]["length_mean"] == 30  # the training horizon
     assert main(["evaluate", "CliffWalking-v1.ecp", "--max-steps", "7", "--episodes", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["length_mean"] == 7
 
@@ -352,3 +352,87 @@ def test_a_prior_is_described_by_its_shape(folder, capsys):
     assert main(["info", "p.ecp", "--json"]) == 0
     given = json.loads(capsys.readouterr().out)["parameters"]["initial_probability"]
     assert given == {"recurrent": "array (8, 8)", "input": pytest.approx(0.2)}
+
+
+MODULE = """
+import gymnasium as gym
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Cart(CartPoleEnv):
+    def __init__(self, bonus=0.0, render_mode=None):
+        super().__init__(render_mode=render_mode)
+        self.bonus = bonus
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, reward + self.bonus, *rest
+
+for name in ("Cart-v0", "Cart-v1", "its/Cart-v1"):
+    gym.register(name, Cart, max_episode_steps=20)
+"""
+
+
+@pytest.fixture
+def module(folder, monkeypatch):
+    """The name of a module that registers environments, in a process that does not know them yet."""
+    (folder / "its_carts.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(folder)
+    yield "its_carts"
+    sys.modules.pop("its_carts", None)
+    for name in ("Cart-v0", "Cart-v1", "its/Cart-v1"):
+        gym.registry.pop(name, None)
+
+
+@pytest.mark.filterwarnings("ignore:.*Using the latest versioned environment")
+@pytest.mark.parametrize("name", ["Cart-v0", "Cart", "its/Cart-v1"])
+def test_ids_of_a_module_take_settings(name, module, folder, capsys):
+    environment, file = f"{module}:{name}", f"{name.replace('/', '-')}.ecp"
+    assert main(["train", environment, *QUICK, "--env-setting", "bonus=1.5", "--every", "0", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-1]["path"] == file
+    assert lines[-1]["return_mean"] == lines[-1]["length_mean"]  # of the registered one, without the bonus
+    [known] = ecpolicy.load(file)._training.setting.environments
+    assert "bonus=1.5" in known
+    for given in (["--env", environment], []):
+        score = ["evaluate", file, *given, "--env-setting", "bonus=1.5", "--episodes", "2", "--json"]
+        assert main(score) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["return_mean"] == 2.5 * report["length_mean"]
+    assert main(["record", file, "--env", environment, "--env-setting", "bonus=1", "a.mp4", "--max-steps", "3"]) == 0
+    assert (
+        main(["plot", file, "--env", environment, "--env-setting", "bonus=1", "--kind", "raster", "--out", "a.png"])
+        == 0
+    )
+
+
+def test_the_module_is_imported_before_the_settings_are_used(module, folder, capsys):
+    policy = ecpolicy.EvolvingConnectivityPolicy(n_generations=1, population_size=4, n_neurons=8, max_episode_steps=5)
+    policy.fit("CartPole-v1").save("p.ecp")
+    assert "its/Cart-v1" not in gym.registry
+    score = [
+        "evaluate",
+        "p.ecp",
+        "--env",
+        f"{module}:its/Cart-v1",
+        "--env-setting",
+        "bonus=1",
+        "--episodes",
+        "1",
+        "--json",
+    ]
+    assert main(score) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["return_mean"] == 2 * report["length_mean"]
+
+
+def test_a_module_that_is_not_there_is_named(folder, capsys):
+    assert main(["train", "no_such_module:Cart-v0", "--env-setting", "a=1"]) == 1
+    assert "names the module 'no_such_module', which cannot be found" in capsys.readouterr().err
+
+
+def test_tuned_settings_are_found_by_every_way_to_write_an_id(folder):
+    arguments = [*QUICK, "--every", "0", "--score-episodes", "0", "--out", "p.ecp", "--overwrite"]
+    for environment in ("Hopper-v5", "gymnasium.envs.mujoco:Hopper-v5"):
+        assert main(["train", environment, *arguments]) == 0
+        [name] = ecpolicy.load("p.ecp")._training.setting.environments
+        assert "healthy_reward=0.0" in name

@@ -34,16 +34,27 @@ def test_what_is_returned_is_ones_own():
     assert tuned("Hopper-v5").parameters["eps"] == 0.01
 
 
+def test_an_id_may_name_its_module_and_leave_out_the_version():
+    plain = tuned("Hopper-v5")
+    for name in ("gymnasium.envs.mujoco:Hopper-v5", "gymnasium:Hopper-v5", "Hopper"):
+        found = tuned(name)
+        assert found.parameters == plain.parameters
+        assert found.environment == plain.environment
+    with pytest.raises(ValueError, match="no tuned settings for 'Hopper-v4'"):
+        tuned("Hopper-v4")
+
+
 def test_unknown_environments_are_named():
     with pytest.raises(ValueError, match="no tuned settings for 'Nothing-v0'; there are for CartPole-v1, "):
         tuned("Nothing-v0")
 
 
-def test_the_best_network_of_another_reward_is_not_kept():
+def test_the_best_network_of_another_reward_is_measured_for_this_one():
     hopper = tuned("Hopper-v5")
     policy = EvolvingConnectivityPolicy(
         n_neurons=8, population_size=4, n_generations=1, eval_episodes=1, confirm_episodes=1, warm_start=True,
         random_state=0,
     ).fit("Hopper-v5")  # fmt: skip
+    paid_for_standing = policy.history_[-1]["best_deployed_return"]
     policy.set_params(n_generations=2).fit(hopper.environment)
-    assert policy.deployed_generation_ == 2
+    assert policy.history_[-1]["best_deployed_return"] < paid_for_standing - 10

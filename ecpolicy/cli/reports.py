@@ -5,20 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from ecpolicy.estimators.environments import resolve
-from ecpolicy.estimators.evaluation import ENDLESS_EPISODE
+from ecpolicy.rollout.outcome import mean_and_std
 
 
 def played(
     policy: Any, environment: Any, n_episodes: int, seed: int | None, max_episode_steps: int | None
 ) -> dict[str, Any]:
-    """What the deployed network's episodes came to; those of an environment without a time limit are cut."""
-    if max_episode_steps is None and not resolve(environment).time_limited:
-        max_episode_steps = ENDLESS_EPISODE
+    """What the deployed network's episodes came to."""
     found = policy.evaluate(environment, n_episodes=n_episodes, seed=seed, max_episode_steps=max_episode_steps)
+    mean, std = mean_and_std(found.returns)
     report: dict[str, Any] = {
-        "return_mean": float(found.returns.mean()),
-        "return_std": float(found.returns.std()),
+        "return_mean": mean,
+        "return_std": std,
         "episodes": n_episodes,
         "length_mean": float(found.lengths.mean()),
     }

@@ -10,7 +10,7 @@ import ecpolicy
 from ecpolicy.cli.reports import json_line, played, write_report
 from ecpolicy.cli.settings import UNLIMITED, add_environment, defaults, environment_of
 from ecpolicy.estimators.environments import registered_ids
-from ecpolicy.estimators.evaluation import ENDLESS_EPISODE
+from ecpolicy.estimators.resumption import is_resumable
 from ecpolicy.tuned_settings import tuned, tuned_ids
 
 
@@ -21,7 +21,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=20, help="how many (default: 20)")
     parser.add_argument("--seed", type=int, help="episode k starts from reset(seed=seed + k)")
     parser.add_argument("--max-steps", type=int, help="steps of an episode at most (default: the environment's own "
-                        f"limit, or {ENDLESS_EPISODE} where it has none)")  # fmt: skip
+                        "limit; the training horizon where it has none)")  # fmt: skip
     parser.add_argument("--n-jobs", type=int, help="workers")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -39,23 +39,29 @@ def evaluate(arguments: argparse.Namespace) -> None:
 def add_export(parser: argparse.ArgumentParser) -> None:
     """The options of ``export``."""
     parser.add_argument("path", type=Path, help="a saved policy")
-    parser.add_argument("out", type=Path, help="policy.nir or policy.h")
-    parser.add_argument("--format", choices=["nir", "c"], help="by default what the file's ending says")
+    parser.add_argument("out", type=Path, help="policy.nir, policy.h, or policy.ecp for the deployed policy alone")
+    parser.add_argument("--format", choices=["nir", "c", "ecp"], help="by default what the file's ending says")
     parser.add_argument("--neurons", choices=["lif", "cuba-lif"], default="lif", help="of the NIR graph (default: lif)")
     parser.add_argument("--name", help="prefix of what the header defines; by default the file's name")
 
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the file, print its path."""
-    kind = arguments.format or {".nir": "nir", ".h": "c"}.get(arguments.out.suffix)
+    kind = arguments.format or {".nir": "nir", ".h": "c", ".ecp": "ecp"}.get(arguments.out.suffix)
     if kind is None:
-        raise ValueError(f"{arguments.out} ends neither in .nir nor in .h: say which, --format nir or --format c.")
+        raise ValueError(
+            f"{arguments.out} ends neither in .nir nor in .h nor in .ecp: say which, --format nir, c or ecp."
+        )
+    if arguments.out.exists() and arguments.out.samefile(arguments.path):
+        raise ValueError(f"{arguments.out} is what is to be exported: give another name.")
     policy = ecpolicy.load(arguments.path)
     if kind == "nir":
         graph = policy.to_nir(neurons=arguments.neurons)
         import nir
 
         nir.write(arguments.out, graph)
+    elif kind == "ecp":
+        policy.save(arguments.out, training_state=False)
     else:
         arguments.out.write_text(policy.to_c(arguments.name or arguments.out.stem.replace("-", "_")))
     print(arguments.out)
@@ -64,7 +70,8 @@ def export(arguments: argparse.Namespace) -> None:
 def info(arguments: argparse.Namespace) -> None:
     """Describe a saved policy."""
     policy: Any = ecpolicy.load(arguments.path)
-    last = policy.history_[-1]
+    generations = policy.n_updates_ if hasattr(policy, "n_updates_") else policy.n_generations_
+    last = policy.history_[-1] if policy.history_ else {}
     default = defaults(type(policy))
     given = {
         name: _described(value)
@@ -78,13 +85,16 @@ def info(arguments: argparse.Namespace) -> None:
         "environments": registered_ids(policy),
         "observation_space": str(policy.observation_space_),
         "action_space": str(policy.action_space_),
-        "generations": last["generation"],
+        "generations": generations,
         "n_env_steps": policy.n_env_steps_,
         "hours": round(sum(entry["seconds"] for entry in policy.history_) / 3600, 3),
-        "best_deployed_return": last["best_deployed_return"],
+        "best_deployed_return": last.get("best_deployed_return"),
         "stop_reason": policy.stop_reason_,
+        "resumable": is_resumable(policy),
         "parameters": given,
     }
+    if len(policy.history_) < generations:  # what is left of it does not tell
+        del report["hours"]
     if getattr(policy, "excitatory_", None) is not None:
         connectome = policy.connectome_
         report["connections"] = {name: int(present.sum()) for name, present in connectome.connectivity.items()}

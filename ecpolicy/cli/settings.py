@@ -7,6 +7,7 @@ import tomllib
 from typing import Any
 
 from ecpolicy.estimators.environments import BRAX, registered_ids
+from ecpolicy.ids import without_module
 from ecpolicy.tuned_settings import Tuned
 
 UNLIMITED = 2**31 - 1  # generations, where the environment steps are limited
@@ -66,9 +67,15 @@ def made_with(environment_id: str, settings: dict[str, Any]) -> Any:
     return Tuned(environment_id, {}, settings).environment
 
 
+def file_name(environment_id: str) -> str:
+    """Where a policy of this environment is saved by default, without the signs that stand for something in paths."""
+    return f"{re.sub('[:/]', '-', without_module(environment_id))}.ecp"
+
+
 def add_environment(parser: argparse.ArgumentParser) -> None:
     """The options that :func:`environment_of` reads."""
-    parser.add_argument("--env", metavar="ID", help="an environment id; by default what it was trained on")
+    parser.add_argument("--env", metavar="ID", help="an environment id, such as Hopper-v5 or "
+                        "module:Id-v0; by default what it was trained on")  # fmt: skip
     parser.add_argument("--env-setting", action="append", default=[], metavar="NAME=VALUE", help="of the environment")
 
 
@@ -76,5 +83,8 @@ def environment_of(policy: Any, arguments: argparse.Namespace) -> Any:
     """The environment that was asked for, or the registered one of the training."""
     known = [arguments.env] if arguments.env is not None else registered_ids(policy)
     if len(known) != 1:
-        raise ValueError(f"{arguments.path} does not say one registered environment: name it, --env ID.")
+        raise ValueError(
+            f"{arguments.path} does not say one registered environment: name it, --env ID, or --env MODULE:ID where "
+            "the import of a module registers it."
+        )
     return made_with(known[0], environment_settings(arguments))

@@ -9,11 +9,21 @@ from typing import Any
 
 import ecpolicy
 from ecpolicy.callbacks import Checkpoint, CSVLog, Progress, StandingStill, TensorBoardLog
+from ecpolicy.callbacks.writing import Excuse, write_line
 from ecpolicy.cli.reports import json_line, played, write_report
-from ecpolicy.cli.settings import UNLIMITED, defaults, descriptions, environment_settings, made_with, number, value_of
+from ecpolicy.cli.settings import (
+    UNLIMITED,
+    defaults,
+    descriptions,
+    environment_settings,
+    file_name,
+    made_with,
+    number,
+    value_of,
+)
 from ecpolicy.estimators.environments import resolve
 from ecpolicy.spaces import interchangeable
-from ecpolicy.tuned_settings import tuned, tuned_ids
+from ecpolicy.tuned_settings import is_tuned, tuned
 
 METHODS: dict[str, Any] = {
     "ec": ecpolicy.EvolvingConnectivityPolicy,
@@ -41,7 +51,7 @@ the file, the options.
 
 def add_train(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
     """The options of ``train``; those of the method depend on which one was ``given``."""
-    parser.add_argument("environment", help="an environment id, such as Hopper-v5 or brax/hopper")
+    parser.add_argument("environment", help="an environment id, such as Hopper-v5, module:Id-v0 or brax/hopper")
     parser.add_argument("--method", choices=METHODS, default="ec", help="evolving connectivity (default), evolution "
                         "strategies or PPO with surrogate gradients")  # fmt: skip
     parser.add_argument("--out", type=Path, help="where the policy is saved, all along (default: ENVIRONMENT.ecp)")
@@ -88,7 +98,7 @@ def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
     """Parameters of the method and settings of the environment: tuned, from the file and from the options."""
     parameters: dict[str, Any] = {}
     environment: dict[str, Any] = {}
-    if not arguments.not_tuned and arguments.environment in tuned_ids():
+    if not arguments.not_tuned and is_tuned(arguments.environment):
         found = tuned(arguments.environment)
         environment |= found.environment_kwargs
         if arguments.method == "ec":
@@ -127,6 +137,17 @@ def _configuration(path: Path) -> dict[str, Any]:
     return given
 
 
+class _JSONLines:
+    """Print every generation for a program; one that no longer reads does not end the training."""
+
+    def __init__(self) -> None:
+        self._excuse = Excuse("A line of JSON")
+
+    def __call__(self, view: Any) -> None:
+        with self._excuse.excused():
+            write_line(json_line({"event": "generation", **view.history_[-1]}), sys.stdout)
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Train and save; report the deployed network's score on fresh episodes of the registered environment."""
     parameters, settings = _settings(arguments)
@@ -140,13 +161,13 @@ def train(arguments: argparse.Namespace) -> None:
                 "With these settings the environment has another observation space than the registered one, on which "
                 "the policy would be scored: give --score-episodes 0, and the same --env-setting to evaluate."
             )
-    path = arguments.out or Path(f"{arguments.environment.replace('/', '-')}.ecp")
+    path = arguments.out or Path(file_name(arguments.environment))
     if path.exists() and not (arguments.resume or arguments.overwrite):
         raise FileExistsError(f"{path} exists: go on with it by --resume, or start anew by --overwrite.")
     checkpoint = Checkpoint(path, every=None, seconds=30)
     callbacks: list[Any] = [checkpoint]
     if arguments.json:
-        callbacks.append(lambda view: print(json_line({"event": "generation", **view.history_[-1]}), flush=True))
+        callbacks.append(_JSONLines())
     elif arguments.every:
         callbacks.append(Progress(arguments.every, sys.stderr))
     callbacks.append(StandingStill())
