@@ -207,6 +207,43 @@ class Pool(gym.vector.VectorEnv):
         return observations, rewards, terminated, truncated, {"env_id": ids[::-1]}
 
 
+class Known(gym.Env):
+    """Episodes whose lengths and returns are known: step t pays t, and a half more for action 1.
+
+    What is observed depends on the step alone, and so do the actions of a network that always starts alike.
+
+    Parameters
+    ----------
+    lengths : tuple of int
+        Steps of the episodes: ``reset(seed=s)`` begins number ``s % len(lengths)``, and without a seed the next one.
+    pause : float
+        Seconds that a step takes, in which other threads run.
+    info : dict, optional
+        Of every step, and of every reset.
+    """
+
+    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, lengths, pause=0.0, info=None):
+        self.lengths, self.pause, self.info, self.number = lengths, pause, info or {}, -1
+
+    def reset(self, *, seed=None, options=None):
+        self.number = self.number + 1 if seed is None else int(seed)
+        self.t, self.length = 0, self.lengths[self.number % len(self.lengths)]
+        return self._observe(), dict(self.info)
+
+    def step(self, action):
+        if self.t >= self.length:
+            raise RuntimeError(f"step {self.t + 1} of an episode of {self.length}")
+        self.t += 1
+        time.sleep(self.pause)
+        return self._observe(), self.t + 0.5 * float(action), self.t >= self.length, False, dict(self.info)
+
+    def _observe(self):
+        return np.array([1 if self.t % 3 else -1], np.float32)
+
+
 @dataclass(frozen=True)
 class Linear:
     """One matrix, of real weights or of bits."""

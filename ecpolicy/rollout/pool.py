@@ -18,7 +18,11 @@ from ecpolicy.spaces import Decode, encode_batch
 
 def is_pool(environments: gym.vector.VectorEnv[Any, Any, Any]) -> bool:
     """Whether ``step(actions, env_id)`` and ``reset(env_id)`` take some of the sub-environments, as EnvPool's do."""
-    return all("env_id" in inspect.signature(method).parameters for method in (environments.step, environments.reset))
+    try:
+        signatures = [inspect.signature(method) for method in (environments.step, environments.reset)]
+    except ValueError:  # compiled methods may have none
+        return False
+    return all("env_id" in signature.parameters for signature in signatures)
 
 
 def play(
