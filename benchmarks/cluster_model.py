@@ -56,7 +56,7 @@ def main():
     rho, keys = distribution.init(), fold_in(key_from_seed(0), np.arange(arguments.population))
     standardizer = Standardizer.of(Moments.empty(sizes[0]), enabled=True, clip=10.0)
     task = population_task(
-        rho, keys, n_environments=1, n_episodes=1, standardizer=standardizer, horizon=float(arguments.steps)
+        rho, keys, n_environments=1, n_episodes=1, standardizer=standardizer, horizons=(float(arguments.steps),)
     ).rows(slice(0, MEMBERS_PER_TASK))
     call = Call("0" * 32, 0, task._replace(parameters={}))
     taken, outcome = seconds_of(run_task, plan, task, Instances(plan))

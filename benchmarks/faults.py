@@ -38,10 +38,10 @@ WORKERS = {"population_size": 128, "max_episode_steps": 200}
 def fingerprint(policy):
     """A hash of everything learnt and of all that further training depends on, seconds apart."""
     document, arrays = policy._to_file()
-    records = [{name: value for name, value in record.items() if name != "seconds"} for record in document["history"]]
+    records = [{name: value for name, value in record.items() if name != "seconds"} for record in policy.history_]
     kept = ("seed", "generation", "n_observations", "updates", "n_env_steps", "n_evaluation_steps", "solved_at", "best")
     digest = hashlib.sha256(json.dumps([records, {name: document.get(name) for name in kept}]).encode())
-    for name in sorted(arrays):
+    for name in sorted(set(arrays) - {"history/seconds"}):
         digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
     for name, p in sorted(policy._deployed.parameters.items()):
         digest.update(name.encode() + np.ascontiguousarray(p).tobytes())

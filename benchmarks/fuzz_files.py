@@ -2,11 +2,12 @@
 
 python benchmarks/fuzz_files.py [--files 10000] [--seed 0] [--keep folder]
 
-Small policies of all three estimators are saved, and mutated in the ways of ``mutations.py``. While a mutant is loaded,
-Python's audit events tell whether code is run, a module imported, a process started, a file written or a connection
-opened: all that is allowed is to open the file itself. Also found are all exceptions but ModelFileError, warnings,
-loads that take long or much memory, and policies that load but neither act nor say why not in a ValueError. The exit
-status is 1 if anything was found; the mutants concerned are kept. A crash of the interpreter leaves its mutant too.
+Small policies of all three estimators are saved, with and without their training state, and mutated in the ways of
+``mutations.py``, as are files of earlier versions. While a mutant is loaded, Python's audit events tell whether code is
+run, a module imported, a process started, a file written or a connection opened: all that is allowed is to open the
+file itself. Also found are all exceptions but ModelFileError, warnings, loads that take long or much memory, and
+policies that load but neither act nor say why not in a ValueError. The exit status is 1 if anything was found; the
+mutants concerned are kept. A crash of the interpreter leaves its mutant too.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError, Surro
 from forging import Case
 from mutations import mutated
 
+OLD_FILES = Path(__file__).parent.parent / "tests" / "data" / "files"
 SECONDS, MEBIBYTES = 5.0, 512  # that a load or an action may take
 
 SMALL = {"n_neurons": 8, "step_ms": 2.0, "random_state": 0, "eval_episodes": 1}
@@ -187,13 +189,18 @@ def act(policy, seed):
 
 
 def saved(folder):
-    """Files of fitted policies, by class."""
-    files = {}
+    """Files of fitted policies, by class: of this version, whole and without training state, and of earlier ones."""
+    paths = sorted(OLD_FILES.glob("*/*.ecp"))
     for i, (policy, observation_space, action_space) in enumerate(POLICIES):
-        path = folder / f"original-{i}.ecp"
-        policy.fit(lambda o=observation_space, a=action_space: Random(o, a)).save(path)
+        policy.fit(lambda o=observation_space, a=action_space: Random(o, a))
+        for training_state in (True, False):
+            paths.append(folder / f"original-{i}-{training_state}.ecp")
+            policy.save(paths[-1], training_state=training_state)
+    files = {}
+    for path in paths:
+        policy = ecpolicy.load(path)
+        act(policy, 0)  # whatever is imported or compiled late has been by now
         files.setdefault(type(policy), []).append(path.read_bytes())
-        act(type(policy).load(path), 0)  # whatever is imported or compiled late has been by now
     return files
 
 

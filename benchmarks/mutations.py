@@ -91,10 +91,16 @@ def directory_changed(case):
 def array_values(case):
     """Values at and beyond the ends of what a number can be, often in all weights that are deployed."""
     members = parts(case.content)
-    group = case.pick(["", "", "best/", "policy/", "observations/", "log_std"])
+    group = case.pick(["", "", "best/", "policy/", "observations/", "log_std", "connections/", "history/"])
     names = [name for name in arrays_of(members) if group in name] or arrays_of(members)
     for name in case.rng.permutation(names)[: None if group else case.rng.integers(1, 4)]:
         array = np.load(io.BytesIO(members[name]), allow_pickle=False).copy()
+        if array.dtype.kind in "iu":
+            limits = np.iinfo(array.dtype)
+            put = case.pick([limits.min, limits.max, limits.max // 3, 0, 1, limits.max - 1])
+            array.flat[slice(None) if case.rng.random() < 0.5 else slice(1)] = put
+            members[name] = npy(array)
+            continue
         large = float(np.finfo(array.dtype).max)
         put = case.pick([np.nan, np.inf, -np.inf, -1, 0, 1, 2, 88, 710, 1e-45, 1e30, -1e30, large, -large, large / 2])
         how = case.rng.integers(3)
@@ -165,6 +171,42 @@ def headers_changed(case):
     length = case.pick([None, None, None, None, 0, 1, 65535, 2**31])
     length = length if version != (1, 0) or length is None else min(length, 65535)
     return together({**members, name: header(text, version, length) + array.tobytes()})
+
+
+# Histories
+
+
+def histories_changed(case):
+    """Columns of other lengths, kinds and names, by the thousand, or none; in old files records of all kinds."""
+    members = parts(case.content)
+    document = json.loads(members[DOCUMENT])
+    if "history" in document:
+        value = case.pick([None, "x", 10**400, 2**63 + 1, 1e308, float("nan"), True, [1], {"a": 1}, -(2**63) - 1])
+        name = case.pick(["return_mean", "generation", "a/b", "\0", "", "x" * 2000, "\ud800", "..", "\x1b[2J"])
+        records = document["history"]
+        document["history"] = case.pick([
+            [{**record, name: value} for record in records], [*records, {name: value}], [{name: value}] * 1000, [],
+            [*records, {}], [*records, None], [*records, records], records * 50, {"0": records}, [[1]], None,
+            [{str(i): 1 for i in range(5000)}],
+        ])  # fmt: skip
+        return together(with_document(members, document))
+    names = [name for name in arrays_of(members) if name.startswith("history/")]
+    name = case.pick(names)
+    length, dtype = case.pick([0, 1, 2, 3, 7, 1000]), case.pick(["<f8", "<i8", "<f4", "<u8", "|b1", ">f8", "<c16"])
+    made = np.full(case.pick([(length,), (length, 2), ()]), case.pick([0, 1, -1, 2**62]), "f8").astype(dtype)
+    how = case.rng.integers(4)
+    if how == 0:
+        return together(replaced(members, name, made))
+    if how == 1:
+        for name in names:
+            members = replaced(members, name, np.zeros(length, dtype))
+        return together(members)
+    if how == 2:
+        new = case.pick(["history/", "history/a/b", "history/..", "history/\x1b[2J", "history/" + "x" * 2000])
+        return together(replaced(members, f"{new}.npy", made))
+    few = case.pick([0, 1, len(names) // 2])
+    document["arrays"] = {n: entry for n, entry in document["arrays"].items() if f"{n}.npy" not in names[few:]}
+    return together(with_document({n: part for n, part in members.items() if n not in names[few:]}, document))
 
 
 # Members
@@ -312,6 +354,7 @@ def foreign(case):
 KINDS = {  # how, and how often
     flipped: 3, cut_or_lengthened: 3, spliced: 2, directory_changed: 3, document_values: 6, document_keys: 3,
     document_text: 1.5, spaces_changed: 2, networks_changed: 1.5, grafted: 1.5, array_values: 3, array_kinds: 2,
+    histories_changed: 2,
     headers_changed: 3, members_changed: 2, members_encoded: 2, bombs: 0.5, foreign: 1.5,
 }  # fmt: skip
 

@@ -142,7 +142,7 @@ def report(policy, environment, arguments, moved):
     def task(members, n_episodes):
         return population_task(
             search.parameters, members, n_environments=1, n_episodes=n_episodes,
-            standardizer=setting.standardizer(search.moments), horizon=arguments.horizon,
+            standardizer=setting.standardizer(search.moments), horizons=(arguments.horizon,),
         )  # fmt: skip
 
     def play(task, resolved=resolved):

@@ -1,21 +1,22 @@
 """Model files: a zip of one JSON document and NumPy arrays. Loading runs no code from the file.
 
-Layout (format version 1): ``policy.json`` and one ``<name>.npy`` per array, so that ``numpy.load`` opens it too. The
-JSON lists every array with its dtype and shape; nothing is read before the archive's directory agrees with that list.
-A file is taken for hostile: sizes are checked before memory is taken for them, and no expression is evaluated.
-Files are written beside their destination and renamed into place: a crash leaves the old file or the new one.
+Layout (format versions 1 and 2): ``policy.json`` and one ``<name>.npy`` per array, so that ``numpy.load`` opens it too.
+The JSON lists every array with its dtype and shape; nothing is read before the archive's directory agrees with that
+list. A file is taken for hostile: sizes are checked before memory is taken for them, and no expression is evaluated.
+Files are written beside their destination and renamed into place: a crash leaves the old file or the new one. What is
+written has been read once, so that nothing is saved that could not be loaded again.
 """
 
 import errno
 import glob
 import json
 import os
-import tempfile
+import secrets
+import stat
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "ecpolicy"
-VERSION = 1
+VERSION = 2
 DOCUMENT = "policy.json"
 LIMIT = 32 << 20  # bytes of JSON
 MOST_PARTS = 1 << 18  # lists and objects in it: empty ones take twenty times their text
 SMALL = 256 << 20  # bytes of arrays that any file may hold
 INFLATION = 100  # larger arrays take at most so many times the file's size: probabilities are nearly noise
 HEADER = 4096  # bytes that an .npy header may take
+SHORT = 4096  # bytes of numbers of 64 bits that are compressed: longer columns take time and shrink little
+LONGEST_NAME = 1000  # bytes, of an array
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DTYPES = {np.dtype(code).str: np.dtype(code) for code in "?bBhHiIlLqQefdg"}  # a string is looked up here, never parsed
 STALE = 600  # seconds after which an unfinished file is taken for abandoned
@@ -43,69 +46,143 @@ class ModelFileError(ValueError):
     """A model file that is damaged, foreign, or not what was asked for."""
 
 
-def write(path: str | os.PathLike[str], document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a document and its arrays atomically.
+class NewerFileError(ModelFileError):
+    """A model file of a format version that this release does not know."""
+
+
+def as_path(path: Any) -> Path:
+    """The path of a model file; raises TypeError for anything else, such as an open file."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise TypeError(
+            f"The path of a model file must be a str or os.PathLike, such as 'policy.ecp'; got {path!r:.80} of type "
+            f"{type(path).__name__}."
+        )
+    return Path(path)
+
+
+def write(
+    path: str | os.PathLike[str],
+    document: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    read_again: Callable[[dict[str, Any], Arrays], object] = lambda document, arrays: None,
+) -> None:
+    """Write a document and its arrays atomically; through a symbolic link, to where it leads.
+
+    A file that is replaced keeps its permissions; a new one has those of the process.
+
+    Parameters
+    ----------
+    path : path-like
+    document : mapping of what JSON has
+    arrays : mapping of str to ndarray
+    read_again : callable (document, arrays)
+        What will read the file: where it raises, nothing is written.
 
     Raises
     ------
     OSError
         Naming the file and the reason; what was at ``path`` before is unchanged.
     ValueError
-        Where the document, which holds the history, is larger than what would be read again.
+        Where the file could not be read again; it says why.
     """
-    path = Path(path)
+    path = as_path(path)
     listing = {name: {"dtype": array.dtype.str, "shape": list(array.shape)} for name, array in arrays.items()}
-    text = json.dumps({"format": FORMAT, "version": VERSION, **document, "arrays": listing}, indent=1, allow_nan=False)
-    if len(text) > LIMIT or text.count("[") + text.count("{") > MOST_PARTS:
-        raise ValueError(f"{path} was not saved: its history is too long for a model file ({len(text) >> 20} MiB).")
+    try:
+        text = json.dumps({"format": FORMAT, "version": VERSION, **document, "arrays": listing}, indent=1)
+        if len(text) > LIMIT or text.count("[") + text.count("{") > MOST_PARTS:
+            raise ModelFileError(f"its description is too long for a model file ({len(text) >> 20} MiB)")
+        for name in arrays:
+            if not name.isprintable() or "\\" in name or not 0 < len(name.encode()) <= LONGEST_NAME:
+                raise ModelFileError(f"an array cannot have the name {name!r:.80}")
+        read_again(json.loads(text), dict(arrays))
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} was not saved, as it could not be loaded again: {_sentence(error)}") from error
     large = sum(array.nbytes for array in arrays.values()) > SMALL  # nearly constant ones could be taken for a bomb
-    method = zipfile.ZIP_STORED if large else zipfile.ZIP_DEFLATED
-    with _temporary(path) as (descriptor, temporary):
+    with _temporary(path) as (descriptor, temporary, target):
         with os.fdopen(descriptor, "wb") as stream:
             with zipfile.ZipFile(stream, "w") as archive:
                 archive.writestr(zipfile.ZipInfo(DOCUMENT, EPOCH), text, zipfile.ZIP_DEFLATED)
                 for label, array in arrays.items():
-                    buffer = BytesIO()
-                    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-                    archive.writestr(zipfile.ZipInfo(f"{label}.npy", EPOCH), buffer.getvalue(), method)
+                    info = zipfile.ZipInfo(f"{label}.npy", EPOCH)
+                    info.file_size = array.nbytes + HEADER  # at most
+                    stored = large or (array.itemsize == 8 and array.nbytes > SHORT)
+                    info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+                    with archive.open(info, "w") as member:
+                        np.lib.format.write_array(
+                            member, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False
+                        )
             stream.flush()
             os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        temporary.replace(target)
+        _sync_folder(target.parent)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; raises OSError where the system cannot tell: training must not start anew then."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise OSError where a file could not be saved at ``path``."""
-    path = Path(path)
-    with _temporary(path) as (descriptor, temporary):
+    with _temporary(as_path(path)) as (descriptor, temporary, _):
         os.close(descriptor)
         temporary.unlink()
 
 
 @contextmanager
-def _temporary(path: Path) -> Iterator[tuple[int, Path]]:
-    """An open file beside ``path``, removed where what is done with it fails; failures are told in the user's terms."""
+def _temporary(path: Path) -> Iterator[tuple[int, Path, Path]]:
+    """An open file beside where ``path`` leads, and where that is; failures are told in the user's terms.
+
+    The file is removed where what is done with it fails.
+    """
     temporary: Path | None = None
+    target = path
     try:
-        if os.path.isdir(path):  # noqa: PTH112 -- unlike Path's, it does not raise
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        temporary = Path(name)
-        yield descriptor, temporary
-        _remove_stale(path)
+        target, mode = _target(path)
+        descriptor, temporary = _created(target)
+        if mode is not None and stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            with suppress(OSError):  # a file system without permissions
+                temporary.chmod(mode)
+        yield descriptor, temporary, target
+        _remove_stale(target)
     except BaseException as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
         missing = isinstance(error, FileNotFoundError)
-        what = f"its folder {path.parent} does not exist" if missing else error.strerror or error
+        what = f"its folder {target.parent} does not exist" if missing else error.strerror or error
         kept = "The file that was there is unchanged." if os.path.isfile(path) else "Nothing was written."  # noqa: PTH113
         message = f"{path} could not be saved: {what}. {kept}"
         raise (type(error)(error.errno, message) if error.errno else type(error)(message)) from error
+
+
+def _target(path: Path) -> tuple[Path, int | None]:
+    """Where a path leads, and the permissions of the file that is there, None without one."""
+    mode = None
+    with suppress(FileNotFoundError):
+        found = os.stat(path).st_mode  # noqa: PTH116 -- raises for a loop of links
+        if not stat.S_ISREG(found):
+            kind = IsADirectoryError(errno.EISDIR, "it is a folder")
+            raise kind if stat.S_ISDIR(found) else OSError(errno.EINVAL, "it is not a file that could be replaced")
+        mode = stat.S_IMODE(found)
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path, mode  # noqa: PTH114
+
+
+def _created(target: Path) -> tuple[int, Path]:
+    """A new file beside this one, with the permissions that the process gives to new files, and open."""
+    while True:
+        name = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        with suppress(FileExistsError):
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+            return os.open(name, flags, 0o666), name
 
 
 def _remove_stale(path: Path) -> None:
@@ -127,32 +204,39 @@ def _sync_folder(folder: Path) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
-    """The document and the arrays of a model file.
+    """The document and the arrays of a model file, of any version.
 
     To be called under :func:`damage_named`.
     """
-    with Path(path).open("rb") as stream, zipfile.ZipFile(stream) as archive:
+    with as_path(path).open("rb") as stream, zipfile.ZipFile(stream) as archive:
         return _read(archive, os.fstat(stream.fileno()).st_size)
 
 
 @contextmanager
 def damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn whatever goes wrong with the content of a file into one ModelFileError that names it."""
+    """Turn whatever goes wrong with the content of a file into one ModelFileError that names it.
+
+    What goes wrong with the system, such as too many open files or too little memory, is no damage and passes.
+    """
     try:
         yield
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
+    except MemoryError:
         raise
+    except NewerFileError as error:
+        raise NewerFileError(f"{path} cannot be read by this release: {_sentence(error)} Upgrade ecpolicy.") from None
     except Exception as error:  # a damaged file can fail anywhere, in zlib, JSON, NumPy, Gymnasium or here
-        reason = str(error) if isinstance(error, ModelFileError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of impossible places in a file
+            raise
         raise ModelFileError(
-            f"{path} is not a usable ecpolicy model file: {_printable(reason).rstrip('.')}. It is damaged, truncated, "
-            "or not what was asked for; restore it from a copy, or train again."
+            f"{path} is not a usable ecpolicy model file: {_sentence(error)} It is damaged, truncated, or not what was "
+            "asked for; restore it from a copy, or train again."
         ) from None
 
 
-def _printable(reason: str) -> str:
-    """A reason without what a terminal would obey, and short enough to be read."""
-    return "".join(letter if letter.isprintable() else " " for letter in reason[:500])
+def _sentence(error: Exception) -> str:
+    """What an error says, without what a terminal would obey, and short enough to be read."""
+    reason = str(error) if isinstance(error, ModelFileError) else f"{type(error).__name__}: {error}"
+    return "".join(letter if letter.isprintable() else " " for letter in reason[:500]).rstrip(".") + "."
 
 
 def _read(archive: zipfile.ZipFile, file_size: int) -> tuple[dict[str, Any], Arrays]:
@@ -169,11 +253,10 @@ def _read(archive: zipfile.ZipFile, file_size: int) -> tuple[dict[str, Any], Arr
     document = json.loads(text.decode())
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ModelFileError(f"its {DOCUMENT} does not say format {FORMAT!r}.")
-    if document.get("version") != VERSION:
-        raise ModelFileError(
-            f"it has format version {document.get('version')!r}; this release reads version {VERSION}. "
-            "Upgrade ecpolicy, or save the policy again with a matching release."
-        )
+    version = document.get("version")
+    if type(version) is not int or not 1 <= version <= VERSION:
+        kind = NewerFileError if type(version) is int and version > VERSION else ModelFileError
+        raise kind(f"it has format version {version!r}; this release reads versions 1 to {VERSION}.")
     listing = {name: _listed(name, **listed) for name, listed in document["arrays"].items()}
     total = sum(prod(shape) * dtype.itemsize for dtype, shape in listing.values())
     if total > max(SMALL, INFLATION * file_size):

@@ -18,7 +18,21 @@ from gymnasium import spaces
 import fuzz_files
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError
 from ecpolicy.networks import GRU, LSTM, RealRSNN
-from forging import BZIP2, DOCUMENT, Bomb, Case, Member, archive, deflated, member, npy, parts, together, with_document
+from forging import (
+    BZIP2,
+    DOCUMENT,
+    Bomb,
+    Case,
+    Member,
+    archive,
+    deflated,
+    member,
+    npy,
+    parts,
+    replaced,
+    together,
+    with_document,
+)
 from fuzz_files import Audit, act, load
 from mutations import KINDS, repeated
 from probes import Match
@@ -156,6 +170,10 @@ def listed(members, **changes):
     return with_document(members, document)
 
 
+def column(members, name, values):
+    return together(replaced(members, f"history/{name}.npy", values))
+
+
 def twice(members):
     return archive([member(name, members[name]) for name in [*members, NAME]])
 
@@ -187,7 +205,13 @@ def nested(depth):
         (lambda m: together(m | {NAME: npy(np.zeros((32, 32), "f4").T)}), "'fortran_order': True"),
         (lambda m: together(m | {NAME: m[NAME].replace(b"False", b"0    ")}), "listed is float32"),
         (lambda m: together(m | {DOCUMENT: m[DOCUMENT].decode().encode("utf-16")}), "UnicodeDecodeError"),
-        (lambda m: described(m, history=[""] * 4), "records of its history differ"),
+        (lambda m: described(m, version=1, history=[""] * 4), "history is not a list of records"),
+        (lambda m: described(m, version=1, history=[{"a": "x"}]), "got 'x' as 'a'"),
+        (lambda m: described(m, version=1, history=[{"a": 10**400}]), "cannot hold 'a' exactly"),
+        (lambda m: column(m, "seconds", np.zeros(5)), "columns of its history differ in length"),
+        (lambda m: column(m, "seconds", np.zeros((4, 1))), "column 'seconds' of its history is float64 \\(4, 1\\)"),
+        (lambda m: column(m, "seconds", np.zeros(4, np.float32)), "column 'seconds' of its history is float32"),
+        (lambda m: column(m, "\x1b[2J", np.zeros(4)), "column '.x1b\\[2J' of its history"),
         (lambda m: described(m, stop_reason=["\x1b[2J" * 1000]), "stop_reason is \\['.x1b"),
         (lambda m: described(m, observation_space=nested(17)), "spaces within spaces"),
         (lambda m: described(m, observation_space={"kind": "Tuple", "spaces": [box()] * 5000}), "too many"),

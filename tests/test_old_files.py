@@ -47,6 +47,22 @@ def test_an_old_training_goes_on(path):
     assert policy.n_env_steps_ > known["n_env_steps"]
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_an_old_policy_is_saved_by_this_version(path, tmp_path):
+    known, policy = expected(path), loaded(path)
+    for training_state in (True, False):
+        policy.save(tmp_path / "new.ecp", training_state=training_state)
+        again = ecpolicy.load(tmp_path / "new.ecp")
+        assert again.history_ == (policy.history_ if training_state else policy.history_[-1:])
+        played = episode(again, known["environment"])
+        assert played == episode(policy, known["environment"])
+
+
+def test_what_an_old_file_says_of_the_machine_does_not_matter():
+    policy = loaded(FOLDER / "2b88603" / "ec_between_starts.ecp")  # saved with n_jobs=2 and timeout=60
+    assert (policy.n_jobs, policy.timeout) == (None, None)
+
+
 def test_there_are_files_of_every_version():
     assert {path.parent.name for path in FILES} == {"2b88603"}
     assert {path.stem for path in FILES} == set(json.loads((FOLDER / "2b88603" / "expected.json").read_text()))

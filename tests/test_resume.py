@@ -1,9 +1,11 @@
 """Checkpoints and going on from them: nothing is lost, and nothing differs from an uninterrupted fit."""
 
+import errno
 import os
 import resource
 import shutil
 import tempfile
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,7 +88,7 @@ def test_parameters_may_change_and_the_policy_keeps_its_own(make, file):
 def test_what_was_saved_is_there_where_the_first_generation_fails(make, file):
     saved = make(n_generations=2).fit(Match, callbacks=Checkpoint(file))
     policy = make()
-    with pytest.raises(EpisodeError):
+    with pytest.raises(EpisodeError), pytest.warns(UserWarning, match=r"continues a training on probes.Match"):
         policy.fit(lambda: Broken("raises"), resume_from=file)
     assert fingerprint(policy) == fingerprint(saved)
     assert policy.stop_reason_ == "error"
@@ -130,6 +132,38 @@ def test_ppo_goes_on_from_a_checkpoint(file):
 
 
 # Checkpoints
+
+
+def test_a_transient_error_is_not_taken_for_damage(small, file, monkeypatch):
+    checkpoint = Checkpoint(file, keep=2)
+    EvolvingConnectivityPolicy(**{**small, "n_generations": 3}).fit(Match, callbacks=checkpoint)
+    policy = EvolvingConnectivityPolicy(**small)
+    for where in ("open", "stat"):
+        plain = getattr(Path, where)
+
+        def fail(path, *args, plain=plain, **kwargs):
+            if path == file:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return plain(path, *args, **kwargs)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, where, fail)
+            with pytest.raises(OSError, match="Input/output error"):
+                policy.fit(Match, resume_from=checkpoint)
+    assert not hasattr(policy, "history_")
+
+
+def test_a_checkpoint_of_a_newer_version_is_not_passed_over(small, file):
+    checkpoint = Checkpoint(file, keep=2)
+    EvolvingConnectivityPolicy(**{**small, "n_generations": 3}).fit(Match, callbacks=checkpoint)
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["policy.json"] = members["policy.json"].replace(b'"version": 2', b'"version": 3')
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelFileError, match=r"version 3; this release reads versions 1 to 2\. Upgrade ecpolicy"):
+        EvolvingConnectivityPolicy(**small).fit(Match, resume_from=checkpoint)
 
 
 def test_rotation(small, file, tmp_path):

@@ -1,32 +1,63 @@
 """What a policy's file holds, and how a policy is put together from it: every part checked."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
-from numbers import Integral, Real
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ecpolicy.described_spaces import space_from_json, space_to_json
 from ecpolicy.distributions import Parameters
+from ecpolicy.estimators.base import DeployedPolicy
+from ecpolicy.estimators.documents import (
+    common_to_file,
+    count,
+    network_from_json,
+    network_to_json,
+    number,
+    parameters,
+    restore_common,
+    standardizer_from_file,
+    standardizer_to_file,
+)
 from ecpolicy.estimators.evolving import Run, deploy
-from ecpolicy.estimators.judging import DEPLOYED_MEASURES
-from ecpolicy.estimators.parameters import NETWORKS, check_choice, check_flag, check_number, make_network
+from ecpolicy.estimators.parameters import check_choice, check_flag, check_number
+from ecpolicy.estimators.resumption import NoTraining
 from ecpolicy.estimators.starts import Starts
-from ecpolicy.estimators.training import Deployed, Record, Setting, Training
+from ecpolicy.estimators.training import Deployed, Setting, Training
 from ecpolicy.evolution import State
+from ecpolicy.kernels.layout import unpack, words_per_row
 from ecpolicy.networks import Network, Shape
-from ecpolicy.normalization import Moments
+from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import OptimizerState
 from ecpolicy.persistence import Arrays, ModelFileError, take
-from ecpolicy.spaces import action_outputs, check_spaces, observation_size
 
 RULES = ("adam", "adamw", "sgd")
+LAST_GENERATION = 2**32 - 2
 LARGE = float(np.finfo(np.float32).max)
 
 
-def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
-    """The JSON document and the arrays of a fitted policy."""
+def to_file(policy: Any, training_state: bool) -> tuple[dict[str, Any], Arrays]:
+    """The JSON document and the arrays of a fitted policy, with all that training goes on from or without."""
+    document, arrays = common_to_file(policy, training_state)
+    further = _training_to_file(policy) if training_state else _deployed_to_file(policy)
+    return document | further[0], arrays | further[1]
+
+
+def _deployed_to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
+    """What acting needs: a network, packed where its connections are bits."""
+    deployed: DeployedPolicy = policy._deployed
+    document, arrays = standardizer_to_file(deployed.standardizer)
+    document |= {
+        "network": network_to_json(deployed.network),
+        "generation": policy.n_generations_,
+        "deployed_generation": policy.deployed_generation_,
+        "n_env_steps": policy.n_env_steps_,
+    }
+    return document, arrays | {f"connections/{name}": part[0] for name, part in deployed.connections.items()}
+
+
+def _training_to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
+    """What acting and training need."""
     training: Training = policy._training
     search, best, starts = training.search, training.best, training.starts
     arrays: Arrays = {}
@@ -35,31 +66,19 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
         _add_search(arrays, "start", "start/optimizer", starts.best)
     if best is not None:
         _add_network(arrays, "best", best.parameters, best.moments)
-    given = policy.get_params(deep=False)
-    if isinstance(given.get("initial_probability"), Mapping):
-        prior = {name: np.asarray(p, np.float32) for name, p in given["initial_probability"].items()}
-        arrays |= {f"prior/{name}": p for name, p in prior.items() if p.ndim}
-        given["initial_probability"] = {name: None if p.ndim else float(p) for name, p in prior.items()}
     document = {
-        "parameters": {name: to_json(name, value) for name, value in given.items()},
-        "network": _network_to_json(training.setting.network),
+        "network": network_to_json(training.setting.network),
         "setting": {
             "normalize_observations": training.setting.normalize_observations,
             "observation_clip": training.setting.observation_clip,
             "optimizer": search.optimizer.kind,
         },
-        "environments": list(training.setting.environments),
-        "observation_space": space_to_json(policy.observation_space_),
-        "action_space": space_to_json(policy.action_space_),
-        "seed": policy.seed_,
         "generation": search.generation,
         "n_observations": search.moments.n,
         "updates": search.optimizer.updates,
         "n_env_steps": training.n_env_steps,
         "n_evaluation_steps": training.n_evaluation_steps,
-        "n_sampled": policy._n_sampled,
         "solved_at": training.solved_at,
-        "stop_reason": getattr(policy, "stop_reason_", None),
         "best": None
         if best is None
         else {"score": best.score, "generation": best.generation, "n_observations": best.moments.n},
@@ -76,71 +95,22 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
                 "updates": starts.best.optimizer.updates,
             },
         },
-        "history": policy.history_,
     }
     return document, arrays
 
 
-def from_file(
-    cls: Any, document: dict[str, Any], arrays: Arrays, network: Network | None, *, low: float, high: float
-) -> Any:
-    """The policy of a file, with parameters of its distribution within [low, high]; ``network`` is the user's own."""
+def from_file(cls: Any, document: dict[str, Any], arrays: Arrays, network: Network | None, *, bits: bool) -> Any:
+    """The policy of a file, of 1-bit connections or of real weights; ``network`` is the user's own."""
     given = parameters(document, cls._get_param_names())
-    trained = _network_from_json(document["network"], network)
-    if isinstance(given["network"], dict):
-        given["network"] = _network_from_json(given["network"], network)
+    trained = network_from_json(document["network"], network)
+    if isinstance(given.get("network"), dict):
+        given["network"] = network_from_json(given["network"], network)
     cls(**{**given, "network": trained})._check()  # a network of the other kind of weights would read beyond arrays
     policy = cls(**given)
     policy._check()
-    _restore(policy, document, arrays, trained, (low, high))
+    names = restore_common(policy, document, arrays)
     run = Run(policy.seed_, policy.observation_space_, policy.action_space_)
-    deploy(policy, policy._training, run)
-    return policy
-
-
-def parameters(document: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
-    """The constructor parameters of a document; raises ModelFileError where one is unknown or missing."""
-    given = document["parameters"]
-    if not isinstance(given, dict) or set(given) != set(known):
-        different = sorted(set(given) ^ set(known)) if isinstance(given, dict) else given
-        raise ModelFileError(f"its parameters differ from this release's in {different}.")
-    return dict(given)
-
-
-def _network_to_json(network: Any) -> dict[str, Any]:
-    """A network of the library by its kind and settings; another one by the name of its class alone."""
-    for kind, make in NETWORKS.items():
-        if type(network) is make:
-            return {"kind": kind, **asdict(network)}
-    return {"own": f"{type(network).__module__}.{type(network).__qualname__}"}
-
-
-def _network_from_json(description: Any, own: Network | None) -> Network:
-    """The network that was trained. No class is looked up by its name: what is not the library's must be given."""
-    if not isinstance(description, dict):
-        raise ModelFileError(f"its network is {description!r}")
-    if "own" in description:
-        if own is None:
-            raise ModelFileError(
-                f"it was trained with the network {description['own']!r}: give it, load(path, network=...)"
-            )
-        return own
-    settings = dict(description)
-    kind = settings.pop("kind", None)
-    if kind not in NETWORKS or set(settings) != {field.name for field in fields(NETWORKS[kind])}:
-        raise ModelFileError("its network is incomplete or of an unknown kind")
-    return make_network(kind, settings)
-
-
-def _restore(
-    policy: Any, document: dict[str, Any], arrays: Arrays, network: Network, within: tuple[float, float]
-) -> None:
-    """Set the fitted attributes that the file holds, apart from those that follow from them."""
-    policy.observation_space_ = space_from_json(document["observation_space"])
-    policy.action_space_ = space_from_json(document["action_space"])
-    check_spaces(policy.observation_space_, policy.action_space_)
-    policy.n_features_in_ = observation_size(policy.observation_space_)
-    shapes = network.shapes(policy.n_features_in_, action_outputs(policy.action_space_))
+    shapes = trained.shapes(run.obs_size, run.n_outputs)
     if isinstance(getattr(policy, "initial_probability", None), dict):
         policy.initial_probability = {
             name: take(arrays, f"prior/{name}", "<f4", (shapes[name].pre, shapes[name].post), 0.0, 1.0)
@@ -148,25 +118,73 @@ def _restore(
             else p
             for name, p in policy.initial_probability.items()
         }
-    policy.seed_ = count(document, "seed", 2**64 - 1)
-    setting, names = document["setting"], document["environments"]
+    if document["training_state"]:
+        within = (0.0, 1.0) if bits else (-LARGE, LARGE)
+        training = _training_from_file(document, arrays, trained, names, shapes, run.obs_size, within)
+        deploy(policy, training, run)
+        return policy
+    found = {name: _connections(arrays, name, shape, bits) for name, shape in shapes.items()}
+    _deploy_alone(policy, document, trained, names, found, standardizer_from_file(document, arrays, run.obs_size), run)
+    return policy
+
+
+def _deploy_alone(
+    policy: Any,
+    document: Mapping[str, Any],
+    network: Network,
+    names: tuple[str, ...],
+    found: Parameters,
+    standardizer: Standardizer,
+    run: Run,
+) -> None:
+    """Act with the network of a file that holds nothing else."""
+    distribution = policy._search(network, run.obs_size, run.n_outputs, "numpy")
+    generation = count(document, "generation", LAST_GENERATION)
+    further = {
+        "_training": NoTraining(Setting(network, True, standardizer.clip, names)),
+        "_deployed": DeployedPolicy.of(network, distribution, found, standardizer, run.action_space, run.seed),
+        "deployed_generation_": count(document, "deployed_generation", generation),
+        "n_generations_": generation,
+        "n_env_steps_": count(document, "n_env_steps"),
+    }
+    vars(policy).update(policy._shown(network, found) | further)
+
+
+def _connections(arrays: Arrays, name: str, shape: Shape, bits: bool) -> NDArray[np.float32]:
+    """A matrix of the deployed network (pre, post): its weights, or 1 where there is a connection and 0 elsewhere."""
+    if not bits:
+        return take(arrays, f"connections/{name}", "<f4", (shape.pre, shape.post), -LARGE, LARGE)
+    rows, lanes = (shape.pre, shape.post) if shape.packed_axis == 1 else (shape.post, shape.pre)
+    words = take(arrays, f"connections/{name}", "<u8", (rows, words_per_row(lanes)), 0, 2**64 - 1)
+    present = unpack(words, lanes).astype(np.float32)
+    return present if shape.packed_axis == 1 else np.ascontiguousarray(present.T)
+
+
+def _training_from_file(
+    document: Mapping[str, Any],
+    arrays: Arrays,
+    network: Network,
+    names: tuple[str, ...],
+    shapes: dict[str, Shape],
+    obs_size: int,
+    within: tuple[float, float],
+) -> Training:
+    """What a file holds of a training, parameters of its distribution within these bounds."""
+    setting = document["setting"]
     if not isinstance(setting, dict) or set(setting) != {"normalize_observations", "observation_clip", "optimizer"}:
         raise ModelFileError("its setting is incomplete")
     check_flag("normalize_observations", setting["normalize_observations"])
     check_number("observation_clip", setting["observation_clip"], low=0, open_low=True)
     check_choice("optimizer", setting["optimizer"], RULES)
-
-    parts = arrays, shapes, policy.n_features_in_, within
+    parts = arrays, shapes, obs_size, within
     search = _take_search("search", "optimizer", document, setting["optimizer"], *parts)
     best = None
     if document["best"] is not None:
         found, observed = _take_network("best", count(document["best"], "n_observations"), *parts)
         score = number(document["best"], "score")
         best = Deployed(found, observed, score, count(document["best"], "generation", search.generation))
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelFileError(f"its environments are {names!r}")
-    policy._training = Training(
-        Setting(network, setting["normalize_observations"], float(setting["observation_clip"]), tuple(names)),
+    return Training(
+        Setting(network, setting["normalize_observations"], float(setting["observation_clip"]), names),
         search,
         best,
         count(document, "n_env_steps"),
@@ -174,25 +192,6 @@ def _restore(
         None if document["solved_at"] is None else number(document, "solved_at"),
         _take_starts(document["starts"], setting["optimizer"], *parts),
     )
-    policy.history_ = history(document, search.generation, optional=DEPLOYED_MEASURES[1:])
-    policy._n_sampled = count({"n_sampled": 0, **document}, "n_sampled", 2**32 - 1)  # older files do not say
-    policy.stop_reason_ = document["stop_reason"]
-    if not isinstance(policy.stop_reason_, str | None):
-        raise ModelFileError(f"its stop_reason is {policy.stop_reason_!r}")
-
-
-def history(document: dict[str, Any], generations: int, optional: Container[str] | None = None) -> list[Record]:
-    """The history of a document: a record of numbers per generation. ``optional`` may be None in it; None: any may."""
-    records = document["history"]
-    if not isinstance(records, list) or len(records) != generations:
-        raise ModelFileError("its history does not have one record per generation")
-    for record in records:
-        if not isinstance(record, dict) or set(record) != set(records[0]):
-            raise ModelFileError("the records of its history differ")
-        for name, value in record.items():
-            if value is not None or (optional is not None and name not in optional):
-                number(record, name)
-    return [{**record, **{name: record.get(name) for name in DEPLOYED_MEASURES[1:]}} for record in records]
 
 
 def _add_search(arrays: Arrays, prefix: str, optimizer: str, search: State) -> None:
@@ -221,7 +220,7 @@ def _take_search(
             }
     state = OptimizerState(kind, count(document, "updates"), **moments)
     parameters, observed = _take_network(prefix, count(document, "n_observations"), arrays, shapes, *further)
-    return State(count(document, "generation", 2**32 - 2), parameters, state, observed)
+    return State(count(document, "generation", LAST_GENERATION), parameters, state, observed)
 
 
 def _take_starts(description: Any, kind: str, *parts: Any) -> Starts:
@@ -253,38 +252,3 @@ def _take_network(
     mean = take(arrays, f"{prefix}/observations/mean", "<f8", (obs_size,), -large, large)
     squares = take(arrays, f"{prefix}/observations/squares", "<f8", (obs_size,), 0.0, large)
     return parameters, Moments(count, mean, squares)
-
-
-def count(document: Mapping[str, Any], name: str, high: float = 2**63) -> int:
-    """An integer of a document, from 0 to ``high``; raises ModelFileError otherwise."""
-    value = document[name]
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= high:
-        raise ModelFileError(f"its {name} is {value!r}.")
-    return value
-
-
-def number(document: Mapping[str, Any], name: str, low: float = -np.inf) -> float:
-    """A finite number of a document, at least ``low``; raises ModelFileError otherwise."""
-    value = document[name]
-    if not isinstance(value, int | float) or isinstance(value, bool) or not np.isfinite(value) or value < low:
-        raise ModelFileError(f"its {name} is {value!r}")
-    return float(value)
-
-
-def to_json(name: str, value: Any) -> Any:
-    """A parameter as JSON has it; a generator given as random_state is not kept, the seed drawn from it is."""
-    if value is None or isinstance(value, str | bool | np.bool_):
-        return value if not isinstance(value, np.bool_) else bool(value)
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
-    if isinstance(value, Sequence):
-        return [to_json(name, part) for part in value]
-    if name == "random_state":
-        return None
-    if name == "network":
-        return _network_to_json(value)
-    if isinstance(value, dict):
-        return {key: to_json(key, part) for key, part in value.items()}
-    raise TypeError(f"The parameter {name}={value!r} cannot be saved.")

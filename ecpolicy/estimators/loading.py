@@ -6,6 +6,7 @@ from ecpolicy import persistence
 from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.estimators.ec import EvolvingConnectivityPolicy
 from ecpolicy.estimators.es import ESPolicy
+from ecpolicy.estimators.migrations import up_to_date
 from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy
 from ecpolicy.networks import Network
 
@@ -29,10 +30,11 @@ def load(path: str | os.PathLike[str], *, network: Network | None = None) -> Bas
 
     Raises
     ------
-    FileNotFoundError, ModelFileError
+    OSError, ModelFileError
     """
+    path = persistence.as_path(path)
     with persistence.damage_named(path):
-        document, arrays = persistence.read(path)
+        document, arrays = up_to_date(*persistence.read(path))
         kind = ESTIMATORS.get(str(document["class"]))
         if kind is None:
             raise persistence.ModelFileError(f"it holds a {document['class']!r}, which this release does not know")

@@ -1,6 +1,6 @@
 """What the file of a policy trained by PPO holds, and how the policy is put together from it: every part checked."""
 
-from dataclasses import asdict, fields
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -8,25 +8,58 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ecpolicy.described_spaces import space_from_json, space_to_json
-from ecpolicy.estimators.files import count, history, number, parameters, to_json
-from ecpolicy.estimators.parameters import check_choice, check_flag, check_number, make_network
+from ecpolicy.distributions import Point
+from ecpolicy.estimators.base import DeployedPolicy
+from ecpolicy.estimators.documents import (
+    common_to_file,
+    count,
+    network_from_json,
+    network_to_json,
+    number,
+    parameters,
+    restore_common,
+    standardizer_from_file,
+    standardizer_to_file,
+)
+from ecpolicy.estimators.parameters import check_choice, check_flag, check_number
 from ecpolicy.estimators.ppo_environment import LARGE
 from ecpolicy.estimators.ppo_training import CRITICS, Learnt, Setting, Statistics, Training
+from ecpolicy.estimators.resumption import NoTraining
 from ecpolicy.networks import RealRSNN
 from ecpolicy.persistence import Arrays, ModelFileError, take
-from ecpolicy.spaces import action_outputs, check_spaces, observation_size
+from ecpolicy.spaces import action_outputs
 
 CRITIC_WIDTH = 64  # of ecpolicy.networks.recurrent_policy, which needs PyTorch to be imported
 LARGEST_LOG_STD = 80.0  # noise of this size is still a finite number
+LAST_UPDATE = 2**32 - 2
 
 
-def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
-    """The JSON document and the arrays of a fitted policy."""
-    training: Training = policy._training
+def to_file(policy: Any, training_state: bool) -> tuple[dict[str, Any], Arrays]:
+    """The JSON document and the arrays of a fitted policy, with all that training goes on from or without."""
+    document, arrays = common_to_file(policy, training_state)
+    further = _training_to_file(policy._training) if training_state else _deployed_to_file(policy)
+    return document | further[0], arrays | further[1]
+
+
+def _deployed_to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
+    """What acting needs."""
+    deployed: DeployedPolicy = policy._deployed
+    document, arrays = standardizer_to_file(deployed.standardizer)
+    document |= {
+        "network": network_to_json(deployed.network),
+        "update": policy.n_updates_,
+        "deployed_update": policy.deployed_update_,
+        "n_env_steps": policy.n_env_steps_,
+    }
+    arrays |= {f"connections/{name}": weights[0] for name, weights in deployed.connections.items()}
+    return document, arrays | {"log_std": policy.log_std_}
+
+
+def _training_to_file(training: Training) -> tuple[dict[str, Any], Arrays]:
+    """What acting and training need."""
     arrays: Arrays = {}
     for prefix in ("policy", "first", "second"):
-        for name, value in getattr(training, prefix).items():
+        for name, value in sorted(getattr(training, prefix).items()):
             arrays[f"{prefix}/{name}"] = value
     _add_statistics(arrays, "observations", training.observations)
     best = training.best
@@ -36,17 +69,12 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
         arrays["best/log_std"] = best.log_std
         _add_statistics(arrays, "best/observations", best.observations)
     document = {
-        "parameters": {name: to_json(name, value) for name, value in policy.get_params(deep=False).items()},
-        "network": asdict(training.setting.network),
+        "network": network_to_json(training.setting.network),
         "setting": {
             "critic": training.setting.critic,
             "normalize_observations": training.setting.normalize_observations,
             "observation_clip": training.setting.observation_clip,
         },
-        "environments": list(training.setting.environments),
-        "observation_space": space_to_json(policy.observation_space_),
-        "action_space": space_to_json(policy.action_space_),
-        "seed": policy.seed_,
         "n_observations": training.observations.n,
         "returns": {"var": float(training.returns.var), "mean": float(training.returns.mean),
                     "n": training.returns.n},
@@ -54,13 +82,10 @@ def to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
         "gradient_steps": training.gradient_steps,
         "n_env_steps": training.n_env_steps,
         "n_evaluation_steps": training.n_evaluation_steps,
-        "n_sampled": policy._n_sampled,
         "solved_at": training.solved_at,
-        "stop_reason": getattr(policy, "stop_reason_", None),
         "best": None
         if best is None
         else {"score": best.score, "update": best.update, "n_observations": best.observations.n},
-        "history": policy.history_,
     }  # fmt: skip
     return document, arrays
 
@@ -69,8 +94,46 @@ def from_file(cls: Any, document: dict[str, Any], arrays: Arrays) -> Any:
     """The policy of a file."""
     policy = cls(**parameters(document, cls._get_param_names()))
     policy._check()
-    _restore(policy, document, arrays)
+    names = restore_common(policy, document, arrays)
+    network = network_from_json(document["network"], None)
+    if not isinstance(network, RealRSNN) or network.random_start:
+        raise ModelFileError("its network is another one, or starts from random potentials")
+    if document["training_state"]:
+        training = _training_from_file(policy, document, arrays, network, names)
+        policy._deploy(training, action_space_=policy.action_space_, seed_=policy.seed_)
+    else:
+        _deploy_alone(policy, document, arrays, network, names)
     return policy
+
+
+def _deploy_alone(
+    policy: Any, document: Mapping[str, Any], arrays: Arrays, network: RealRSNN, names: tuple[str, ...]
+) -> None:
+    """Act with the network of a file that holds nothing else."""
+    outputs = action_outputs(policy.action_space_)
+    shapes = network.shapes(policy.n_features_in_, outputs)
+    weights = {
+        name: take(arrays, f"connections/{name}", "<f4", (shape.pre, shape.post), -LARGE, LARGE)
+        for name, shape in shapes.items()
+    }
+    log_std = take(arrays, "log_std", "<f4", _log_std_shape(policy.action_space_), -LARGE, LARGEST_LOG_STD)
+    standardizer = standardizer_from_file(document, arrays, policy.n_features_in_)
+    deployed = DeployedPolicy.of(network, Point(shapes), weights, standardizer, policy.action_space_, policy.seed_)
+    update = count(document, "update", LAST_UPDATE)
+    further = {
+        "_training": NoTraining(Setting(network, policy.critic, True, standardizer.clip, names)),
+        "_deployed": deployed,
+        "weights_": weights,
+        "log_std_": log_std,
+        "deployed_update_": count(document, "deployed_update", update),
+        "n_updates_": update,
+        "n_env_steps_": count(document, "n_env_steps"),
+    }
+    vars(policy).update(further)
+
+
+def _log_std_shape(action_space: gym.Space[Any]) -> tuple[int]:
+    return (action_outputs(action_space) if isinstance(action_space, spaces.Box) else 0,)
 
 
 def policy_shapes(setting: Setting, obs_size: int, action_space: gym.Space[Any]) -> dict[str, tuple[int, ...]]:
@@ -92,29 +155,19 @@ def policy_shapes(setting: Setting, obs_size: int, action_space: gym.Space[Any])
     return shapes | {"value_net.weight": (1, last), "value_net.bias": (1,)}
 
 
-def _restore(policy: Any, document: dict[str, Any], arrays: Arrays) -> None:
-    """Set the fitted attributes that a file holds, and deploy."""
-    policy.observation_space_ = space_from_json(document["observation_space"])
-    policy.action_space_ = space_from_json(document["action_space"])
-    check_spaces(policy.observation_space_, policy.action_space_)
-    policy.n_features_in_ = obs_size = observation_size(policy.observation_space_)
+def _training_from_file(
+    policy: Any, document: Mapping[str, Any], arrays: Arrays, network: RealRSNN, names: tuple[str, ...]
+) -> Training:
+    """What a file holds of a training."""
+    obs_size, given = policy.n_features_in_, document["setting"]
     outputs = action_outputs(policy.action_space_)
-    described, names, given = document["network"], document["environments"], document["setting"]
-    if not isinstance(described, dict) or set(described) != {field.name for field in fields(RealRSNN)}:
-        raise ModelFileError("its network is incomplete")
-    network = make_network("real-rsnn", described)
-    if not isinstance(network, RealRSNN) or network.random_start:
-        raise ModelFileError("its network starts from random potentials")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelFileError(f"its environments are {names!r}")
     check_choice("critic", given["critic"], CRITICS)
     check_flag("normalize_observations", given["normalize_observations"])
     check_number("observation_clip", given["observation_clip"], low=0, open_low=True)
     setting = Setting(
-        network, given["critic"], given["normalize_observations"], float(given["observation_clip"]), tuple(names)
+        network, given["critic"], given["normalize_observations"], float(given["observation_clip"]), names
     )
     shapes = policy_shapes(setting, obs_size, policy.action_space_)
-    policy.seed_ = count(document, "seed", 2**64 - 1)
 
     def parts(prefix: str, low: float, log_std: float = LARGE) -> dict[str, NDArray[np.float32]]:
         return {
@@ -122,7 +175,7 @@ def _restore(policy: Any, document: dict[str, Any], arrays: Arrays) -> None:
             for name, shape in shapes.items()
         }
 
-    best, update = None, count(document, "update", 2**32 - 2)
+    best, update = None, count(document, "update", LAST_UPDATE)
     if document["best"] is not None:
         wanted = network.shapes(obs_size, outputs)
         best = Learnt(
@@ -130,13 +183,13 @@ def _restore(policy: Any, document: dict[str, Any], arrays: Arrays) -> None:
                 name: take(arrays, f"best/weights/{name}", "<f4", (shape.pre, shape.post), -LARGE, LARGE)
                 for name, shape in wanted.items()
             },
-            take(arrays, "best/log_std", "<f4", shapes.get("log_std", (0,)), -LARGE, LARGEST_LOG_STD),
+            take(arrays, "best/log_std", "<f4", _log_std_shape(policy.action_space_), -LARGE, LARGEST_LOG_STD),
             _take_statistics(arrays, "best/observations", obs_size, number(document["best"], "n_observations", 0)),
             number(document["best"], "score"),
             count(document["best"], "update", update),
         )
     returns = document["returns"]
-    training = Training(
+    return Training(
         setting,
         parts("policy", -LARGE, LARGEST_LOG_STD),
         parts("first", -LARGE),
@@ -150,12 +203,6 @@ def _restore(policy: Any, document: dict[str, Any], arrays: Arrays) -> None:
         best,
         None if document["solved_at"] is None else number(document, "solved_at"),
     )
-    policy.history_ = history(document, update)
-    policy.stop_reason_ = document["stop_reason"]
-    if not isinstance(policy.stop_reason_, str | None):
-        raise ModelFileError(f"its stop_reason is {policy.stop_reason_!r}")
-    policy._n_sampled = count(document, "n_sampled", 2**32 - 1)
-    policy._deploy(training, action_space_=policy.action_space_, seed_=policy.seed_)
 
 
 def _add_statistics(arrays: Arrays, prefix: str, statistics: Statistics) -> None:

@@ -6,9 +6,45 @@ from numbers import Integral
 from typing import Any
 
 from ecpolicy.callbacks import Checkpoint
-from ecpolicy.persistence import ModelFileError
+from ecpolicy.persistence import ModelFileError, NewerFileError
+
+NOT_RESUMABLE = (
+    "it was saved without its training state (training_state=False), so it acts but cannot be resumed; fit without "
+    "warm_start to start anew"
+)
 
 ResumeFrom = str | os.PathLike[str] | Checkpoint
+
+
+class NoTraining:
+    """Stands for the training of a policy that was saved without it, and says so whatever else it is asked for."""
+
+    def __init__(self, setting: Any) -> None:
+        self.setting = setting
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # which copying and pickling ask for
+            raise AttributeError(name)
+        raise ValueError(f"The policy has no {name}: {NOT_RESUMABLE}.")
+
+
+def is_resumable(policy: Any) -> bool:
+    """Whether a fitted policy holds its training, and was not saved without it."""
+    return not isinstance(policy._training, NoTraining)
+
+
+def check_resumable(policy: Any, what: str = "The policy cannot go on") -> None:
+    """Raise ValueError where a fitted policy was saved without its training state."""
+    if not is_resumable(policy):
+        raise ValueError(f"{what}: {NOT_RESUMABLE}.")
+
+
+def own_training(policy: Any) -> Any:
+    """The policy itself where it has been trained, to go on from; None otherwise."""
+    if not hasattr(policy, "_training"):
+        return None
+    check_resumable(policy)
+    return policy
 
 
 def earlier_training(policy: Any, resume_from: ResumeFrom | None, observation_statistics: Any) -> tuple[Any, Any]:
@@ -23,10 +59,12 @@ def earlier_training(policy: Any, resume_from: ResumeFrom | None, observation_st
 
 def _earlier(policy: Any, resume_from: ResumeFrom | None) -> Any:
     if resume_from is None:
-        return policy if policy.warm_start and hasattr(policy, "_training") else None
+        return own_training(policy) if policy.warm_start else None
     if not isinstance(resume_from, str | os.PathLike | Checkpoint):
         raise TypeError(f"resume_from must be the path of a saved policy or a Checkpoint; got {resume_from!r}.")
     restored = _newest(policy, resume_from) if isinstance(resume_from, Checkpoint) else _load(policy, resume_from)
+    if restored is not None:
+        check_resumable(restored)
     if restored is not None and isinstance(policy.random_state, Integral) and policy.random_state != restored.seed_:
         raise ValueError(
             f"resume_from continues a training of random_state={restored.seed_}; random_state is now "
@@ -53,6 +91,8 @@ def _newest(policy: Any, checkpoint: Checkpoint) -> Any:
     for path in checkpoint.files():
         try:
             return _load(policy, path)
+        except NewerFileError:
+            raise
         except ModelFileError as error:
             warnings.warn(f"{error} Trying the checkpoint before it.", RuntimeWarning, stacklevel=2)
             damaged = damaged or error
