@@ -47,6 +47,9 @@ class Distribution(Protocol):
     def sample(self, parameters: Parameters, keys: Key) -> Connections:
         """The networks of the members with these keys (members, 2), leading axis members."""
 
+    def sample_independent(self, parameters: Parameters, keys: Key) -> Connections:
+        """Networks that do not depend on each other, one from each key, as ``sample`` gives them."""
+
     def mode(self, parameters: Parameters) -> Connections:
         """The most probable network, with a leading axis of one."""
 
@@ -106,6 +109,10 @@ class Bernoulli:
             out = drawn[name].reshape(keys.shape[0], -1)
             host.sample(self.streams(keys, name), planes.reshape(PLANES, -1), flips.reshape(-1), out)
         return drawn
+
+    def sample_independent(self, rho: Parameters, keys: Key) -> dict[str, Words]:
+        """The same as ``sample``: members do not depend on each other."""
+        return self.sample(rho, keys)
 
     def mode(self, rho: Parameters) -> dict[str, Words]:
         """The most probable network theta* = (rho > 0.5), packed with a leading axis of one."""
@@ -190,8 +197,7 @@ class Gaussian:
     def init(self, key: Key) -> dict[str, NDArray[np.float32]]:
         """Means (pre, post) at the start: normal, of the standard deviations ``initial_scales``."""
         zeros = {name: np.zeros((shape.pre, shape.post), np.float32) for name, shape in self.shapes.items()}
-        start = fold_in(key, Stream.START)[None]
-        return {name: self._draw(mean, self.initial_scales[name], start, name)[0] for name, mean in zeros.items()}
+        return {name: self._draw(mean, self.initial_scales[name], key[None], name)[0] for name, mean in zeros.items()}
 
     def project(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
         """Any mean is allowed."""
@@ -199,6 +205,11 @@ class Gaussian:
 
     def sample(self, parameters: Parameters, keys: Key) -> dict[str, NDArray[np.float32]]:
         """Weights (members, pre, post) by name; every second member is the mirror image of the one before it."""
+        first, signs = self._first_of_pairs(keys), np.resize(np.array([1, -1], np.float32), keys.shape[0])
+        return {name: self._draw(mean, self.sigma, first, name, signs) for name, mean in parameters.items()}
+
+    def sample_independent(self, parameters: Parameters, keys: Key) -> dict[str, NDArray[np.float32]]:
+        """Weights (networks, pre, post) by name, none the mirror image of another."""
         return {name: self._draw(mean, self.sigma, keys, name) for name, mean in parameters.items()}
 
     def mode(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
@@ -218,16 +229,26 @@ class Gaussian:
 
     def streams(self, keys: Key, name: str) -> Key:
         """The keys that draw the matrix ``name``: those of each pair's first member, another for every matrix."""
-        pairs = np.repeat(keys[::2], 2, axis=0)[: keys.shape[0]]
-        return fold_in(fold_in(pairs, Stream.CONNECTIONS), list(self.shapes).index(name))
+        return self._own_streams(self._first_of_pairs(keys), name)
 
-    def _draw(self, mean: NDArray[np.float32], scale: float, keys: Key, name: str) -> NDArray[np.float32]:
+    def _first_of_pairs(self, keys: Key) -> Key:
+        """Every pair's first key twice."""
+        return np.repeat(keys[::2], 2, axis=0)[: keys.shape[0]]
+
+    def _own_streams(self, keys: Key, name: str) -> Key:
+        """The keys that draw the matrix ``name``, another for every matrix."""
+        return fold_in(fold_in(keys, Stream.CONNECTIONS), list(self.shapes).index(name))
+
+    def _draw(
+        self, mean: NDArray[np.float32], scale: float, keys: Key, name: str, signs: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """``mean + sign scale z`` (keys, pre, post), with z from each key and signs of 1 unless given."""
         members = keys.shape[0]
-        pairs = self.streams(keys, name)
-        signs = np.resize(np.array([1, -1], np.float32), members)
+        signs = np.ones(members, np.float32) if signs is None else signs
         drawn = np.empty((members, *mean.shape), np.float32)
         flat = np.ascontiguousarray(mean).reshape(-1)
-        kernels.perturb(pairs, signs, normal_table(), flat, scale, drawn.reshape(members, -1))
+        streams = self._own_streams(keys, name)
+        kernels.perturb(streams, signs, normal_table(), flat, scale, drawn.reshape(members, -1))
         return drawn
 
 
@@ -248,6 +269,10 @@ class Point:
     def sample(self, parameters: Parameters, keys: Key) -> dict[str, NDArray[np.float32]]:
         """The same weights for every member: (members, pre, post) by name."""
         return {name: np.repeat(p[None], keys.shape[0], axis=0) for name, p in parameters.items()}
+
+    def sample_independent(self, parameters: Parameters, keys: Key) -> dict[str, NDArray[np.float32]]:
+        """The same as ``sample``: there is one network."""
+        return self.sample(parameters, keys)
 
     def mode(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
         """The weights, with a leading axis of one."""

@@ -4,7 +4,9 @@ Threefry-2x32 with 20 rounds (Salmon et al., "Parallel random numbers: as easy a
 key and a 64-bit counter to 64 random bits. Nothing is stored and nothing advances, so a member's connections can be
 rebuilt anywhere, in any order, on any backend, from its key alone.
 
-A key is used either to draw or to derive further keys with :func:`fold_in`; the two never share a counter.
+A key is used either to draw or to derive further keys with :func:`fold_in`; the two never share a counter. Below a
+run's key come the generations by number, below a generation its members by number, below a member its streams. What
+belongs to no member is derived by :func:`reserved_key`, under a number that no generation and no member has.
 """
 
 from enum import IntEnum
@@ -20,6 +22,7 @@ Key = NDArray[np.uint32]  # (..., 2)
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
 DERIVE = 0xFFFFFFFF  # second counter word of every key derivation; draws stay below it
+RESERVED = 0xFFFFFFFF  # number that no generation and no member has
 
 NORMAL_BITS = 16  # random bits of a normal draw
 NORMAL_UNIT = 2.0**-12  # of the table of normal quantiles
@@ -79,6 +82,14 @@ def key_from_seed(seed: int) -> Key:
 def fold_in(key: Key, data: ArrayLike) -> Key:
     """Derive the key numbered ``data`` (integers below 2**32); broadcasts over keys and data."""
     return np.stack(threefry2x32(key, (np.asarray(data, np.uint32), np.uint32(DERIVE))), axis=-1)
+
+
+def reserved_key(seed: int, stream: Stream, generation: int | None = None) -> Key:
+    """The key of a stream that belongs to no member: to one generation, or to the run as a whole."""
+    root = key_from_seed(seed)
+    if generation is not None:
+        root = fold_in(root, generation)
+    return fold_in(fold_in(root, RESERVED), stream)
 
 
 def uniform(key: Key, size: int) -> NDArray[np.float32]:

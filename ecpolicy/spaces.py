@@ -101,7 +101,7 @@ def _parts(space: gym.Space[Any], observation: Any) -> list[tuple[gym.Space[Any]
             raise ValueError(f"Got an observation {given}; wanted a dict with keys {list(space.spaces)}.")
         return [(part, observation[name]) for name, part in space.spaces.items()]
     assert isinstance(space, spaces.Tuple)
-    if not isinstance(observation, tuple) or len(observation) != len(space.spaces):
+    if not isinstance(observation, tuple | list) or len(observation) != len(space.spaces):
         raise ValueError(f"Got an observation {_describe(observation)}; wanted a tuple of {len(space.spaces)}.")
     return list(zip(space.spaces, observation, strict=True))
 

@@ -134,7 +134,7 @@ def test_environments_of_ppo_are_closed_whatever_happens(tmp_path):
         made.append(Counts(tmp_path) if len(made) < 3 else 1 / 0)
         return made[-1]
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(EpisodeError, match="could not make an environment: it raised ZeroDivisionError"):
         SurrogateGradientPPOPolicy(**PPO).fit(fails_later)
     with pytest.raises(ValueError, match=r"RecurrentPPO does not take ppo_kwargs=.*nonsense.*: "):
         SurrogateGradientPPOPolicy(**PPO, ppo_kwargs={"device": "nonsense"}).fit(lambda: Counts(tmp_path))

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import io
+import itertools
 import os
 import pickle
 import signal
@@ -21,6 +22,7 @@ from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, cross_v
 
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint, Progress
+from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks.network import copied
 from probes import Broken, Lengths, Linear, Match, Spaces
 
@@ -338,37 +340,29 @@ class Opposite(Match):
         return observation, 1 - reward, *rest
 
 
-def test_the_best_network_of_another_task_does_not_count(small):
-    policy = make(small, warm_start=True).fit(Match)
-    policy.set_params(n_generations=5).fit(Opposite)
-    assert policy.deployed_generation_ == 5
-    gained = make(small, warm_start=True).fit(Match).set_params(gain_in=0.5, n_generations=5).fit(Match)
-    assert gained.deployed_generation_ == 5
-    assert gained.set_params(keep_best=False).fit(Match).deployed_generation_ == 5
-
-
 def test_a_solution_of_another_task_does_not_count(small):
     policy = make(small, warm_start=True, score_threshold=6.0).fit(Match)
     assert policy.stop_reason_ == "score_threshold"
     solved = policy.n_generations_
     policy.set_params(n_generations=solved + 1).fit(Opposite)
     assert policy.n_generations_ == solved + 1
-    assert policy.deployed_generation_ == solved + 1
+    assert policy.history_[-1]["best_deployed_return"] < 6
 
 
-def test_the_best_network_over_shorter_episodes_does_not_count(small):
+def test_the_best_network_over_shorter_episodes_is_measured_over_these(small):
     policy = make(small, warm_start=True, n_generations=2, normalize_observations=False)
-    policy.fit(gym.make("Pendulum-v1", max_episode_steps=5))
-    policy.set_params(n_generations=3).fit(gym.make("Pendulum-v1", max_episode_steps=50))
-    assert policy.deployed_generation_ == 3
-    wrapped = [gym.wrappers.TimeLimit(Match(), steps) for steps in (5, 9)]
-    policy = make(small, warm_start=True, n_generations=1).fit(wrapped[0])
-    assert policy.set_params(n_generations=2).fit(wrapped[1]).deployed_generation_ == 2
+    short = policy.fit(gym.make("Pendulum-v1", max_episode_steps=5)).history_[-1]["best_deployed_return"]
+    long = policy.set_params(n_generations=3).fit(gym.make("Pendulum-v1", max_episode_steps=50)).history_[-1]
+    assert long["best_deployed_return"] < 5 * short < 0
+    wrapped = [gym.wrappers.TimeLimit(Match(), steps) for steps in (9, 3)]
+    policy = make(small, warm_start=True, n_generations=4).fit(wrapped[0])
+    assert policy.history_[-1]["best_deployed_return"] > 3
+    assert policy.set_params(n_generations=5).fit(wrapped[1]).history_[-1]["best_deployed_return"] <= 3
     endless = gym.make("CliffWalking-v1")  # a limit of its own, that of the policy, counts as well
     policy = make(small, warm_start=True, n_generations=1, max_episode_steps=5).fit(endless)
     policy.set_params(n_generations=2, max_episode_steps=10).fit(endless)
     assert policy.history_[-1]["deployed_length"] == 10
-    assert policy.deployed_generation_ == 2
+    assert policy.history_[-1]["best_deployed_return"] <= -10
 
 
 def test_a_fit_without_a_generation_changes_nothing(small):
@@ -578,6 +572,40 @@ def test_stochastic_predictions_sample_a_network_at_each_episode_start(small):
         return np.concatenate([second, again.connections["recurrent"]])
 
     np.testing.assert_array_equal(*(run(make(small).fit(Match)) for _ in range(2)))
+
+
+@pytest.mark.parametrize("kind", ["ec", "es"])
+def test_sampled_networks_are_independent_and_an_environments_own(small, kind):
+    """None is the mirror image of another; what an environment gets does not depend on who starts beside it."""
+    if kind == "ec":
+        policy, matrix = make(small, n_generations=1), "recurrent"
+    else:
+        policy, matrix = ESPolicy(network=Linear(), population_size=4, n_generations=1, random_state=0), "output"
+    policy.fit(Match)
+    mean = policy._deployed.parameters[matrix]
+
+    def drawn(state):
+        words = state.connections[matrix]
+        return unpack(words, mean.shape[1]).astype(float) if kind == "ec" else words
+
+    observation, never = np.ones((40, 1)), np.zeros(40, bool)
+    copies = [copy.deepcopy(policy) for _ in range(3)]
+    states = [each.predict(observation, deterministic=False)[1] for each in copies]
+    noise = (drawn(states[0]) - mean).reshape(40, -1)
+    if kind == "es":
+        assert not any(np.allclose(a, -b) for a, b in itertools.combinations(noise, 2))
+        assert abs(np.corrcoef(noise.ravel()[0::2], noise.ravel()[1::2])[0, 1]) < 0.5
+    else:
+        assert np.abs(np.corrcoef(noise) - np.eye(40)).max() < 0.2
+    all_start, two_start = ~never, never.copy()
+    two_start[[3, 17]] = True
+    beginning = zip(copies, states, (all_start, two_start, two_start), strict=True)
+    after = [each.predict(observation, state, starts, False)[1] for each, state, starts in beginning]
+    assert not (drawn(after[0]) == drawn(states[0])).all(axis=(1, 2)).any()
+    np.testing.assert_array_equal(drawn(after[1])[[3, 17]], drawn(after[0])[[3, 17]])
+    np.testing.assert_array_equal(np.delete(drawn(after[1]), [3, 17], 0), np.delete(drawn(states[1]), [3, 17], 0))
+    few = copy.deepcopy(policy).predict(observation[:2], deterministic=False)[1]
+    np.testing.assert_array_equal(drawn(few), drawn(states[0])[:2])
 
 
 def test_dict_observations_and_box_actions(small):

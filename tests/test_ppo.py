@@ -413,7 +413,7 @@ def test_divergence_leaves_what_was_learnt():
     ("how", "message"),
     [
         ("raises", "The environment raised ZeroDivisionError: the plant exploded"),
-        ("nan observation", "An observation is NaN or infinite"),
+        ("nan observation", "An observation is NaN, infinite or beyond"),
         ("nan reward", "A reward is nan"),
         ("shape", "wanted shape"),
     ],

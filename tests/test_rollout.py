@@ -45,7 +45,7 @@ def random_rho(plan, seed=0):
 def task_of(plan, *, keys=KEYS, n_episodes=1, horizon=np.inf):
     return population_task(
         random_rho(plan), keys, n_environments=len(plan.environments), n_episodes=n_episodes,
-        standardizer=STANDARDIZER, horizon=horizon,
+        standardizer=STANDARDIZER, horizons=(horizon,) * len(plan.environments),
     )  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def test_deployed_network_is_the_thresholded_one_and_every_environment_counts():
     rho = random_rho(plan)
     seeds = np.array([[5, 6, 7], [8, 9, 10]])
     membrane = key_from_seed(99)
-    task = deployed_task(rho, seeds, membrane_key=membrane, standardizer=STANDARDIZER, horizon=np.inf)
+    task = deployed_task(rho, seeds, membrane_key=membrane, standardizer=STANDARDIZER, horizons=(np.inf,) * len(seeds))
     outcome = run(plan, task)
     theta = {name: p > 0.5 for name, p in rho.items()}
     for column, environment in enumerate([Lengths(), Match()]):
@@ -257,7 +257,7 @@ def test_spaces_are_played(observation, action, vectorized):
     plan = plan_of(environment, space=observation, action=action)
     size = observation_size(observation)
     task = population_task(
-        random_rho(plan), KEYS[:5], n_environments=1, n_episodes=1, horizon=np.inf,
+        random_rho(plan), KEYS[:5], n_environments=1, n_episodes=1, horizons=(np.inf,),
         standardizer=Standardizer.of(Moments.empty(size), enabled=True, clip=10),
     )  # fmt: skip
     outcome = run(plan, task)
@@ -324,11 +324,11 @@ def test_a_pool_plays_the_same_episodes_and_steps_nothing_else(lanes, horizon):
 
 def test_the_time_limit_of_a_pool_is_in_its_config():
     pool = Pool(Unseeded, 2)
-    assert not resolve(pool).time_limited
+    assert resolve(pool).limits == (np.inf,)
     pool.spec = SimpleNamespace(config=SimpleNamespace(max_episode_steps=2**31 - 1))  # EnvPool's word for none
-    assert not resolve(pool).time_limited
+    assert resolve(pool).limits == (np.inf,)
     pool.spec = SimpleNamespace(config=SimpleNamespace(max_episode_steps=6))
-    assert resolve(pool).time_limited
+    assert resolve(pool).limits == (6,)
     policy = EvolvingConnectivityPolicy(
         n_neurons=8, population_size=4, n_generations=1, max_episode_steps=3, eval_episodes=2, random_state=0
     ).fit(pool)
@@ -363,7 +363,7 @@ def test_envpool_is_a_vector_environment():
     """Runs where EnvPool is installed: with its assets it weighs 700 MB, too much for the test extra."""
     envpool = pytest.importorskip("envpool")
     environments = envpool.make_gymnasium("CartPole-v1", num_envs=8, seed=0)
-    assert resolve(environments).time_limited
+    assert resolve(environments).limits == (500,)
     policy = EvolvingConnectivityPolicy(n_neurons=16, population_size=20, n_generations=2, random_state=0)
     policy.fit(environments)
     assert policy.n_generations_ == 2
@@ -392,8 +392,8 @@ def test_a_vector_environment_in_other_processes_is_known_as_well(small):
         known = resolve(made)
     alone = resolve(SyncVectorEnv([partial(gym.make, "CartPole-v1", max_episode_steps=8)] * 2))
     assert known[1:] == alone[1:]
-    assert known.time_limited
-    assert known.reward_threshold == 475
+    assert known.limits == (8,)
+    assert known.reward_threshold is None  # 475 are for the registered 500 steps
     policy = EvolvingConnectivityPolicy(**{**small, "n_generations": 2}, warm_start=True)
     with (
         contextlib.closing(AsyncVectorEnv([Pays] * 2)) as pays,

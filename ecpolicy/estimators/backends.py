@@ -90,6 +90,8 @@ def runner(
         distribution,
         resolved.vectorized,
         None if timeout is None else float(timeout),
+        resolved.identities,
+        resolved.registrations,
     )
     if resolved.on_device:
         from ecpolicy.rollout.device import DeviceRunner

@@ -14,12 +14,15 @@ from ecpolicy import persistence
 from ecpolicy.distributions import Connections, Distribution, Parameters
 from ecpolicy.estimators import evaluation
 from ecpolicy.estimators.judging import deployment_key
+from ecpolicy.estimators.migrations import up_to_date
+from ecpolicy.estimators.parameters import check_flag
+from ecpolicy.estimators.resumption import check_resumable
 from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import RSNN, RealRSNN
 from ecpolicy.networks.network import Network, copied, overwrite
 from ecpolicy.normalization import Standardizer
-from ecpolicy.random import Stream, fold_in, key_from_seed
-from ecpolicy.rollout.outcome import EvaluatedEpisodes
+from ecpolicy.random import Key, Stream, fold_in, reserved_key
+from ecpolicy.rollout.outcome import EvaluatedEpisodes, mean_and_std
 from ecpolicy.spaces import (
     Decode,
     action_decoder,
@@ -29,12 +32,15 @@ from ecpolicy.spaces import (
     observation_encoder,
 )
 
+NEXT_EPISODE = 0xFFFFFFFE  # derives the key of an environment's next network from that of this one
+
 
 class PolicyState(NamedTuple):
     """What ``predict`` returns to be given back: one row per environment, never changed in place."""
 
     network: tuple[NDArray[Any], ...]
     connections: Connections | None  # networks sampled with deterministic=False, one per environment
+    keys: Key | None = None  # (environments, 2) from which their next networks are derived
 
 
 class DeployedPolicy(NamedTuple):
@@ -76,7 +82,8 @@ class BasePolicy(BaseEstimator):
     timeout: float | None
     stop_reason_: str | None
     _deployed: DeployedPolicy
-    _n_sampled: int = 0  # networks that predict(deterministic=False) has drawn since the last fit
+    _training: Any
+    _n_sampled: int = 0  # batches of episodes that predict(deterministic=False) has begun since the last fit
 
     def predict(
         self,
@@ -108,7 +115,8 @@ class BasePolicy(BaseEstimator):
         ------
         NotFittedError
         TypeError, ValueError
-            Where the observation does not fit the space, or the state another network or number of environments.
+            Where the observation does not fit the space, the state another network or number of environments, or there
+            is nothing to sample from, as the policy was saved without its training state.
         """
         check_is_fitted(self, "_deployed")
         batched = batch_length(self.observation_space_, observation) is not None
@@ -121,7 +129,7 @@ class BasePolicy(BaseEstimator):
         x = np.empty(raw.shape, dtype=np.float32)
         rows = np.arange(n)
         mean, inverse_std, clip = self._deployed.standardizer
-        bad = kernels.observe(raw, rows, mean, inverse_std, clip, x, np.zeros_like(raw), np.zeros_like(raw))
+        bad = kernels.standardize(raw, rows, mean, inverse_std, clip, x)
         if bad >= 0:
             raise ValueError(f"The observation holds NaN or infinite values: {raw[bad]}.")
         output = np.empty((n, action_outputs(self.action_space_)), dtype=np.float32)
@@ -154,33 +162,38 @@ class BasePolicy(BaseEstimator):
             starts = np.ones(n, dtype=bool)
             membrane_keys = np.broadcast_to(deployment_key(deployed.seed), (n, 2))
             network = deployed.network.initial_state(membrane_keys, action_outputs(self.action_space_))
-            connections = None
+            begun = PolicyState(network, None)
         else:
             _check_state(state, deployed, n)
-            network, connections = copied(state.network), state.connections
+            begun = state._replace(network=copied(state.network))
             if starts.any():
-                overwrite(network, starts, deployed.start)
-        if not deterministic:
-            connections = self._sample_networks(connections, starts)
-        return PolicyState(network, connections)
+                overwrite(begun.network, starts, deployed.start)
+        return begun if deterministic else self._sample_networks(begun, starts)
 
-    def _sample_networks(self, connections: Connections | None, starts: NDArray[np.bool_]) -> Connections:
-        """Fresh networks where episodes start; reproducible from the seed, different at every episode."""
-        if connections is None:
+    def _sample_networks(self, state: PolicyState, starts: NDArray[np.bool_]) -> PolicyState:
+        """Fresh networks where episodes start; reproducible from the seed, different at every episode.
+
+        An environment's networks follow from its place in the batch and from its own episodes, whoever is beside it.
+        """
+        check_resumable(self, "There are no probabilities to sample networks from, give deterministic=True")
+        if state.keys is None:
             starts = np.ones_like(starts)
+            batch = fold_in(reserved_key(self._deployed.seed, Stream.CONNECTIONS), self._n_sampled)
+            self._n_sampled += 1
+            keys = fold_in(batch, np.arange(starts.size))
         elif not starts.any():
-            return connections
-        first = self._n_sampled
-        self._n_sampled = first + int(starts.sum())
-        key = fold_in(fold_in(key_from_seed(self._deployed.seed), np.uint32(2**32 - 1)), Stream.CONNECTIONS)
-        numbers = np.arange(first, first + starts.sum())
-        drawn = self._deployed.distribution.sample(self._deployed.parameters, fold_in(key, numbers))
-        if connections is None:
-            return drawn
-        kept = {name: words.copy() for name, words in connections.items()}
-        for name, words in drawn.items():
-            kept[name][starts] = words
-        return kept
+            return state
+        else:
+            keys = state.keys.copy()
+        fresh = keys[starts]
+        keys[starts] = fold_in(fresh, NEXT_EPISODE)
+        drawn = self._deployed.distribution.sample_independent(self._deployed.parameters, fresh)
+        if state.connections is not None:
+            kept = {name: part.copy() for name, part in state.connections.items()}
+            for name, part in drawn.items():
+                kept[name][starts] = part
+            drawn = kept
+        return state._replace(connections=drawn, keys=keys)
 
     def score(
         self,
@@ -215,7 +228,8 @@ class BasePolicy(BaseEstimator):
         returns = self.episode_returns(
             environments, n_episodes=n_episodes, seed=seed, max_episode_steps=max_episode_steps
         )
-        return float(returns.mean())
+        mean: float = mean_and_std(returns)[0]
+        return mean
 
     def episode_returns(
         self,
@@ -250,17 +264,42 @@ class BasePolicy(BaseEstimator):
         check_is_fitted(self, "_deployed")
         return evaluation.evaluate(self, environments, n_episodes, seed, max_episode_steps)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save everything that acting and further training need; atomic, and free of executable content.
+    def save(self, path: str | os.PathLike[str], *, training_state: bool = True) -> None:
+        """Save the policy, atomically and free of executable content.
+
+        A file says nothing about the machine: ``n_jobs``, ``timeout``, ``verbose``, ``backend`` and PPO's ``device``
+        have their defaults when it is loaded.
 
         Parameters
         ----------
         path : path-like
-            The file, by convention ending in ``.ecp``; replaced if it exists.
+            The file, by convention ending in ``.ecp``; replaced if it exists, where a symbolic link leads.
+        training_state : bool
+            True saves all that acting and further training need. False saves the deployed network, how it observes and
+            acts, the parameters and the last record of ``history_``: kilobytes. What is loaded from it acts, scores,
+            exports and records as before; it cannot be resumed or sampled from, and of 1-bit connections the
+            probabilities are 0 and 1.
+
+        Raises
+        ------
+        NotFittedError
+        OSError
+            Where the file cannot be written; what was there before is unchanged.
+        TypeError, ValueError
+            Where what was given, or a part of the policy, cannot be saved; it says which.
         """
         check_is_fitted(self, "_deployed")
-        document, arrays = self._to_file()
-        persistence.write(path, {"class": type(self).__name__, **document}, arrays)
+        path = persistence.as_path(path)
+        check_flag("training_state", training_state)
+        if training_state:
+            check_resumable(self, f"{path} was not saved, give training_state=False")
+        document, arrays = self._to_file(bool(training_state))
+        persistence.write(
+            path,
+            {"class": type(self).__name__, **document},
+            arrays,
+            read_again=lambda document, arrays: self._from_file(document, arrays, self._deployed.network),
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, network: Network | None = None) -> Self:
@@ -274,12 +313,14 @@ class BasePolicy(BaseEstimator):
 
         Raises
         ------
-        FileNotFoundError
+        OSError
+            Where the file cannot be read now, or does not exist (FileNotFoundError).
         ModelFileError
             Where the file is damaged, truncated, pickled, foreign, or holds another kind of policy.
         """
+        path = persistence.as_path(path)
         with persistence.damage_named(path):
-            document, arrays = persistence.read(path)
+            document, arrays = up_to_date(*persistence.read(path))
             if document["class"] != cls.__name__:
                 raise persistence.ModelFileError(
                     f"it holds a {document['class']}, to be loaded with that class and not {cls.__name__}"
@@ -313,6 +354,8 @@ class BasePolicy(BaseEstimator):
             Where nir is missing: ``pip install "ecpolicy[nir]"``.
         TypeError
             Where the network is not a spiking one of this library.
+        ValueError
+            Where ``neurons`` is none of these.
         """
         from ecpolicy.export.nir_graph import nir_graph
 
@@ -338,6 +381,8 @@ class BasePolicy(BaseEstimator):
         NotFittedError
         TypeError
             Where the network is not one of 1-bit connections of this library, or C has no type for the actions.
+        ValueError
+            Where ``name`` is not a C identifier.
         """
         from ecpolicy.export.c99 import c_header
 
@@ -359,7 +404,7 @@ class BasePolicy(BaseEstimator):
         start: Any = self._deployed.start
         return np.asarray(start.v[0, : network.n_neurons])
 
-    def _to_file(self) -> tuple[dict[str, Any], persistence.Arrays]:
+    def _to_file(self, training_state: bool = True) -> tuple[dict[str, Any], persistence.Arrays]:
         raise NotImplementedError
 
     @classmethod
@@ -389,8 +434,12 @@ def _check_state(state: Any, deployed: DeployedPolicy, n: int) -> None:
     if state.connections is not None:
         given += [part for _, part in sorted(state.connections.items())]
         own += [part for _, part in sorted(deployed.connections.items())]
+    if state.keys is not None:
+        given, own = [*given, state.keys], [*own, np.zeros((1, 2), np.uint32)]
     if [(part.shape[1:], part.dtype) for part in given] != [(part.shape[1:], part.dtype) for part in own]:
         raise ValueError(f"The state is of another network than the one that is deployed. {again}")
+    if (state.connections is None) != (state.keys is None):
+        raise ValueError(f"The state is not one that predict returned. {again}")
     other = {len(part) for part in given} - {n}
     if other:
         raise ValueError(f"The state is of {other.pop()} environments, the observation of {n}. {again}")

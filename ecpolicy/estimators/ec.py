@@ -111,7 +111,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
     ----------
     connection_probabilities_ : dict of str to ndarray of float32, shape (pre, post)
         "input" ``(2 n_features_in_, n_neurons)``, for observations and their negatives; "recurrent" (n_neurons,
-        n_neurons); "output" (n_neurons, outputs). Of the deployed generation.
+        n_neurons); "output" (n_neurons, outputs). Of the deployed generation; 0 and 1 where the policy was saved
+        without its training state.
     connectivity_ : dict of str to ndarray of bool
         The deployed network, ``connection_probabilities_ > 0.5``.
     excitatory_ : ndarray of bool, shape (n_neurons,), or None
@@ -121,12 +122,15 @@ class EvolvingConnectivityPolicy(BasePolicy):
     observation_space_, action_space_ : gymnasium.Space
     n_features_in_ : int
         Size of a flattened observation.
-    history_ : list of dict
-        One entry per generation: returns of the population, score of the deployed network, its speed ("x_velocity",
-        m/s) and place at the end ("x_position", m) where the environments report them, else None, steps, seconds.
+    history_ : sequence of dict
+        One entry per generation, a :class:`ecpolicy.history.History`: returns of the population, score of the deployed
+        network, its speed ("x_velocity", m/s) and place at the end ("x_position", m) where the environments report
+        them, else None, steps, seconds.
     n_env_steps_ : int
         Environment steps of the population; those of the deployed network are in ``history_``.
     n_generations_ : int
+    notes_ : list of str
+        How the last fit understood what it was given, where that may surprise; printed before the first progress line.
     stop_reason_ : str
         "n_generations", "max_env_steps", "score_threshold", "callback", "interrupted", "error" or "partial_fit".
 
@@ -324,10 +328,10 @@ class EvolvingConnectivityPolicy(BasePolicy):
             "excitatory_": excitatory,
         }
 
-    def _to_file(self) -> tuple[dict[str, Any], persistence.Arrays]:
-        return files.to_file(self)
+    def _to_file(self, training_state: bool = True) -> tuple[dict[str, Any], persistence.Arrays]:
+        return files.to_file(self, training_state)
 
     @classmethod
     def _from_file(cls, document: dict[str, Any], arrays: persistence.Arrays, network: Network | None) -> Self:
-        loaded: Self = files.from_file(cls, document, arrays, network, low=0.0, high=1.0)
+        loaded: Self = files.from_file(cls, document, arrays, network, bits=True)
         return loaded

@@ -1,18 +1,24 @@
 """What a user may give as an environment, and what the rollouts get: strings become objects here."""
 
 import contextlib
+import copy
 import functools
 import inspect
 import io
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from ecpolicy.cleanup import cleaning_up
+from ecpolicy.identity import chain, identity_of, same, told, told_apart
+from ecpolicy.ids import registered_spec
 from ecpolicy.optional import require
+from ecpolicy.rollout import pool, vector
 from ecpolicy.rollout.parallel import AnyEnv, Environment, close_all
 from ecpolicy.spaces import check_spaces, interchangeable
 
@@ -21,10 +27,6 @@ ACCEPTED = (
     "MuJoCo Playground, a callable that makes one, or a list of these"
 )
 NO_LIMIT = 2**31 - 1  # steps
-WITHOUT_EFFECT = {  # settings that change no return
-    "render_mode", "num_envs", "batch_size", "num_threads", "max_num_players", "thread_affinity_offset", "base_path",
-    "seed",
-}  # fmt: skip
 BRAX = "brax/"  # how ids of Brax environments begin
 
 
@@ -34,11 +36,21 @@ class Resolved(NamedTuple):
     environments: tuple[Environment, ...]
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
-    reward_threshold: float | None  # mean of the registered thresholds, None unless all have one
-    time_limited: bool  # every environment ends its episodes by a limit that it names
+    reward_threshold: float | None  # mean of the registered thresholds, None unless all count
+    limits: tuple[float, ...]  # the time limits that the environments name, in steps; inf without one
     vectorized: bool  # some environment is a VectorEnv
     on_device: bool  # the environments are JAX programs, as those of Brax and MuJoCo Playground are
-    names: tuple[str, ...]  # what tells one environment from another: class, id and settings
+    identities: tuple[str, ...]  # what tells one environment from another, see :mod:`ecpolicy.identity`
+    registrations: tuple[EnvSpec, ...] = ()  # of ids that workers may not know
+    notes: tuple[str, ...] = ()  # how the environments were understood, for people
+
+    def horizons(self, wanted: float = np.inf, *, otherwise: float) -> tuple[float, ...]:
+        """Steps after which an episode is cut, by environment: the one rule of how long an episode lasts.
+
+        A time limit that the environment names holds in any case, and so does ``wanted`` where it is finite. Where
+        there is neither, episodes end after ``otherwise``.
+        """
+        return tuple(cut if np.isfinite(cut) else otherwise for cut in (min(wanted, own) for own in self.limits))
 
 
 def resolve(given: Any) -> Resolved:
@@ -81,9 +93,11 @@ def _common(each: list[Resolved], items: list[Any]) -> Resolved:
     return first._replace(
         environments=tuple(e.environments[0] for e in each),
         reward_threshold=sum(known) / len(known) if len(known) == len(each) else None,
-        time_limited=all(e.time_limited for e in each),
+        limits=tuple(e.limits[0] for e in each),
         vectorized=any(e.vectorized for e in each),
-        names=tuple(e.names[0] for e in each),
+        identities=tuple(e.identities[0] for e in each),
+        registrations=tuple({spec.id: spec for e in each for spec in e.registrations}.values()),
+        notes=tuple(dict.fromkeys(note for e in each for note in e.notes)),
     )
 
 
@@ -104,16 +118,16 @@ def _probe(item: Any) -> Resolved:
         return _describe_device(made)
     if not isinstance(made, gym.Env | gym.vector.VectorEnv):
         raise TypeError(f"{_name(item)} made a {type(made).__name__}; wanted a gymnasium.Env or VectorEnv.")
-    try:
-        return _describe(made, factory)
-    finally:
-        close_all([made])
+    with cleaning_up(lambda: close_all([made])):
+        return _describe(made, factory, by_id=isinstance(item, str))
 
 
 def _factory(item: Any) -> Any:
     if isinstance(item, str):
         with contextlib.suppress(gym.error.Error):
-            item = gym.spec(item)  # it travels to workers that do not know the id
+            item = registered_spec(item)
+    if isinstance(item, EnvSpec):
+        item = _to_travel(item)  # to workers that do not know the id
     if isinstance(item, str | EnvSpec):
         return functools.partial(gym.make, item, disable_env_checker=True)
     if callable(item):
@@ -121,40 +135,107 @@ def _factory(item: Any) -> Any:
     raise TypeError(f"Got an environment of type {type(item).__name__}; wanted {ACCEPTED}.")
 
 
-def _describe(made: AnyEnv, environment: Environment) -> Resolved:
+def _to_travel(spec: EnvSpec) -> EnvSpec:
+    """A spec that makes the environment in another process, too: what stands in the script goes with it."""
+    if not isinstance(spec.entry_point, str) or not spec.entry_point.startswith("__main__:"):
+        return spec
+    travelling: Any = copy.copy(spec)
+    travelling.entry_point = load_env_creator(spec.entry_point)
+    made: EnvSpec = travelling
+    return made
+
+
+def _describe(made: AnyEnv, environment: Environment, *, by_id: bool = False) -> Resolved:
     vectorized = isinstance(made, gym.vector.VectorEnv)
-    if isinstance(made, gym.vector.VectorEnv):
-        observation_space, action_space = made.single_observation_space, made.single_action_space
-    else:
-        observation_space, action_space = made.observation_space, made.action_space
+    prefix = "single_" if vectorized else ""
+    spaces: list[Any] = [getattr(made, f"{prefix}{name}", None) for name in ("observation_space", "action_space")]
+    for name, space in zip(("observation_space", "action_space"), spaces, strict=True):
+        if not isinstance(space, gym.Space):
+            raise TypeError(
+                f"{made} has the {prefix}{name} {space!r}; wanted a gymnasium.Space. Set {prefix}observation_space and "
+                f"{prefix}action_space in its class or its constructor."
+            )
+    observation_space, action_space = spaces
     check_spaces(observation_space, action_space)
-    with _single(made) as single:
-        spec, kind = getattr(single, "spec", None), type(single.unwrapped)
-        limit = _limit(spec) or _wrapped_limit(single)
+    if isinstance(made, gym.vector.VectorEnv):
+        vector.check_lanes(made)
+        if not pool.is_pool(made):
+            vector.autoreset_mode(made)
+    with _looked_at(made) as each:
+        spec, limits = getattr(each[0], "spec", None), [_time_limit(one) for one in each]
+        around = [] if made in each else list(chain(made))
+        identities = [
+            identity_of(one, getattr(one, "spec", None), limit, around=around)
+            for one, limit in zip(each, limits, strict=True)
+        ]
+    named, identity = [limit for limit in limits if limit is not None], " and ".join(dict.fromkeys(identities))
+    limit = max(named) if len(named) == len(limits) else None
+    threshold, notes = getattr(spec, "reward_threshold", None), []
+    if threshold is not None and not by_id and not _is_as_registered(spec, identity, vectorized):
+        notes.append(
+            f"The registered reward threshold of {threshold} does not count, as the environment is not played as "
+            f"registered: {told(identity)}. Give score_threshold a number to end at a return."
+        )
+        threshold = None
+    known = gym.registry.get(getattr(spec, "id", ""))
     return Resolved(
         (environment,),
         observation_space,
         action_space,
-        reward_threshold=getattr(spec, "reward_threshold", None),
-        time_limited=limit is not None,
+        reward_threshold=threshold,
+        limits=(np.inf if limit is None else float(limit),),
         vectorized=vectorized,
         on_device=False,
-        names=(f"{kind.__module__}.{kind.__qualname__} {getattr(spec, 'id', '')} {_settings(spec, limit)}".strip(),),
+        identities=(identity,),
+        registrations=() if known is None or _is_gymnasiums(known) else (_to_travel(known),),
+        notes=tuple(notes),
     )
 
 
+def _is_as_in_envpool(spec: Any) -> bool:
+    """Whether EnvPool's registry has a task of exactly this configuration."""
+    registry: Any = getattr(sys.modules.get("envpool.registration"), "registry", None)
+    if registry is None or not hasattr(spec, "gen_config"):
+        return False
+    given, tasks = told_apart(spec.config._asdict()), registry.specs.values()
+    return any(
+        kind == type(spec).__name__ and told_apart(spec.gen_config(**settings)._asdict()) == given
+        for _, kind, settings in tasks
+    )
+
+
+def _is_gymnasiums(spec: EnvSpec) -> bool:
+    return isinstance(spec.entry_point, str) and spec.entry_point.startswith("gymnasium.")
+
+
+def _is_as_registered(spec: Any, identity: str, vectorized: bool) -> bool:
+    """Whether an environment of this identity is the one that its id stands for; a threshold is of that one alone."""
+    if not isinstance(spec, EnvSpec):
+        return _is_as_in_envpool(spec)
+    registered = gym.registry.get(spec.id)
+    if registered is None:  # the spec itself is all that is known of it
+        return True
+    found: list[AnyEnv] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if registered.entry_point is not None:
+            found.append(gym.make(registered, disable_env_checker=True))
+        if vectorized and registered.vector_entry_point is not None:
+            found.append(gym.make_vec(registered, vectorization_mode="vector_entry_point"))
+    with cleaning_up(lambda: close_all(found)):
+        return any(same([identity], [identity_of(one, one.spec, _time_limit(one))]) for one in found)
+
+
 @contextlib.contextmanager
-def _single(made: AnyEnv) -> Iterator[AnyEnv]:
-    """One environment to look at; of a VectorEnv a sub-environment, as far as it is in reach, or a new one like it."""
+def _looked_at(made: AnyEnv) -> Iterator[list[AnyEnv]]:
+    """What tells what is played: of a VectorEnv its sub-environments, as far as they are in reach, or one like them."""
     inner: Any = made.unwrapped
     if isinstance(inner, gym.vector.AsyncVectorEnv):  # whose sub-environments are in other processes
         one = inner.env_fns[0]()
-        try:
-            yield one
-        finally:
-            close_all([one])
+        with cleaning_up(lambda: close_all([one])):
+            yield [one]
     else:
-        yield next(iter(getattr(inner, "envs", [])), made) if isinstance(made, gym.vector.VectorEnv) else made
+        yield list(getattr(inner, "envs", [])) or [made] if isinstance(made, gym.vector.VectorEnv) else [made]
 
 
 def check_trained_for(policy: Any, resolved: Resolved) -> None:
@@ -167,7 +248,7 @@ def check_trained_for(policy: Any, resolved: Resolved) -> None:
 
 def registered_ids(policy: Any) -> list[str]:
     """The ids of what a policy was trained on, as far as it has any: in Gymnasium's registry, or Brax's."""
-    names = [name.split(" ") for name in policy._training.setting.environments]
+    names = [told(identity).split(" ") for identity in policy._training.setting.environments]
     ids = [_brax_id(parts[0]) or parts[1] for parts in names if len(parts) > 1]
     return [name for name in dict.fromkeys(ids) if name.startswith(BRAX) or name in gym.registry]
 
@@ -191,17 +272,16 @@ def _describe_device(environment: Any) -> Resolved:
     from ecpolicy.rollout import device
 
     obs_size, action_size = device.sizes(environment)
-    limit, kind = getattr(environment, "episode_length", None), type(getattr(environment, "unwrapped", environment))
-    physics = getattr(environment, "backend", "")
+    limit = getattr(environment, "episode_length", None)
     return Resolved(
         (environment,),
         gym.spaces.Box(-np.inf, np.inf, (obs_size,), np.float32),
         gym.spaces.Box(-1.0, 1.0, (action_size,), np.float32),
         reward_threshold=None,
-        time_limited=limit is not None,
+        limits=(np.inf if limit is None else float(limit),),
         vectorized=False,
         on_device=True,
-        names=(f"{kind.__module__}.{kind.__qualname__} {physics}".strip(),),
+        identities=(identity_of(environment, None, None, compiled=True),),
     )
 
 
@@ -220,30 +300,19 @@ def _brax(name: str) -> Any:
         return envs.get_environment(name)
 
 
+def _time_limit(environment: Any) -> int | None:
+    """The time limit of an environment: the least that its spec and its wrappers name."""
+    wrapped = [w._max_episode_steps for w in chain(environment) if isinstance(w, gym.wrappers.TimeLimit)]
+    limits = [limit for limit in (_limit(getattr(environment, "spec", None)), *wrapped) if limit is not None]
+    return min(limits, default=None)
+
+
 def _limit(spec: Any) -> int | None:
     """The time limit that a spec names; EnvPool's have it in their ``config``, the largest int being none."""
     limit: int | None = getattr(spec, "max_episode_steps", None)
     if limit is None:
         limit = getattr(getattr(spec, "config", None), "max_episode_steps", None)
     return None if limit is None or limit >= NO_LIMIT else limit
-
-
-def _settings(spec: Any, limit: int | None) -> str:
-    """What an environment was made with, beside its id, as far as it can change returns, and its time limit."""
-    config: Any = getattr(spec, "config", None)
-    given = {**getattr(spec, "kwargs", {}), **(config._asdict() if hasattr(config, "_asdict") else {})}
-    given["max_episode_steps"] = limit
-    told = {name: value for name, value in sorted(given.items()) if name not in WITHOUT_EFFECT}
-    return ", ".join(f"{name}={value!r}" for name, value in told.items() if isinstance(value, str | float | int))
-
-
-def _wrapped_limit(environment: Any) -> int | None:
-    """The time limit of a wrapper."""
-    while isinstance(environment, gym.Wrapper):
-        if isinstance(environment, gym.wrappers.TimeLimit):
-            return environment._max_episode_steps
-        environment = environment.env
-    return None
 
 
 def _name(item: Any) -> str:

@@ -16,8 +16,6 @@ from ecpolicy.estimators.resumption import ResumeFrom
 from ecpolicy.networks import Network
 from ecpolicy.optimizers import Optimizer, adamw
 
-LARGE = float(np.finfo(np.float32).max)
-
 
 class Published(NamedTuple):
     """The paper's settings for a network."""
@@ -71,7 +69,7 @@ class ESPolicy(BasePolicy):
     weights_ : dict of str to ndarray of float32, shape (pre, post)
         The deployed network.
     deployed_generation_, observation_space_, action_space_, n_features_in_, history_, n_env_steps_, n_generations_
-        As in :class:`ecpolicy.EvolvingConnectivityPolicy`, and so is ``stop_reason_``.
+        As in :class:`ecpolicy.EvolvingConnectivityPolicy`, and so are ``notes_`` and ``stop_reason_``.
 
     Examples
     --------
@@ -192,10 +190,10 @@ class ESPolicy(BasePolicy):
     def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:
         return {"weights_": {name: p.copy() for name, p in parameters.items()}}
 
-    def _to_file(self) -> tuple[dict[str, Any], persistence.Arrays]:
-        return files.to_file(self)
+    def _to_file(self, training_state: bool = True) -> tuple[dict[str, Any], persistence.Arrays]:
+        return files.to_file(self, training_state)
 
     @classmethod
     def _from_file(cls, document: dict[str, Any], arrays: persistence.Arrays, network: Network | None) -> Self:
-        loaded: Self = files.from_file(cls, document, arrays, network, low=-LARGE, high=LARGE)
+        loaded: Self = files.from_file(cls, document, arrays, network, bits=False)
         return loaded

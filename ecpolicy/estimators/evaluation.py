@@ -7,12 +7,10 @@ import numpy as np
 from ecpolicy.estimators.backends import choose, runner
 from ecpolicy.estimators.environments import check_trained_for, resolve
 from ecpolicy.estimators.judging import deployment_key
-from ecpolicy.estimators.parameters import check_number, check_playing
-from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
+from ecpolicy.estimators.parameters import check_number, check_playing, endless_episode
+from ecpolicy.random import Stream, environment_seed, fold_in, reserved_key
 from ecpolicy.rollout.outcome import EvaluatedEpisodes
 from ecpolicy.rollout.parallel import deployed_task
-
-ENDLESS_EPISODE = 1000  # steps that are scored of an environment without an end, as in the paper
 
 
 def evaluate(
@@ -28,20 +26,19 @@ def evaluate(
     check_trained_for(policy, resolved)
     n_environments = len(resolved.environments)
     if seed is None:
-        key = fold_in(fold_in(key_from_seed(deployed.seed), np.uint32(2**32 - 1)), Stream.SCORE)
+        key = reserved_key(deployed.seed, Stream.SCORE)
         keys = fold_in(fold_in(key, np.arange(n_environments))[:, None, :], np.arange(n_episodes))
         seeds = environment_seed(keys)
     else:
         check_number("seed", seed, low=0, high=2**31 - 1 - n_episodes, integer=True)
         seeds = np.broadcast_to(int(seed) + np.arange(n_episodes), (n_environments, n_episodes))
-    if max_episode_steps is None and resolved.on_device and not resolved.time_limited:
-        max_episode_steps = ENDLESS_EPISODE
+    wanted = np.inf if max_episode_steps is None else float(max_episode_steps)
     task = deployed_task(
         deployed.parameters,
         seeds,
         membrane_key=deployment_key(deployed.seed),
         standardizer=deployed.standardizer,
-        horizon=np.inf if max_episode_steps is None else max_episode_steps,
+        horizons=resolved.horizons(wanted, otherwise=endless_episode(policy)),
     )
     backend = choose(policy.backend, resolved)
     with runner(

@@ -18,10 +18,12 @@ from ecpolicy.estimators.environments import Resolved, resolve
 from ecpolicy.estimators.judging import Judge
 from ecpolicy.estimators.loop import interrupts, train
 from ecpolicy.estimators.observation_statistics import initial_moments
-from ecpolicy.estimators.parameters import check_horizon, scheduled, seed_of
-from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training
-from ecpolicy.estimators.training import Record, Setting, Trainer, Training
+from ecpolicy.estimators.parameters import check_horizon, endless_episode, scheduled, seed_of
+from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training, own_training
+from ecpolicy.estimators.training import Record, Setting, Trainer, Training, same_task
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
+from ecpolicy.history import appended
+from ecpolicy.identity import known_different, told, with_length
 from ecpolicy.networks import Network
 from ecpolicy.optimizers import Optimizer
 from ecpolicy.spaces import action_outputs, interchangeable, observation_size
@@ -51,6 +53,7 @@ class Run(NamedTuple):
     seed: int
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def obs_size(self) -> int:
@@ -88,6 +91,9 @@ def fit(
             _publish(policy, training, run, record)
 
         def reason(began: bool) -> str:
+            nonlocal training
+            if not began and earlier is not None:
+                training = trainer.measure_again(training)
             end = _reason_to_stop(policy, training, trainer.judge.threshold, interrupted)
             if end and not began:  # parameters that choose the deployed network may have changed
                 deploy(policy, policy._training, run)
@@ -106,7 +112,10 @@ def fit(
 
 def partial_fit(policy: Any, environments: Any) -> None:
     """Train ``policy`` for one generation more."""
-    with _trainer(policy, environments, policy if hasattr(policy, "_training") else None) as (trainer, run, training):
+    earlier = own_training(policy)
+    with _trainer(policy, environments, earlier) as (trainer, run, training):
+        if earlier is not None and not same_task(earlier._training.setting, trainer.setting):
+            training = trainer.measure_again(training)
         training, record = trainer.advance(training)
         _publish(policy, training, run, record)
     policy.stop_reason_ = "partial_fit"
@@ -129,18 +138,21 @@ def _trainer(
         seed=seed_of(policy.random_state) if earlier is None else earlier.seed_,
         observation_space=resolved.observation_space,
         action_space=resolved.action_space,
+        notes=resolved.notes if policy.score_threshold == "auto" else (),
     )
     search = partial(policy._search, network, run.obs_size, run.n_outputs, backend)
     kind, optimizer = policy._ascent()
     if earlier is not None:
         _check_continuable(earlier, run, search(), kind)
+        if earlier is not policy:
+            warn_of_another_task(earlier, resolved.identities)
     moments = initial_moments(observation_statistics, resolved.observation_space, continues=earlier is not None)
-    horizons = check_horizon(policy.max_episode_steps)
+    wanted, endless = check_horizon(policy.max_episode_steps), endless_episode(policy)
     threshold = resolved.reward_threshold if policy.score_threshold == "auto" else policy.score_threshold
-    evaluation_horizon = np.inf if resolved.time_limited else horizons[-1][1]
-    names = resolved.names
-    if not resolved.time_limited:
-        names = tuple(f"{name} for {evaluation_horizon:.0f} steps" for name in names)
+    identities = tuple(
+        identity if np.isfinite(limit) else with_length(identity, endless)
+        for identity, limit in zip(resolved.identities, resolved.limits, strict=True)
+    )
     n_starts, start_env_steps = int(getattr(policy, "n_starts", 1)), int(getattr(policy, "start_env_steps", 1))
     if n_starts > 1 and (policy.max_env_steps or np.inf) <= n_starts * start_env_steps:
         warnings.warn(
@@ -148,8 +160,6 @@ def _trainer(
             "have ended, so that none is chosen. Lower start_env_steps or n_starts.",
             stacklevel=5,  # the caller of the estimator's fit
         )
-    if resolved.on_device and not resolved.time_limited and np.isinf(max(horizon for _, horizon in horizons)):
-        raise ValueError("The environment has no time limit of its own: max_episode_steps must be a number.")
     with runner(
         backend,
         resolved,
@@ -165,20 +175,18 @@ def _trainer(
             judge=Judge(
                 episodes,
                 run.seed,
-                len(resolved.environments),
-                evaluation_horizon,
+                resolved.horizons(otherwise=endless),
                 threshold=None if threshold is None else float(threshold),
                 eval_episodes=int(policy.eval_episodes),
                 confirm_episodes=int(policy.confirm_episodes),
             ),
-            setting=Setting(network, bool(policy.normalize_observations), float(policy.observation_clip), names),
+            setting=Setting(network, bool(policy.normalize_observations), float(policy.observation_clip), identities),
             distribution=search,
             optimizer=optimizer,
             fitness_shaping=FITNESS_SHAPINGS[policy.fitness_shaping],
             population_size=int(policy.population_size),
-            n_environments=len(resolved.environments),
             episodes_per_member=int(policy.episodes_per_member),
-            horizon=lambda n_env_steps: scheduled(horizons, n_env_steps),
+            horizons=lambda n_env_steps: resolved.horizons(scheduled(wanted, n_env_steps), otherwise=endless),
             keep_best=bool(policy.keep_best),
             n_starts=n_starts,
             start_env_steps=start_env_steps,
@@ -208,6 +216,20 @@ def check_same_spaces(policy: Any, given: Run | Resolved) -> None:
             )
 
 
+def warn_of_another_task(earlier: Any, identities: Sequence[str]) -> None:
+    """Say so where a saved training goes on with other environments than it had."""
+    before = earlier._training.setting.environments
+    if len(before) == len(identities) and not any(map(known_different, before, identities)):
+        return
+    names = [", ".join(dict.fromkeys(map(told, each))) for each in (before, identities)]
+    alike = " (of the same name, but with other settings or code)" if names[0] == names[1] else ""
+    warnings.warn(
+        f"resume_from continues a training on {names[0]}; the environment is now {names[1]}{alike}. The network that "
+        "was kept is measured on it anew.",
+        stacklevel=6,  # the caller of the estimator's fit
+    )
+
+
 def _reason_to_stop(policy: Any, training: Training, threshold: float | None, interrupted: Callable[[], bool]) -> str:
     """Why there is no further generation, or an empty string."""
     if threshold is not None and training.solved_at is not None and training.solved_at >= threshold:
@@ -223,11 +245,12 @@ def _publish(policy: Any, training: Training, run: Run, record: Record) -> None:
     """Make a finished generation the fitted state."""
     first = training.search.generation == 1
     further = {
-        "history_": [*([] if first else policy.history_), record],
+        "history_": appended([] if first else policy.history_, record),
         "seed_": run.seed,
         "observation_space_": run.observation_space,
         "action_space_": run.action_space,
         "n_features_in_": run.obs_size,
+        "notes_": list(run.notes),
         "stop_reason_": None,
     }
     if first:

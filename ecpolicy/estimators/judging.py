@@ -8,8 +8,8 @@ import numpy as np
 from ecpolicy.distributions import Parameters
 from ecpolicy.estimators.backends import Plays
 from ecpolicy.normalization import Standardizer
-from ecpolicy.random import Key, Stream, environment_seed, fold_in, key_from_seed
-from ecpolicy.rollout.outcome import Outcome
+from ecpolicy.random import Key, Stream, environment_seed, fold_in, reserved_key
+from ecpolicy.rollout.outcome import Outcome, mean_and_std
 from ecpolicy.rollout.parallel import deployed_task
 
 SOLVED_EPISODES = 100  # fresh episodes that confirm a score threshold
@@ -31,64 +31,83 @@ class Verdict(NamedTuple):
         return self.score > best or self.solved
 
 
+class Confirmed(NamedTuple):
+    """What the episodes came to that decide about a network."""
+
+    score: float
+    solved: bool  # whether the threshold is reached
+    n_steps: int
+
+
 @dataclass(frozen=True)
 class Judge:
     """Evaluates deployed networks during a fit.
 
     A few episodes pick candidates, and further ones decide: a lucky first score keeps no network. The best score is
     still the largest of several means and so a little optimistic; ``score`` measures anew. The threshold counts as
-    reached when the mean over at least ``SOLVED_EPISODES`` fresh episodes clears it by 1.645 standard errors.
+    reached when the mean over ``SOLVED_EPISODES`` episodes clears it by 1.645 standard errors; none of these had a part
+    in picking the network.
     """
 
     runner: Plays
     seed: int
-    n_environments: int
-    horizon: float
+    horizons: tuple[float, ...]  # steps after which an episode is cut, by environment
     threshold: float | None
     eval_episodes: int
     confirm_episodes: int
 
     def assess(self, parameters: Parameters, standardizer: Standardizer, generation: int, best: float) -> Verdict:
         """Play the network of this generation's parameters; ``best`` is the score that it must beat to be kept."""
-        key = fold_in(fold_in(key_from_seed(self.seed), generation), np.uint32(2**32 - 1))
-        n_steps = 0
+        screening = self._play(parameters, standardizer, generation, Stream.EVALUATION, 0, self.eval_episodes)
+        screened, confirmed = mean_and_std(screening.fitness)[0], Confirmed(-np.inf, False, 0)
+        if screened > best or screened >= self._bar:
+            confirmed = self.confirm(parameters, standardizer, generation)
+        return Verdict(screening, *confirmed[:2], screening.n_steps + confirmed.n_steps)
 
-        def play(stream: Stream, first: int, count: int) -> Outcome:
-            nonlocal n_steps
-            keys = fold_in(fold_in(key, stream), np.arange(self.n_environments))[:, None, :]
-            task = deployed_task(
-                parameters,
-                environment_seed(fold_in(keys, np.arange(first, first + count))),
-                membrane_key=deployment_key(self.seed),
-                standardizer=standardizer,
-                horizon=self.horizon,
+    def confirm(self, parameters: Parameters, standardizer: Standardizer, generation: int) -> Confirmed:
+        """Measure a network of this generation; on the same environments the answer is the same at any time."""
+        outcome = self._play(parameters, standardizer, generation, Stream.CONFIRMATION, 0, self.confirm_episodes)
+        n_steps, (score, spread), solved = outcome.n_steps, mean_and_std(outcome.fitness), False
+        if score >= self._bar:
+            outcome = self._play(
+                parameters, standardizer, generation, Stream.CONFIRMATION, self.confirm_episodes, SOLVED_EPISODES
             )
-            outcome = self.runner.run(task)
-            n_steps += outcome.n_steps
-            return outcome
+            n_steps, (score, spread) = n_steps + outcome.n_steps, mean_and_std(outcome.fitness)
+            solved = score - ONE_SIDED_95 * spread / np.sqrt(SOLVED_EPISODES) >= self._bar
+        return Confirmed(score, solved, n_steps)
 
-        bar = np.inf if self.threshold is None else self.threshold
-        screening = play(Stream.EVALUATION, 0, self.eval_episodes)
-        screened, score, solved = float(screening.fitness.mean()), -np.inf, False
-        if screened > best or screened >= bar:
-            returns = play(Stream.CONFIRMATION, 0, self.confirm_episodes).fitness
-            if returns.mean() >= bar:
-                if returns.size < SOLVED_EPISODES:
-                    more = play(Stream.CONFIRMATION, returns.size, SOLVED_EPISODES - returns.size)
-                    returns = np.append(returns, more.fitness)
-                error = returns.std() / np.sqrt(returns.size)
-                solved = bool(returns.mean() - ONE_SIDED_95 * error >= bar)
-            score = float(returns.mean())
-        return Verdict(screening, score, solved, n_steps)
+    @property
+    def _bar(self) -> float:
+        return np.inf if self.threshold is None else self.threshold
+
+    def _play(
+        self,
+        parameters: Parameters,
+        standardizer: Standardizer,
+        generation: int,
+        stream: Stream,
+        first: int,
+        count: int,
+    ) -> Outcome:
+        """The episodes ``first`` to ``first + count`` of a stream."""
+        keys = fold_in(reserved_key(self.seed, stream, generation), np.arange(len(self.horizons)))[:, None, :]
+        task = deployed_task(
+            parameters,
+            environment_seed(fold_in(keys, np.arange(first, first + count))),
+            membrane_key=deployment_key(self.seed),
+            standardizer=standardizer,
+            horizons=self.horizons,
+        )
+        return self.runner.run(task)
 
 
 def deployed_measures(outcome: Outcome) -> dict[str, Any]:
     """What ``history_`` holds of the deployed network's episodes; None where the environments do not report it."""
     velocity, position = (float(mean) for mean in outcome.travel.reshape(-1, 2).mean(axis=0))
-    means = float(outcome.fitness.mean()), float(outcome.lengths.mean()), velocity, position
+    means = mean_and_std(outcome.fitness)[0], float(outcome.lengths.mean()), velocity, position
     return {name: mean if np.isfinite(mean) else None for name, mean in zip(DEPLOYED_MEASURES, means, strict=True)}
 
 
 def deployment_key(seed: int) -> Key:
     """The key of the deployed network's initial membrane potentials: the same in every episode."""
-    return fold_in(fold_in(key_from_seed(seed), np.uint32(2**32 - 1)), Stream.DEPLOYMENT)
+    return reserved_key(seed, Stream.DEPLOYMENT)

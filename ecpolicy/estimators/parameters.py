@@ -1,7 +1,7 @@
 """Checks of constructor parameters: what was given, what is wanted."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,6 +15,7 @@ from ecpolicy.optimizers import OPTIMIZERS
 BACKENDS = ("auto", "numpy", "jax")
 NETWORKS: dict[str, Any] = {"rsnn": RSNN, "real-rsnn": RealRSNN, "gru": GRU, "lstm": LSTM}  # as files name them
 MOST_SUBSTEPS = 100_000
+ENDLESS_EPISODE = 1000.0  # steps that are played of an environment where nothing says how many, as in the paper
 
 
 def check_number(
@@ -24,6 +25,8 @@ def check_number(
     kind = Integral if integer else Real
     if isinstance(value, kind) and not isinstance(value, bool):
         number: Any = int(value) if isinstance(value, Integral) else float(value)
+        if not integer and abs(number) > np.finfo(np.float64).max:
+            number = np.inf  # a whole number beyond all that a float holds
         if low <= number <= high and abs(number) != np.inf and not (open_low and number == low):
             return
         error: type[Exception] = ValueError
@@ -32,7 +35,7 @@ def check_number(
     what = "an integer" if integer else "a number"
     left = "(" if open_low or low == -np.inf else "["
     right = ")" if high == np.inf else "]"
-    raise error(f"{name} must be {what} in {left}{low}, {high}{right}; got {value!r}.")
+    raise error(f"{name} must be {what} in {left}{low}, {high}{right}; got {value!r:.100}.")
 
 
 def check_flag(name: str, value: Any) -> None:
@@ -75,7 +78,15 @@ def check_schedule(name: str, value: Any, **bounds: Any) -> list[tuple[int, floa
 
 def check_horizon(value: Any) -> list[tuple[int, float]]:
     """``max_episode_steps`` as a schedule; None is no horizon."""
-    return [(0, np.inf)] if value is None else check_schedule("max_episode_steps", value, low=1, integer=True)
+    return (
+        [(0, np.inf)] if value is None else check_schedule("max_episode_steps", value, low=1, high=2**63, integer=True)
+    )
+
+
+def endless_episode(policy: Any) -> float:
+    """Steps that are played of an environment without a time limit: the policy's last training horizon, else 1000."""
+    last = check_horizon(getattr(policy, "max_episode_steps", None))[-1][1]
+    return last if np.isfinite(last) else ENDLESS_EPISODE
 
 
 def check_learning_rate(value: Any) -> list[tuple[int, float]]:
@@ -201,13 +212,16 @@ def check_es(policy: Any) -> Network:
 
 
 def check_own_network(network: Any, *further: str) -> Network:
-    """Raise unless an object has the methods of a network."""
+    """The network that was given as an object: one of this library, its settings checked, or one with its methods."""
     missing = [
         name for name in ("shapes", "initial_state", "step", *further) if not callable(getattr(network, name, 0))
     ]
     if missing or isinstance(network, type):
         what = f"without {', '.join(missing)}" if missing else "as a class; make an instance of it"
         raise TypeError(f"network must be a name or an object like ecpolicy.networks.Network; got {network!r} {what}.")
+    for kind, make in NETWORKS.items():
+        if type(network) is make:
+            return make_network(kind, asdict(network))
     own: Network = network
     return own
 

@@ -13,17 +13,24 @@ from numpy.typing import NDArray
 
 from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
-from ecpolicy.distributions import Connections, Point
+from ecpolicy.distributions import Point
 from ecpolicy.estimators import ppo_files
 from ecpolicy.estimators.backends import runner
-from ecpolicy.estimators.base import BasePolicy, DeployedPolicy
+from ecpolicy.estimators.base import BasePolicy, DeployedPolicy, PolicyState
 from ecpolicy.estimators.environments import Resolved, resolve
-from ecpolicy.estimators.evaluation import ENDLESS_EPISODE
-from ecpolicy.estimators.evolving import check_same_spaces
+from ecpolicy.estimators.evolving import check_same_spaces, warn_of_another_task
 from ecpolicy.estimators.judging import Judge, deployed_measures
 from ecpolicy.estimators.loop import interrupts, train
 from ecpolicy.estimators.observation_statistics import initial_moments
-from ecpolicy.estimators.parameters import check_choice, check_fit, check_flag, check_number, make_network, seed_of
+from ecpolicy.estimators.parameters import (
+    check_choice,
+    check_fit,
+    check_flag,
+    check_number,
+    endless_episode,
+    make_network,
+    seed_of,
+)
 from ecpolicy.estimators.ppo_environment import training_environments
 from ecpolicy.estimators.ppo_training import (
     CRITICS,
@@ -33,12 +40,13 @@ from ecpolicy.estimators.ppo_training import (
     check_ppo_kwargs,
     globals_kept,
 )
-from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training
-from ecpolicy.estimators.training import Record
+from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training, own_training
+from ecpolicy.estimators.training import Record, same_task
+from ecpolicy.history import appended
 from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.optional import require
 from ecpolicy.persistence import Arrays
-from ecpolicy.random import Stream, fold_in, key_from_seed, uniform
+from ecpolicy.random import Stream, fold_in, reserved_key, uniform
 from ecpolicy.rollout.outcome import Outcome
 from ecpolicy.spaces import action_outputs, observation_size
 
@@ -133,13 +141,15 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     observation_space_, action_space_ : gymnasium.Space
     n_features_in_ : int
         Size of a flattened observation.
-    history_ : list of dict
+    history_ : sequence of dict
         One entry per update: its number ("generation"), returns of the episodes that ended in it (None without any),
         the deployed network's score, speed and place at the end (None where it was not evaluated, and where the
         environments do not report them), steps, losses, seconds.
     n_env_steps_ : int
         Environment steps of training; those of evaluations are in ``history_``.
     n_updates_ : int
+    notes_ : list of str
+        How the last fit understood what it was given, where that may surprise; printed before the first progress line.
     stop_reason_ : str
         "max_env_steps", "score_threshold", "callback", "interrupted", "error" or "partial_fit".
 
@@ -297,6 +307,9 @@ class SurrogateGradientPPOPolicy(BasePolicy):
                 training = self._advance(run, training, interrupted)
 
             def reason(began: bool) -> str:
+                nonlocal training
+                if not began and earlier is not None:
+                    training = _measure_again(run.judge, training)
                 return self._reason_to_stop(training, run.judge.threshold, began and interrupted())
 
             stopped = train(self, called, continues=earlier is not None, step=step, reason=reason)
@@ -319,8 +332,12 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         -------
         self
         """
-        with self._prepared(environments, self if hasattr(self, "_training") else None) as run:
-            self._advance(run, run.trainer.training(), lambda: True)
+        earlier = own_training(self)
+        with self._prepared(environments, earlier) as run:
+            training = run.trainer.training()
+            if earlier is not None and not same_task(earlier._training.setting, training.setting):
+                training = _measure_again(run.judge, training)
+            self._advance(run, training, lambda: True)
         self.stop_reason_ = "partial_fit"
         return self
 
@@ -348,10 +365,12 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         further = dict(self.ppo_kwargs or {})
         check_ppo_kwargs(further)
         setting = Setting(
-            network, self.critic, bool(self.normalize_observations), float(self.observation_clip), resolved.names
+            network, self.critic, bool(self.normalize_observations), float(self.observation_clip), resolved.identities
         )
         if earlier is not None:
             _check_continuable(earlier, resolved, setting)
+            if earlier is not self:
+                warn_of_another_task(earlier, resolved.identities)
         seed = seed_of(self.random_state) if earlier is None else earlier.seed_
         moments = initial_moments(observation_statistics, resolved.observation_space, continues=earlier is not None)
         point = Point(
@@ -368,8 +387,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             judge = Judge(
                 episodes,
                 seed,
-                len(resolved.environments),
-                np.inf if resolved.time_limited else ENDLESS_EPISODE,
+                resolved.horizons(otherwise=endless_episode(self)),
                 threshold=None if bar is None else float(bar),
                 eval_episodes=int(self.eval_episodes),
                 confirm_episodes=CONFIRM_EPISODES,
@@ -440,9 +458,10 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         """Make a finished update the fitted state."""
         first = training.update == 1
         further: dict[str, Any] = {
-            "history_": [*([] if first else self.history_), record],
+            "history_": appended([] if first else self.history_, record),
             "observation_space_": resolved.observation_space,
             "n_features_in_": observation_size(resolved.observation_space),
+            "notes_": list(resolved.notes) if self.score_threshold == "auto" else [],
             "stop_reason_": None,
         }
         if first:
@@ -475,9 +494,9 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             }
         )
 
-    def _sample_networks(self, connections: Connections | None, starts: NDArray[np.bool_]) -> Any:
+    def _sample_networks(self, state: PolicyState, starts: NDArray[np.bool_]) -> PolicyState:
         """``deterministic=False`` draws actions here, and always acts with the one network."""
-        return connections
+        return state
 
     def _actions(self, output: NDArray[np.float32], deterministic: bool) -> NDArray[Any]:
         """Actions of the outputs; sampled ones are those of outputs with noise.
@@ -487,10 +506,9 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         """
         if deterministic:
             return self._deployed.decode(output)
-        first = self._n_sampled
-        self._n_sampled = first + output.shape[0]
-        key = fold_in(fold_in(key_from_seed(self._deployed.seed), np.uint32(2**32 - 1)), Stream.CONNECTIONS)
-        keys = fold_in(key, np.arange(first, self._n_sampled))
+        call = fold_in(reserved_key(self._deployed.seed, Stream.CONNECTIONS), self._n_sampled)
+        self._n_sampled += 1
+        keys = fold_in(call, np.arange(output.shape[0]))
         u = uniform(keys, output.shape[1]).astype(np.float64) + 2.0**-25  # strictly between 0 and 1
         if isinstance(self.action_space_, spaces.Box):
             from scipy.special import ndtri
@@ -502,8 +520,8 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             noise = -np.log(-np.log(u))
         return self._deployed.decode((output + noise).astype(np.float32))
 
-    def _to_file(self) -> tuple[dict[str, Any], Arrays]:
-        return ppo_files.to_file(self)
+    def _to_file(self, training_state: bool = True) -> tuple[dict[str, Any], Arrays]:
+        return ppo_files.to_file(self, training_state)
 
     @classmethod
     def _from_file(cls, document: dict[str, Any], arrays: Arrays, network: Network | None = None) -> Self:
@@ -522,6 +540,19 @@ def _assess(judge: Judge, training: Training) -> tuple[Training, Outcome]:
         solved_at=judge.threshold if verdict.solved else training.solved_at,
     )
     return assessed, verdict.screening
+
+
+def _measure_again(judge: Judge, training: Training) -> Training:
+    """Measure the best network on what is trained on now: on the same task its score is the same, bit for bit."""
+    best = training.best
+    if best is None:
+        return training._replace(solved_at=None)
+    score, solved, n_steps = judge.confirm(best.weights, training.setting.standardizer(best.observations), best.update)
+    return training._replace(
+        best=best._replace(score=score),
+        solved_at=judge.threshold if solved else None,
+        n_evaluation_steps=training.n_evaluation_steps + (0 if score == best.score else n_steps),
+    )
 
 
 def _check_continuable(earlier: Any, resolved: Resolved, setting: Setting) -> None:

@@ -10,8 +10,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ecpolicy.cleanup import cleaning_up
+from ecpolicy.kernels.host import LARGEST_OBSERVATION
+from ecpolicy.rollout import answers
+from ecpolicy.rollout.exclusive import exclusively
 from ecpolicy.rollout.outcome import EpisodeError
-from ecpolicy.rollout.parallel import AnyEnv, Environment, close_all
+from ecpolicy.rollout.parallel import AnyEnv, Environment, close_all, make
 from ecpolicy.rollout.spaces_kept import SpacesKept
 from ecpolicy.rollout.time_limit import TimeLimitError
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder, observation_size
@@ -47,22 +51,32 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """The first observation, flat."""
-        observation, info = self._guarded(lambda: self.env.reset(seed=seed, options=options), "reset")
+        observation, _ = self._guarded(lambda: answers.begin(self.env, seed, options), "reset")
         self._check_spaces(self.env)
-        return self._observe(observation), info
+        return self._observe(observation), {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """One step with an action of the trained space."""
+        """One step with an action of the trained space.
+
+        The environment's own info is left out: Stable-Baselines3 would take "episode" in it for its monitor's.
+        """
         taken = self._action(action)
-        observation, reward, terminated, truncated, info = self._guarded(lambda: self.env.step(taken), "step")
-        if not np.isfinite(float(reward)):
-            raise EpisodeError(f"A reward is {reward}. Mend the environment, or wrap it to replace such values.")
-        return self._observe(observation), reward, bool(terminated), bool(truncated), info
+        answer = self._guarded(lambda: self.env.step(taken), "step")
+        wrong = answers.wrong_step(answer)
+        if wrong is not None:
+            raise EpisodeError(f"{wrong}.")
+        observation, reward, terminated, truncated, _ = answer
+        if not abs(float(reward)) <= LARGE:
+            raise EpisodeError(
+                f"A reward is {reward}, not a finite number of single precision. Mend the environment, or wrap it to "
+                "replace such values."
+            )
+        return self._observe(observation), float(reward), bool(terminated), bool(truncated), {}
 
     def _guarded(self, call: Callable[[], Any], what: str) -> Any:
         try:
             return call()
-        except TimeLimitError:
+        except (TimeLimitError, EpisodeError):
             raise
         except Exception as error:
             raise EpisodeError(f"The environment raised {type(error).__name__}: {error} in {what}.") from error
@@ -82,9 +96,10 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
             flat = np.asarray(self._encode(observation), dtype=np.float64)
         except ValueError as error:
             raise EpisodeError(str(error)) from error
-        if not np.isfinite(flat).all():
+        if not (np.abs(flat) <= LARGEST_OBSERVATION).all():
             raise EpisodeError(
-                f"An observation is NaN or infinite: {flat}. Mend the environment, or wrap it to replace such values."
+                f"An observation is NaN, infinite or beyond {LARGEST_OBSERVATION:g}: {flat}. Mend the environment, or "
+                "wrap it to replace such values."
             )
         return np.clip(flat, -self._clip, self._clip)
 
@@ -93,20 +108,21 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
 def training_environments(environments: Sequence[Environment], n: int, clip: float) -> Iterator[list[TrainingEnv]]:
     """``n`` environments that are stepped together; closed with the context."""
     made: list[TrainingEnv] = []
-    try:
+    with cleaning_up(lambda: close_all(made)):
         for i in range(n):
-            made.append(training_environment(environments, clip, i))  # noqa: PERF401 -- what is made is to be closed
+            made.append(training_environment(environments, clip, i, made))
         yield made
-    finally:
-        close_all(made)
 
 
-def training_environment(environments: Sequence[Environment], clip: float, i: int) -> TrainingEnv:
-    """Environment ``i`` of those that are stepped together: the given ones take turns."""
+def training_environment(
+    environments: Sequence[Environment], clip: float, i: int, others: Sequence[AnyEnv] = ()
+) -> TrainingEnv:
+    """Environment ``i`` of those that are stepped together, beside the others: the given ones take turns."""
     given = environments[i % len(environments)]
     if isinstance(given, gym.Env):
         try:
-            made: AnyEnv = copy.deepcopy(given)
+            with exclusively([given]):
+                made: AnyEnv = copy.deepcopy(given)
         except Exception as error:
             raise ValueError(
                 f"{given} cannot be copied ({type(error).__name__}: {error}), and training steps several at once. Give "
@@ -114,5 +130,5 @@ def training_environment(environments: Sequence[Environment], clip: float, i: in
             ) from error
     else:
         assert callable(given)
-        made = given()
+        made = make(given, others)
     return TrainingEnv(made, clip)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ecpolicy.cleanup import cleaning_up
 from ecpolicy.distributions import Parameters
 from ecpolicy.estimators.judging import DEPLOYED_MEASURES
 from ecpolicy.estimators.ppo_environment import TrainingEnv
@@ -17,7 +18,7 @@ from ecpolicy.estimators.training import Record
 from ecpolicy.networks import RealRSNN
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
-from ecpolicy.rollout.outcome import EpisodeError
+from ecpolicy.rollout.outcome import EpisodeError, mean_and_std
 from ecpolicy.rollout.time_limit import TimeLimitError, time_limit
 
 CRITICS = ("feedforward", "spiking", "shared")
@@ -158,6 +159,9 @@ class PPOTrainer:
                 raise
             raise ValueError(f"RecurrentPPO does not take ppo_kwargs={further}: {error}") from error
         self._model.set_logger(Logger(folder=None, output_formats=[]))
+        if self._env.norm_obs:  # no observations yet: a first one of zero would widen those that are far from it
+            seen: Any = self._env.obs_rms
+            seen.count = 0.0
         self._timeout = None if p.timeout is None else float(p.timeout)
         if earlier is not None:
             self._load(earlier)
@@ -202,13 +206,12 @@ class PPOTrainer:
         earlier = self._resumed
         if earlier is None:
             return new
-        best, solved_at = (earlier.best, earlier.solved_at) if earlier.setting == self._setting else (None, None)
         return new._replace(
             update=earlier.update,
             n_env_steps=earlier.n_env_steps,
             n_evaluation_steps=earlier.n_evaluation_steps,
-            best=best,
-            solved_at=solved_at,
+            best=earlier.best,
+            solved_at=earlier.solved_at,
         )
 
     def advance(self, before: Training) -> tuple[Training, Record]:
@@ -258,7 +261,7 @@ class PPOTrainer:
         record = {
             "generation": after.update,
             "n_episodes": len(returns),
-            "return_mean": float(np.mean(returns)) if returns else None,
+            "return_mean": mean_and_std(np.array(returns))[0] if returns else None,
             "episode_length": float(np.mean(lengths)) if lengths else None,
             **dict.fromkeys(DEPLOYED_MEASURES),
             "best_deployed_return": None,
@@ -301,13 +304,14 @@ def globals_kept(device: str) -> Iterator[None]:
     devices = [] if device == "cpu" else list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=devices):
         torch.set_num_threads(1)
-        try:
+        with cleaning_up(
+            functools.partial(torch.set_num_threads, threads),
+            functools.partial(setattr, torch.backends.cudnn, "deterministic", cudnn[0]),
+            functools.partial(setattr, torch.backends.cudnn, "benchmark", cudnn[1]),
+            functools.partial(random.setstate, python),
+            functools.partial(np.random.set_state, numpy),
+        ):
             yield
-        finally:
-            torch.set_num_threads(threads)
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def _itself(environment: TrainingEnv) -> TrainingEnv:

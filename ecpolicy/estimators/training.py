@@ -13,11 +13,12 @@ from ecpolicy.estimators.judging import Judge, deployed_measures
 from ecpolicy.estimators.starts import Starts, end_start
 from ecpolicy.evolution import State, generation
 from ecpolicy.fitness_shaping import FitnessShaping
+from ecpolicy.identity import same
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import Optimizer
-from ecpolicy.random import Key, key_from_seed
-from ecpolicy.rollout.outcome import Outcome
+from ecpolicy.random import Key, Stream, key_from_seed, reserved_key
+from ecpolicy.rollout.outcome import Outcome, mean_and_std
 from ecpolicy.rollout.parallel import population_task
 
 Record = dict[str, Any]
@@ -38,7 +39,7 @@ class Setting(NamedTuple):
     network: Network
     normalize_observations: bool
     observation_clip: float
-    environments: tuple[str, ...]  # names, as far as one can tell environments and the lengths of episodes apart
+    environments: tuple[str, ...]  # identities, with the length of episodes that have no time limit
 
     def standardizer(self, moments: Moments) -> Standardizer:
         """How observations enter the network."""
@@ -68,9 +69,8 @@ class Trainer:
     optimizer: Callable[[int], Optimizer]  # likewise
     fitness_shaping: FitnessShaping
     population_size: int
-    n_environments: int
     episodes_per_member: int
-    horizon: Callable[[int], float]  # likewise
+    horizons: Callable[[int], tuple[float, ...]]  # likewise, by environment
     setting: Setting
     keep_best: bool
     n_starts: int
@@ -82,24 +82,44 @@ class Trainer:
 
     def _fresh(self, moments: Moments) -> State:
         distribution = self.distribution(0)
-        parameters = distribution.project(distribution.init(key_from_seed(self.seed)))
+        parameters = distribution.project(distribution.init(reserved_key(self.seed, Stream.START)))
         return State(0, parameters, self.optimizer(0).init(parameters), moments)
 
     def resume(self, training: Training) -> Training:
-        """Go on from a training.
+        """Go on from a training, which does not count as solved before it is measured again.
 
-        A best network, start or solution that was measured in another setting does not count, nor does a network with
-        connections that are no longer allowed.
+        A best start that was measured in another setting, or cannot be known to be of this one, does not count, nor
+        does a network with connections that are no longer allowed.
         """
         best = training.best
         if best is not None:
             allowed = self.distribution(self._clock(training)).project(best.parameters)
             if any(((p > 0.5) != (allowed[name] > 0.5)).any() for name, p in best.parameters.items()):
-                training = training._replace(best=None, solved_at=None)
-        if training.setting == self.setting:
-            return training
-        starts = training.starts._replace(best=None)
-        return training._replace(setting=self.setting, best=None, solved_at=None, starts=starts)
+                best = None
+        of_this_task = same_task(training.setting, self.setting)
+        starts = training.starts if of_this_task else training.starts._replace(best=None)
+        return training._replace(setting=self.setting, best=best, starts=starts)
+
+    def measure_again(self, training: Training) -> Training:
+        """Measure the network that was kept, or said to solve the task, on what is trained on now.
+
+        Its episodes are those of the first time. On the same task its score is therefore the same bit for bit, and
+        nothing is counted twice; on another task it is compared with further networks on equal terms.
+        """
+        search, best = training.search, training.best if self.keep_best else None
+        if best is not None:
+            kept = best.parameters, self.setting.standardizer(best.moments), best.generation
+        elif training.solved_at is not None:
+            kept = search.parameters, self.setting.standardizer(search.moments), search.generation
+        else:
+            return training._replace(best=None)
+        score, solved, n_steps = self.judge.confirm(*kept)
+        again = best is None or score == best.score
+        return training._replace(
+            best=None if best is None else best._replace(score=score),
+            solved_at=self.judge.threshold if solved else None,
+            n_evaluation_steps=training.n_evaluation_steps + (0 if again else n_steps),
+        )
 
     def advance(self, training: Training) -> tuple[Training, Record]:
         """One generation, then the score of the network that it leads to."""
@@ -115,7 +135,7 @@ class Trainer:
             training.search._replace(parameters=parameters),
             key=key_from_seed(self.seed),
             population_size=self.population_size,
-            evaluate=lambda parameters, moments, keys: self._evaluate(parameters, moments, keys, self.horizon(steps)),
+            evaluate=lambda parameters, moments, keys: self._evaluate(parameters, moments, keys, self.horizons(steps)),
             distribution=distribution,
             fitness_shaping=self.fitness_shaping,
             optimizer=self.optimizer(steps),
@@ -124,11 +144,12 @@ class Trainer:
         check_finite(search)
         trained, deployed = self._assess(trained)
         fitness, measures = population.fitness, deployed_measures(deployed)
-        trained = trained._replace(starts=trained.starts._replace(last=float(fitness.mean())))
+        mean, std = mean_and_std(fitness)
+        trained = trained._replace(starts=trained.starts._replace(last=mean))
         record = {
             "generation": search.generation,
-            "return_mean": float(fitness.mean()),
-            "return_std": float(fitness.std()),
+            "return_mean": mean,
+            "return_std": std,
             "return_min": float(fitness.min()),
             "return_max": float(fitness.max()),
             "episode_length": float(population.lengths.mean()),
@@ -156,15 +177,15 @@ class Trainer:
         starts, search = end_start(starts, search, self._fresh(search.moments), self.n_starts, n_env_steps)
         return training._replace(starts=starts, search=search)
 
-    def _evaluate(self, parameters: Parameters, moments: Moments, keys: Key, horizon: float) -> Outcome:
+    def _evaluate(self, parameters: Parameters, moments: Moments, keys: Key, horizons: tuple[float, ...]) -> Outcome:
         """The population's episodes, all fresh."""
         task = population_task(
             parameters,
             keys,
-            n_environments=self.n_environments,
+            n_environments=len(horizons),
             n_episodes=self.episodes_per_member,
             standardizer=self.setting.standardizer(moments),
-            horizon=horizon,
+            horizons=horizons,
         )
         return self.runner.run(task)
 
@@ -182,6 +203,12 @@ class Trainer:
             solved_at=self.judge.threshold if verdict.solved else None,
         )
         return assessed, verdict.screening
+
+
+def same_task(before: Any, now: Any) -> bool:
+    """Whether two settings are equal, and known to be of the same environments."""
+    equal = bool(before._replace(environments=()) == now._replace(environments=()))
+    return equal and same(before.environments, now.environments)
 
 
 def check_finite(search: State) -> None:

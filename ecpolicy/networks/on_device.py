@@ -231,6 +231,11 @@ class OnDevice:
         output[rows] = np.asarray(out)[rows]
 
 
+def _beside(live: Array, part: Array) -> Array:
+    """A flag per episode, to be broadcast over a part of the state (episodes, ...)."""
+    return live.reshape(live.shape + (1,) * (part.ndim - 1))
+
+
 @lru_cache(maxsize=16)
 def _compiled(network: Network) -> tuple[Any, Any]:
     """The compiled functions: matrices for every episode from those of the networks, and the step of a batch."""
@@ -241,7 +246,7 @@ def _compiled(network: Network) -> tuple[Any, Any]:
 
     def step(matrices: Any, state: Any, x: Array, live: Array, zero: Array) -> tuple[Any, Array]:
         after, output = device.step(matrices, state, x, zero)
-        kept = jax.tree.map(lambda new, old: jnp.where(live[:, None], new, old), after, state)
+        kept = jax.tree.map(lambda new, old: jnp.where(_beside(live, new), new, old), after, state)
         return kept, output
 
     return jax.jit(prepare), jax.jit(step)

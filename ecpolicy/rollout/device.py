@@ -7,6 +7,7 @@ Members are played in chunks of a fixed size, each on one device. Devices take c
 with it every rounding, is the same whatever their number; chunks tell each other returns and observation sums only.
 """
 
+import copy
 from collections.abc import Mapping
 from functools import lru_cache
 from types import TracebackType
@@ -20,6 +21,7 @@ from jax.sharding import Mesh, PartitionSpec
 from numpy.typing import NDArray
 
 from ecpolicy.distributions import Bernoulli, Parameters
+from ecpolicy.identity import same
 from ecpolicy.kernels import device as kernels
 from ecpolicy.networks import Network
 from ecpolicy.networks.on_device import Twin, twin
@@ -30,6 +32,7 @@ from ecpolicy.rollout.parallel import Plan, Task
 
 EPISODES_PER_CHUNK = 20  # of the deployed network
 FOREVER = 2**31 - 1  # steps
+LARGEST_OBSERVATION = 1e15  # squares of larger ones, summed up, would leave the range of float32
 
 
 class Played(NamedTuple):
@@ -37,11 +40,12 @@ class Played(NamedTuple):
 
     returns: Array  # (members,)
     lengths: Array  # (members,)
-    spoilt: Array  # (members,) an observation was NaN or infinite
+    spoilt: Array  # (members,) an observation was NaN, infinite or beyond LARGEST_OBSERVATION
     velocities: Array  # (members,) sum of the x-velocities, NaN where the environment reports none
     positions: Array  # (members,) last x-position, likewise
-    sums: Array  # of obs - mean over all steps: (members, obs_size) while they are played, in the end (obs_size,)
+    sums: Array  # of obs - shift over all steps: (members, obs_size) while they are played, in the end (obs_size,)
     squares: Array  # of its square
+    shift: Array  # (obs_size,) the first observation of the chunk's first member
 
 
 class _Live(NamedTuple):
@@ -54,23 +58,36 @@ class _Live(NamedTuple):
     played: Played
 
 
-class Same:
-    """An environment as a key: equal to itself alone."""
+class Snapshot:
+    """An environment as a key: equal to those with the same content, see :mod:`ecpolicy.identity`.
 
-    def __init__(self, environment: Any) -> None:
-        self.environment = environment
+    It keeps a copy, which no later change of the environment reaches: programs are traced again for other sizes. What
+    cannot be compared or copied is equal to itself alone.
+    """
+
+    def __init__(self, environment: Any, identity: str | None) -> None:
+        self.environment, self._content = environment, identity
+        if identity is None or not same([identity], [identity]):
+            self._content = None
+            return
+        try:
+            self.environment = copy.deepcopy(environment)
+        except Exception:  # of the environment's own
+            self._content = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and self.environment is other.environment
+        if self is other:
+            return True
+        return isinstance(other, Snapshot) and self._content is not None and self._content == other._content
 
     def __hash__(self) -> int:
-        return id(self.environment)
+        return hash(self._content)
 
 
 class Program(NamedTuple):
     """What a compiled program depends on, apart from the sizes of its inputs."""
 
-    environment: Same
+    environment: Snapshot
     network: Network
     n_outputs: int
     devices: tuple[jax.Device, ...]
@@ -147,8 +164,8 @@ def play_chunk(
     def advance(now: _Live) -> _Live:
         seen, past = observation(now.environment), now.played
         live = now.live[:, None]
-        deviation = seen - mean
-        x = jnp.clip(deviation * inverse_std, -clip, clip)
+        deviation = seen - past.shift
+        x = jnp.clip((seen - mean) * inverse_std, -clip, clip)
         state, output = network.step(matrices, now.network, x, zero)
         after = step(now.environment, jnp.clip(output, -1, 1))
         after = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, now.environment)
@@ -156,11 +173,12 @@ def play_chunk(
         played = Played(
             past.returns + jnp.where(now.live, after.reward, 0),
             past.lengths + now.live,
-            past.spoilt | (now.live & ~jnp.isfinite(seen).all(axis=1)),
+            past.spoilt | (now.live & ~(jnp.abs(seen) <= LARGEST_OBSERVATION).all(axis=1)),
             past.velocities + jnp.where(now.live, velocity, 0),
             jnp.where(now.live, position, past.positions),
             past.sums + jnp.where(live, deviation, 0),
             past.squares + jnp.where(live, deviation * deviation, 0),
+            past.shift,
         )
         t = now.t + 1
         return _Live(t, now.live & (after.done == 0) & (t < horizon), after, state, played)
@@ -168,13 +186,12 @@ def play_chunk(
     def none(*shape: int, dtype: Any = jnp.float32) -> Array:
         return jnp.zeros((members, *shape), dtype)
 
-    start = _Live(
-        jnp.int32(0),
-        meant,
-        jax.vmap(environment.reset)(jnp.stack([jnp.zeros_like(seeds), seeds], axis=1)),
-        network.initial_state(membrane_keys, n_outputs),
-        Played(none(), none(dtype=jnp.int32), none(dtype=jnp.bool_), none(), none(), none(obs_size), none(obs_size)),
-    )
+    begun = jax.vmap(environment.reset)(jnp.stack([jnp.zeros_like(seeds), seeds], axis=1))
+    nothing = Played(
+        none(), none(dtype=jnp.int32), none(dtype=jnp.bool_), none(), none(), none(obs_size), none(obs_size),
+        observation(begun)[0].astype(jnp.float32),
+    )  # fmt: skip
+    start = _Live(jnp.int32(0), meant, begun, network.initial_state(membrane_keys, n_outputs), nothing)
     played: Played = lax.while_loop(lambda now: jnp.any(now.live), advance, start).played
     return played._replace(sums=pairwise_sum(played.sums), squares=pairwise_sum(played.squares))
 
@@ -220,6 +237,8 @@ class DeviceRunner:
 
     def __init__(self, plan: Plan, chunk_size: int | None) -> None:
         self._plan = plan
+        identities = plan.identities or (None,) * len(plan.environments)
+        self._environments = [Snapshot(*pair) for pair in zip(plan.environments, identities, strict=True)]
         self._devices = tuple(jax.devices())
         self._chunk_size = chunk_size or default_chunk_size()
 
@@ -261,10 +280,10 @@ class DeviceRunner:
         )
         mean = task.standardizer.mean.astype(np.float32)
         inverse_std = task.standardizer.inverse_std.astype(np.float32)
-        horizon = np.int32(min(task.horizon, FOREVER))
+        horizon = np.int32(min(task.horizons[index], FOREVER))
         shared = mean, inverse_std, np.float32(task.standardizer.clip), horizon, np.uint32(0)
         n_outputs = int(np.prod(plan.action_space.shape or ()))
-        run = compiled(Program(Same(plan.environments[index]), plan.network, n_outputs, self._devices))
+        run = compiled(Program(self._environments[index], plan.network, n_outputs, self._devices))
         at_once = size * len(self._devices)
         outcomes = []
         for start in range(0, members, at_once):
@@ -275,7 +294,7 @@ class DeviceRunner:
                 raise self._explain(error, size) from error
             for number, first in enumerate(range(start, min(start + at_once, members), size)):
                 chunk = jax.tree.map(lambda part, number=number: part[number], played)
-                outcomes.append(_outcome(chunk, seeds[first : first + size], mean))
+                outcomes.append(_outcome(chunk, seeds[first : first + size]))
         return below(outcomes)
 
     def _deal(self, part: NDArray[Any], size: int) -> NDArray[Any]:
@@ -309,20 +328,21 @@ def _slices(distribution: Any, parameters: Parameters, deployed: bool) -> dict[s
     return {name: (np.asarray(mean), step) for name, mean in parameters.items()}
 
 
-def _outcome(played: Any, seeds: NDArray[np.int64], mean: NDArray[np.float32]) -> Outcome:
+def _outcome(played: Any, seeds: NDArray[np.int64]) -> Outcome:
     """Check the episodes of a chunk that were meant; their outcome, one column."""
     returns, lengths = (part[: seeds.size].astype(np.float64) for part in (played.returns, played.lengths))
     for member in np.flatnonzero(played.spoilt):
         raise EpisodeError(
-            f"An observation is NaN or infinite in the episode started with reset(PRNGKey({seeds[member]})), after "
-            f"at most {lengths[member]:.0f} steps. Mend the environment, or wrap it to end such episodes."
+            f"An observation is NaN, infinite or beyond {LARGEST_OBSERVATION:g} in the episode started with "
+            f"reset(PRNGKey({seeds[member]})), after at most {lengths[member]:.0f} steps. Mend the environment, or "
+            "wrap it to end such episodes."
         )
     for member in np.flatnonzero(~np.isfinite(returns)):
         raise EpisodeError(
             f"The return is {returns[member]} in the episode started with reset(PRNGKey({seeds[member]})): a reward "
             "was NaN or infinite. Mend the environment."
         )
-    sums = (part.astype(np.float64) for part in (mean, played.sums, played.squares))
+    sums = (part.astype(np.float64) for part in (played.shift, played.sums, played.squares))
     moments = Moments.from_sums(int(lengths.sum()), *sums)
     velocities, positions = (part[: seeds.size].astype(np.float64) for part in (played.velocities, played.positions))
     travelled = np.stack([velocities / np.maximum(lengths, 1), positions], axis=1)

@@ -24,6 +24,8 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import get_active_backend
 
+from ecpolicy.cleanup import cleaning_up
+
 Result = TypeVar("Result")
 
 # Factor and seconds on top of the limit: workers that can interrupt a hanging environment should do so first and say
@@ -37,12 +39,17 @@ class WorkersLost(Exception):  # noqa: N818 -- it is not the caller's error
     """A worker died, and with it the tasks that were not finished."""
 
 
+class Unfinished(Exception):  # noqa: N818 -- whoever waits says what that means
+    """No result came for too long."""
+
+
 class Engine(Protocol):
     """Runs tasks on workers; a context manager that owns what it started."""
 
     attempts: (
         int  # times in a row that tasks are sent out without a result before their workers' deaths are their fault
     )
+    in_this_process: bool  # workers are threads, which need no copies
 
     def __enter__(self) -> Self:
         """Get ready."""
@@ -64,7 +71,7 @@ class Engine(Protocol):
         ------
         WorkersLost
             To be run again, but for the results that came.
-        TimeoutError
+        Unfinished
             Where no result came for too long.
         """
 
@@ -105,6 +112,7 @@ class JoblibEngine:
     def __init__(self, n_jobs: int | None, timeout: float | None) -> None:
         # No more than twice the workers at once: what waits in loky's queue when it is aborted makes its thread fail.
         # No shared memory for large arrays (max_nbytes): joblib would keep those of every generation until the end.
+        self.in_this_process = bool(getattr(get_active_backend()[0], "supports_sharedmem", False))
         settings: dict[str, Any] = {
             "n_jobs": n_jobs,
             "timeout": timeout,
@@ -139,7 +147,7 @@ class JoblibEngine:
         except (TerminatedWorkerError, BrokenProcessPool) as error:
             raise WorkersLost(str(error)) from error
         except multiprocessing.TimeoutError as error:  # no subclass of the built-in one
-            raise TimeoutError from error
+            raise Unfinished from error
 
 
 def _numbered(number: int, function: Callable[..., Result], *arguments: Any) -> tuple[int, Result]:
@@ -150,6 +158,7 @@ class DaskEngine:
     """A Dask cluster, which sends tasks of a lost worker to others by itself, up to its ``allowed-failures``."""
 
     attempts = 2
+    in_this_process = False  # the workers of some clusters are threads of it, and still play environments of their own
 
     def __init__(self, client: Any, timeout: float | None) -> None:
         self._client, self._timeout = client, timeout
@@ -185,22 +194,21 @@ class DaskEngine:
 
         done: Queue[Any] = Queue()
         pending = dict(zip(self._submit(function, shared, calls), calls, strict=True))
-        try:
-            for future in pending:
-                future.add_done_callback(done.put)
-            while pending:
-                future = self._next(done)
-                yield pending.pop(future), future.result()
-        except (KilledWorker, CancelledError) as error:
-            raise WorkersLost(str(error)) from error
-        except TimeoutError:
-            self._restart_hanging(pending)
-            raise
-        finally:
-            self._client.cancel(list(pending))
+        with cleaning_up(lambda: self._client.cancel(list(pending))):
+            try:
+                for future in pending:
+                    future.add_done_callback(done.put)
+                while pending:
+                    future = self._next(done)
+                    yield pending.pop(future), future.result()
+            except (KilledWorker, CancelledError) as error:
+                raise WorkersLost(str(error)) from error
+            except Unfinished:
+                self._restart_hanging(pending)
+                raise
 
     def _next(self, done: "Queue[Any]") -> Any:
-        """The next future that is done; raises TimeoutError after the limit, RuntimeError without any worker."""
+        """The next future that is done; raises Unfinished after the limit, RuntimeError without any worker."""
         began = staffed = monotonic()
         while True:
             left = np.inf if self._timeout is None else began + self._timeout - monotonic()
@@ -214,7 +222,7 @@ class DaskEngine:
                     "(client.wait_for_workers), or start others and go on from a checkpoint."
                 )
             if left <= 0:
-                raise TimeoutError
+                raise Unfinished
 
     def _submit(self, function: Callable[..., Any], shared: Sequence[Any], calls: Mapping[int, Any]) -> list[Any]:
         """A future for every call.
@@ -280,6 +288,7 @@ class RayEngine:
     """A Ray cluster, which sends tasks of a lost worker to others by itself, up to three times."""
 
     attempts = 2
+    in_this_process = False
 
     def __init__(self, timeout: float | None) -> None:
         import ray
@@ -309,20 +318,23 @@ class RayEngine:
         import ray
 
         pending = {_remote(function).remote(*shared, call): number for number, call in calls.items()}
-        try:
-            while pending:
-                done, _ = ray.wait(list(pending), num_returns=1, timeout=self._timeout)
-                if not done:
-                    raise TimeoutError
-                for reference in done:
-                    yield pending.pop(reference), ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause or error from None
-        except ray.exceptions.RayError as error:
-            raise WorkersLost(str(error)) from error
-        finally:
+
+        def cancel() -> None:
             for reference in pending:
                 ray.cancel(reference, force=True)
+
+        with cleaning_up(cancel):
+            try:
+                while pending:
+                    done, _ = ray.wait(list(pending), num_returns=1, timeout=self._timeout)
+                    if not done:
+                        raise Unfinished
+                    for reference in done:
+                        yield pending.pop(reference), ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause or error from None
+            except ray.exceptions.RayError as error:
+                raise WorkersLost(str(error)) from error
 
 
 @cache

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
+from ecpolicy.rollout import answers
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, Travel
 from ecpolicy.rollout.time_limit import TimeLimitError, failure
 from ecpolicy.spaces import Decode, Encode
+
+NOT_YET: Any = object()  # what an environment answered that has not
 
 
 class Batch:
@@ -33,19 +36,26 @@ class Batch:
         self._standardizer = standardizer
         self._state = network.initial_state(episodes.membrane_keys, n_outputs)
         self._x = np.zeros((n, obs_size), dtype=np.float32)
+        # Sums are taken of deviations from the first observation: far from zero, those of the observations themselves
+        # would lose their variance to rounding.
+        self._shift: NDArray[np.float64] | None = None
         self._sums, self._squares = np.zeros((n, obs_size)), np.zeros((n, obs_size))
         self.travel = Travel(n)
         self.seeded = True  # episodes start from their seeds
 
     def step(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Outputs (rows, n_outputs) for the raw observations of these episodes."""
-        mean, inverse_std, clip = self._standardizer
-        bad = kernels.observe(self.raw, rows, mean, inverse_std, clip, self._x, self._sums, self._squares)
+        if self._shift is None:
+            self._shift = self.raw[rows[0]].copy()
+        bad = kernels.accumulate(self.raw, rows, self._shift, self._sums, self._squares)
         if bad >= 0:
+            finite = np.isfinite(self.raw[bad]).all()
+            what = f"too large, beyond {kernels.LARGEST_OBSERVATION:g}" if finite else "NaN or infinite"
             raise EpisodeError(
-                f"An observation is NaN or infinite: {self.raw[bad]}, in {self._episode(bad)}. Mend the environment, "
-                "or wrap it to replace such values."
+                f"An observation is {what}: {self.raw[bad]}, in {self._episode(bad)}. Mend the environment, or wrap it "
+                "to replace such values."
             )
+        kernels.standardize(self.raw, rows, *self._standardizer, self._x)
         try:
             self._network.step(
                 self._connections, self._state, self._x, self.output, owners=self._episodes.owners, rows=rows
@@ -66,12 +76,11 @@ class Batch:
         total = np.array(returns, dtype=np.float64)
         for episode in np.flatnonzero(~np.isfinite(total)):
             raise EpisodeError(
-                f"The return is {total[episode]} in {self._episode(episode)}: a reward was NaN or infinite. Mend the "
-                "environment."
+                f"The return is {total[episode]} in {self._episode(episode)}: a reward was NaN or infinite, or all of "
+                "them together are too large. Mend the environment."
             )
-        moments = Moments.from_sums(
-            int(np.sum(lengths)), self._standardizer.mean, self._sums.sum(axis=0), self._squares.sum(axis=0)
-        )
+        shift = np.zeros(self.raw.shape[1]) if self._shift is None else self._shift
+        moments = Moments.from_sums(int(np.sum(lengths)), shift, self._sums.sum(axis=0), self._squares.sum(axis=0))
         played = np.array(lengths, dtype=np.int64)
         return Outcome(total[:, None], played[:, None], moments, self.travel.of(played)[:, None])
 
@@ -95,14 +104,14 @@ def play(
     raw, horizon = batch.raw, episodes.horizon
     waiting = iter(range(n))
     live: list[tuple[int, gym.Env[Any, Any]]] = []
-    episode = 0
+    episode, answer = 0, NOT_YET
 
     def begin(environment: gym.Env[Any, Any]) -> None:
         nonlocal episode
         following = next(waiting, None)
         if following is not None:
             episode = following
-            observation, _ = environment.reset(seed=int(episodes.seeds[episode]))
+            observation, _ = answers.begin(environment, int(episodes.seeds[episode]))
             check(environment)
             raw[episode] = encode(observation)
             live.append((episode, environment))
@@ -116,7 +125,9 @@ def play(
             while not idle:
                 actions = decode(batch.step(rows))
                 for (episode, environment), action in zip(live, actions, strict=True):
-                    observation, reward, terminated, truncated, info = environment.step(action)
+                    answer = NOT_YET
+                    answer = environment.step(action)
+                    observation, reward, terminated, truncated, info = answer
                     returns[episode] += float(reward)
                     lengths[episode] += 1
                     batch.travel.add(episode, info)
@@ -131,8 +142,9 @@ def play(
     except EpisodeError:
         raise
     except Exception as error:
+        wrong = None if answer is NOT_YET else answers.wrong_step(answer)
         raise EpisodeError(
-            f"The environment {failure(error)} at step {abs(lengths[episode])} of the episode "
+            f"{wrong or f'The environment {failure(error)}'} at step {abs(lengths[episode])} of the episode "
             f"started with reset(seed={episodes.seeds[episode]})."
         ) from error
     return batch.outcome(returns, [abs(length) for length in lengths])

@@ -11,6 +11,7 @@ from ecpolicy.normalization import Moments
 TRAVEL = "x_velocity", "x_position"  # what locomotion tasks report of a step, in m/s and m
 
 
+LARGE = 1e150  # squares of numbers up to it are finite
 NUMBER = (float, int, np.floating, np.integer)
 
 
@@ -38,12 +39,22 @@ class Outcome(NamedTuple):
     @property
     def fitness(self) -> NDArray[np.float64]:
         """Mean return of each member."""
-        return np.asarray(self.returns.mean(axis=1))
+        return np.asarray(mean_and_std(self.returns, axis=1)[0])
 
     @property
     def n_steps(self) -> int:
         """Environment steps in all."""
         return int(self.lengths.sum())
+
+
+def mean_and_std(values: NDArray[np.float64], axis: int | None = None) -> tuple[Any, Any]:
+    """Mean and standard deviation of finite numbers, finite themselves: the sum of squares of large ones is not."""
+    scale = np.abs(values).max(initial=0.0)
+    if scale > LARGE:
+        mean, std = mean_and_std(values / scale, axis)
+        return mean * scale, std * scale
+    mean, std = values.mean(axis=axis), values.std(axis=axis)
+    return (float(mean), float(std)) if axis is None else (mean, std)
 
 
 class EvaluatedEpisodes(NamedTuple):
@@ -79,12 +90,16 @@ class Travel:
 
     def add_lanes(self, rows: NDArray[np.intp], info: Any, lanes: Any, n_lanes: int) -> None:
         """Note a step of these episodes, which a vector environment plays in these of its lanes."""
-        if not isinstance(info, Mapping):
+        if not isinstance(info, Mapping) or TRAVEL[0] not in info:
             return
-        velocity, position = (np.asarray(info.get(name)) for name in TRAVEL)
+        try:
+            velocity, position = (np.asarray(info.get(name)) for name in TRAVEL)
+            masks = [np.broadcast_to(np.asarray(info.get(f"_{name}", True), dtype=bool), n_lanes) for name in TRAVEL]
+        except (TypeError, ValueError):  # ragged, or masks of another shape
+            return
         if any(part.dtype.kind not in "fiu" or part.shape != (n_lanes,) for part in (velocity, position)):
             return
-        told = np.logical_and.reduce([np.broadcast_to(info.get(f"_{name}", True), n_lanes) for name in TRAVEL])[lanes]
+        told = np.logical_and.reduce(masks)[lanes]
         rows = rows[told]
         self._reported[rows] += 1
         self._velocities[rows] += velocity[lanes][told]

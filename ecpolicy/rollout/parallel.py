@@ -1,7 +1,6 @@
 """Distributing episodes: fixed chunks of members, joblib workers, results that do not depend on either."""
 
 import os
-import pickle
 import signal
 import threading
 import uuid
@@ -9,23 +8,28 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
+from ecpolicy.cleanup import clean_up, cleaning_up
 from ecpolicy.distributions import Connections, Distribution, Parameters
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Key, Stream, environment_seed, fold_in
 from ecpolicy.rollout import host, pool, vector
-from ecpolicy.rollout.engines import WorkersLost, engine
+from ecpolicy.rollout.engines import Unfinished, WorkersLost, engine
+from ecpolicy.rollout.exclusive import exclusively, shared
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, below, beside
 from ecpolicy.rollout.spaces_kept import SpacesKept
-from ecpolicy.rollout.time_limit import can_limit, time_limit
+from ecpolicy.rollout.time_limit import can_limit, failure, time_limit
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder
 
 MEMBERS_PER_TASK = 16  # part of the result: observation sums are added up within a task, then across tasks
@@ -45,6 +49,8 @@ class Plan(NamedTuple):
     distribution: Distribution
     vectorized: bool  # some environment is a VectorEnv
     timeout: float | None = None  # seconds that a task may take
+    identities: tuple[str, ...] = ()  # of the environments, see :mod:`ecpolicy.identity`
+    registrations: tuple[EnvSpec, ...] = ()  # of ids that callables may look up and workers may not know
 
 
 class Task(NamedTuple):
@@ -55,7 +61,7 @@ class Task(NamedTuple):
     membrane_keys: Key  # (members, environments, episodes, 2)
     seeds: NDArray[np.int64]  # (members, environments, episodes)
     standardizer: Standardizer
-    horizon: float
+    horizons: tuple[float, ...]  # steps after which an episode is cut, by environment
 
     def rows(self, chunk: slice) -> "Task":
         """The task of some of the members."""
@@ -70,23 +76,28 @@ def population_task(
     n_environments: int,
     n_episodes: int,
     standardizer: Standardizer,
-    horizon: float,
+    horizons: tuple[float, ...],
 ) -> Task:
     """Fresh episodes for every member: initial potentials and environment seeds follow from the member's key."""
     plays = np.arange(n_environments * n_episodes).reshape(n_environments, n_episodes)
     stream = fold_in(keys, Stream.ENVIRONMENT)[:, None, None, :]
     membrane = fold_in(keys, Stream.MEMBRANE)[:, None, None, :]
     seeds = environment_seed(fold_in(stream, plays))
-    return Task(parameters, keys, fold_in(membrane, plays), seeds, standardizer, horizon)
+    return Task(parameters, keys, fold_in(membrane, plays), seeds, standardizer, horizons)
 
 
 def deployed_task(
-    parameters: Parameters, seeds: NDArray[np.int64], *, membrane_key: Key, standardizer: Standardizer, horizon: float
+    parameters: Parameters,
+    seeds: NDArray[np.int64],
+    *,
+    membrane_key: Key,
+    standardizer: Standardizer,
+    horizons: tuple[float, ...],
 ) -> Task:
     """Episodes of the deployed network: one per seed (environments, episodes), all from the same initial state."""
     per_episode = np.ascontiguousarray(seeds.T)[:, :, None]  # (episodes, environments, 1)
     membrane_keys = np.broadcast_to(membrane_key, (*per_episode.shape, 2))
-    return Task(parameters, None, membrane_keys, per_episode, standardizer, horizon)
+    return Task(parameters, None, membrane_keys, per_episode, standardizer, horizons)
 
 
 def is_instance(environment: Environment) -> bool:
@@ -97,66 +108,85 @@ def is_instance(environment: Environment) -> bool:
 class Instances:
     """The environment instances of one worker, made when first needed and kept between tasks of a fit."""
 
-    def __init__(self, plan: Plan | None, token: str = "") -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, token: str = "", *, in_worker: bool = False) -> None:
+        self.plan, self._in_worker = plan, in_worker
         self.token = token  # of the fit
-        self._made: list[list[AnyEnv]] = [[] for _ in plan.environments] if plan else []
+        for spec in plan.registrations:
+            gym.registry.setdefault(spec.id, spec)
+        self._made: list[list[AnyEnv]] = [[] for _ in plan.environments]
         self._playing, self._retired = threading.Lock(), False
-        self.check_spaces = SpacesKept(plan.observation_space, plan.action_space) if plan else None
+        self.check_spaces = SpacesKept(plan.observation_space, plan.action_space)
 
     def of(self, index: int, wanted: int) -> list[AnyEnv]:
         """Up to ``wanted`` instances of an environment; exactly one of a VectorEnv, or where an instance was given."""
-        assert self._plan is not None
-        given, made = self._plan.environments[index], self._made[index]
+        given, made = self.plan.environments[index], self._made[index]
         if isinstance(given, gym.Env | gym.vector.VectorEnv):
             return [given]
         while len(made) < wanted and not (made and isinstance(made[0], gym.vector.VectorEnv)):
-            environment = given()
-            if any(environment is other for other in made):
-                raise ValueError(
-                    f"{given} returned the same environment twice. Make a new one in every call, or give the "
-                    "environment itself."
-                )
-            made.append(environment)
+            made.append(make(given, made, in_worker=self._in_worker))
         return made[:wanted]
 
     def close(self) -> None:
         """Close what was made here; instances that were given stay open."""
-        for made in self._made:
-            close_all(made)
-            made.clear()
+        made, self._made = self._made, [[] for _ in self.plan.environments]
+        close_all(environment for each in made for environment in each)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """While a task is played; only one can be."""
-        try:
-            with self._playing:
-                yield
-        finally:
-            if self._retired:
-                self.retire()
+        with cleaning_up(lambda: self.retire() if self._retired else None), self._playing:
+            yield
 
     def retire(self) -> None:
         """Close now or, where a task is being played in another thread, when that ends."""
         self._retired = True
         if self._playing.acquire(blocking=False):
-            try:
+            with cleaning_up(self._playing.release):
                 self.close()
-            finally:
-                self._playing.release()
+
+
+def make(factory: Callable[[], AnyEnv], made: Sequence[AnyEnv], *, in_worker: bool = False) -> AnyEnv:
+    """A further environment of a callable, beside those that it has made.
+
+    Raises
+    ------
+    EpisodeError
+        Where it cannot make one here: what the caller's script registers or sets may be unknown to a worker process.
+    ValueError
+        Where it is one of the others, in whatever wrappers.
+    """
+    try:
+        environment = factory()
+    except Exception as error:
+        hint = (
+            " It was called in a worker process, which does not run your script: what that registers, sets or changes "
+            "must be done in a module that the callable imports."
+        )
+        raise EpisodeError(
+            f"{factory} could not make an environment: it {failure(error)}.{hint if in_worker else ''}"
+        ) from error
+    if shared(environment, made):
+        raise ValueError(
+            f"{factory} returned the same environment twice. Make a new one in every call, or give the environment "
+            "itself."
+        )
+    return environment
 
 
 def close_all(environments: Iterable[AnyEnv]) -> None:
     """Close environments; one that cannot be closed is a warning, so that the others are, and no training is lost."""
-    for environment in environments:
-        try:
-            environment.close()
-        except Exception as error:
-            warnings.warn(
-                f"{environment} could not be closed: it raised {type(error).__name__}: {error}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+    clean_up(*(partial(_close, environment) for environment in environments))
+
+
+def _close(environment: AnyEnv) -> None:
+    try:
+        environment.close()
+    except Exception as error:
+        warnings.warn(
+            f"{environment} could not be closed: it raised {type(error).__name__}: {error}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def run_task(plan: Plan, task: Task, instances: Instances) -> Outcome:
@@ -167,9 +197,11 @@ def run_task(plan: Plan, task: Task, instances: Instances) -> Outcome:
     else:
         connections, owners = plan.distribution.sample(task.parameters, task.keys), np.arange(members)
     with time_limit(plan.timeout):
+        made = [instances.of(index, min(members, MEMBERS_PER_TASK)) for index in range(n_environments)]
+    with exclusively(environment for each in made for environment in each), time_limit(plan.timeout):
         return beside(
             [
-                _play(plan, task, connections, instances, owners, index, episode)
+                _play(plan, task, connections, instances, made[index], owners, index, episode)
                 for index in range(n_environments)
                 for episode in range(n_episodes)
             ]
@@ -181,17 +213,16 @@ def _play(
     task: Task,
     connections: Connections,
     instances: Instances,
+    made: Sequence[AnyEnv],
     owners: NDArray[np.int64],
     index: int,
     episode: int,
 ) -> Outcome:
     """One episode of every member on one of the environments."""
     keys, seeds = np.ascontiguousarray(task.membrane_keys[:, index, episode]), task.seeds[:, index, episode]
-    episodes = Episodes(owners, keys, seeds, task.horizon)
+    episodes = Episodes(owners, keys, seeds, task.horizons[index])
     batch = host.Batch(plan.network, connections, episodes, task.standardizer, action_outputs(plan.action_space))
-    made = instances.of(index, owners.size)
     first = made[0]
-    assert instances.check_spaces is not None
     if isinstance(first, gym.vector.VectorEnv):
         instances.check_spaces(first)
         decode = action_decoder(first.single_action_space)
@@ -203,10 +234,13 @@ def _play(
 
 
 class _Kept(threading.local):
-    """In a worker: the environments of the fit that it last worked for, as making them is slow."""
+    """In a worker: the environments of the fits that it last worked for, as making them is slow."""
 
-    instances = Instances(None)
+    def __init__(self) -> None:
+        self.fits: dict[str, Instances] = {}  # by token, the latest used last
 
+
+FITS_KEPT = 4  # a fit and what its callbacks evaluate take turns
 
 _kept = _Kept()
 _working: set[Instances] = set()  # what workers in this process have
@@ -231,16 +265,51 @@ class Call:
     task: Task  # without parameters
 
 
-def work(plan: Plan, parameters: Parameters, call: Call) -> Outcome:
-    """Play a task on a worker."""
-    if _kept.instances.token != call.token:
-        if os.getpid() != call.parent and threading.current_thread() is threading.main_thread():
+def work(plan: Plan | bytes, parameters: Parameters, call: Call) -> Outcome:
+    """Play a task on a worker. A pickled plan gives each of its threads environments of their own."""
+    instances = _kept.fits.pop(call.token, None)
+    if instances is None:
+        elsewhere = os.getpid() != call.parent
+        if elsewhere and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-        before, _kept.instances = _kept.instances, Instances(plan, call.token)
-        _retire(lambda instances: instances is before)
-        _working.add(_kept.instances)
-    with _kept.instances.in_use():
-        return run_task(plan, call.task._replace(parameters=parameters), _kept.instances)
+        plan = unpacked(plan) if isinstance(plan, bytes) else plan
+        instances = Instances(plan, call.token, in_worker=elsewhere)
+        while len(_kept.fits) >= FITS_KEPT:
+            _retire({_kept.fits.pop(next(iter(_kept.fits)))}.__contains__)
+        _working.add(instances)
+    _kept.fits[call.token] = instances
+    with instances.in_use():
+        return run_task(instances.plan, call.task._replace(parameters=parameters), instances)
+
+
+def packed(plan: Plan) -> bytes:
+    """A plan for worker processes, pickled once.
+
+    Raises
+    ------
+    ValueError
+        Where something in it cannot be pickled.
+    """
+    try:
+        pickled: bytes = cloudpickle.dumps(plan)
+    except Exception as error:
+        raise ValueError(
+            f"The environments or the network cannot be sent to worker processes: {error}. Give an id or a callable "
+            "that makes the environment, or n_jobs=1."
+        ) from error
+    return pickled
+
+
+def unpacked(pickled: bytes) -> Plan:
+    """The plan, with arrays that can be written to; raises EpisodeError where it needs what is not known here."""
+    try:
+        plan: Plan = cloudpickle.loads(pickled)
+    except Exception as error:
+        raise EpisodeError(
+            f"A worker cannot load the environments or the network: {type(error).__name__}: {error}. Define them in a "
+            "module that workers import, too."
+        ) from error
+    return plan
 
 
 class Runner:
@@ -259,10 +328,12 @@ class Runner:
         self._here = Instances(plan)
         given = any(is_instance(environment) for environment in plan.environments)
         self._engine = None if plan.vectorized else engine(n_jobs, timeout=plan.timeout, threads=not given)
+        self._sent = packed(plan) if self._engine is not None and not self._engine.in_this_process else plan
         if plan.timeout is not None and self._engine is None and not can_limit():
             warnings.warn(
-                f"timeout={plan.timeout} has no effect: episodes are played in a thread, and only the main thread can "
-                "interrupt an environment. Fit in the main thread, or on workers (n_jobs).",
+                f"timeout={plan.timeout} has no effect: only the main thread can interrupt an environment, and only "
+                "where SIGALRM has no handler that was set from other than Python. Fit in the main thread, or on "
+                "workers (n_jobs).",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -277,12 +348,13 @@ class Runner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            if self._engine is not None:
-                self._engine.__exit__(kind, error, traceback)
-        finally:
-            self._here.close()
-            _retire(lambda instances: instances.token == self._token)  # where workers were threads
+        engine = self._engine
+        clean_up(
+            lambda: None if engine is None else engine.__exit__(kind, error, traceback),
+            self._here.close,
+            lambda: _retire(lambda instances: instances.token == self._token),  # where workers were threads
+            error=error,
+        )
 
     def run(self, task: Task) -> Outcome:
         """Play a task in fixed chunks of members and put the outcomes together in member order."""
@@ -304,7 +376,7 @@ class Runner:
         while len(done) < len(calls):
             before = len(done)
             try:
-                shared = self._share(self._plan, parameters)
+                shared = self._share(self._sent, parameters)
                 missing = {i: call for i, call in enumerate(calls) if i not in done}
                 for number, outcome in self._engine.run(work, shared, missing):
                     done[number] = outcome  # noqa: PERF403 -- kept when a worker is lost on the way
@@ -317,13 +389,7 @@ class Runner:
                         f"reset(seed={calls[min(missing)].task.seeds.flat[0]}): the environment kills its process, or "
                         f"memory is short. {error}"
                     ) from error
-            except pickle.PicklingError as error:
-                reason = str(error.__cause__ or error).strip('"\n').splitlines()[-1]  # of a traceback, in loky's case
-                raise ValueError(
-                    f"The environments or the network cannot be sent to worker processes: {reason}. Give an id or a "
-                    "callable that makes the environment, or n_jobs=1."
-                ) from error
-            except TimeoutError as error:
+            except Unfinished as error:
                 waiting = [int(calls[i].task.seeds.flat[0]) for i in missing if i not in done]
                 raise EpisodeError(
                     f"No worker finished its episodes within timeout={self._plan.timeout} s: an environment hangs, or "

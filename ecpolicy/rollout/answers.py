@@ -1,0 +1,49 @@
+"""What an environment must answer, and in which words it is told that it did not."""
+
+from typing import Any
+
+import gymnasium as gym
+
+from ecpolicy.rollout.outcome import EpisodeError
+
+
+def begin(environment: gym.Env[Any, Any], seed: int | None, options: dict[str, Any] | None = None) -> Any:
+    """Reset an environment: its first observation, and the info beside it.
+
+    Raises
+    ------
+    EpisodeError
+        Where ``reset`` does not return these two, as environments for Gym before 0.26 do not.
+    """
+    answer = environment.reset(seed=seed, options=options) if options is not None else environment.reset(seed=seed)
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise EpisodeError(
+            f"The environment's reset returned {_shown(answer)}; wanted (observation, info), as Gymnasium has it. Wrap "
+            "or update an environment written for an older Gym."
+        )
+    return answer
+
+
+def wrong_step(answer: Any) -> str | None:
+    """What is wrong with what ``step`` returned; None where it can be played."""
+    if not isinstance(answer, tuple) or len(answer) != 5:
+        return (
+            f"The environment's step returned {_shown(answer)}; wanted (observation, reward, terminated, truncated, "
+            "info), as Gymnasium has it. Wrap or update an environment written for an older Gym"
+        )
+    reward = answer[1]
+    try:
+        float(reward)
+    except (TypeError, ValueError):
+        return f"The environment's reward is {_shown(reward)}; wanted a number. Return float(reward)"
+    return None
+
+
+def _shown(value: Any) -> str:
+    """A value in words that are short whatever it is."""
+    if isinstance(value, tuple):
+        return f"{len(value)} value{'' if len(value) == 1 else 's'}"
+    shape = getattr(value, "shape", None)
+    text = repr(value)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return text if shape is None else f"{text}, an array of shape {shape}"
