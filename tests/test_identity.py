@@ -363,6 +363,19 @@ def test_a_registered_threshold_does_not_count_elsewhere(environment):
     assert "The registered reward threshold of 475" in known.notes[0]
 
 
+class Sized(Name):
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+
+def test_a_threshold_of_what_cannot_be_made_as_registered():
+    gym.register("Probe/Sized-v0", entry_point=Sized, max_episode_steps=10, reward_threshold=9.0)
+    known = resolve(lambda: gym.make("Probe/Sized-v0", size=3))
+    assert (known.reward_threshold, known.limits) == (None, (10,))
+    del gym.registry["Probe/Sized-v0"]
+
+
 def test_the_log_says_that_a_threshold_does_not_count(small, capsys):
     scaled = functools.partial(TransformReward, gym.make("CartPole-v1"), lambda r: 10 * r)
     policy = EvolvingConnectivityPolicy(**{**small, "n_generations": 2}, verbose=1).fit(scaled())

@@ -163,7 +163,7 @@ def _describe(made: AnyEnv, environment: Environment, *, by_id: bool = False) ->
             vector.autoreset_mode(made)
     with _looked_at(made) as each:
         spec, limits = getattr(each[0], "spec", None), [_time_limit(one) for one in each]
-        around = [] if made in each else list(chain(made))
+        around = [] if each[0] is made else list(chain(made))
         identities = [
             identity_of(one, getattr(one, "spec", None), limit, around=around)
             for one, limit in zip(each, limits, strict=True)
@@ -215,14 +215,15 @@ def _is_as_registered(spec: Any, identity: str, vectorized: bool) -> bool:
     registered = gym.registry.get(spec.id)
     if registered is None:  # the spec itself is all that is known of it
         return True
+    makers: list[Any] = [functools.partial(gym.make, disable_env_checker=True)]
+    if vectorized and registered.vector_entry_point is not None:
+        makers.append(functools.partial(gym.make_vec, vectorization_mode="vector_entry_point"))
     found: list[AnyEnv] = []
-    with warnings.catch_warnings():
+    with cleaning_up(lambda: close_all(found)), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if registered.entry_point is not None:
-            found.append(gym.make(registered, disable_env_checker=True))
-        if vectorized and registered.vector_entry_point is not None:
-            found.append(gym.make_vec(registered, vectorization_mode="vector_entry_point"))
-    with cleaning_up(lambda: close_all(found)):
+        for maker in makers:
+            with contextlib.suppress(Exception):  # of one that cannot be made without further settings
+                found.append(maker(registered))
         return any(same([identity], [identity_of(one, one.spec, _time_limit(one))]) for one in found)
 
 
@@ -235,7 +236,8 @@ def _looked_at(made: AnyEnv) -> Iterator[list[AnyEnv]]:
         with cleaning_up(lambda: close_all([one])):
             yield [one]
     else:
-        yield list(getattr(inner, "envs", [])) or [made] if isinstance(made, gym.vector.VectorEnv) else [made]
+        lanes = getattr(inner, "envs", ()) if isinstance(made, gym.vector.VectorEnv) else ()
+        yield [one for one in lanes if isinstance(one, gym.Env)] or [made]
 
 
 def check_trained_for(policy: Any, resolved: Resolved) -> None:
