@@ -167,6 +167,17 @@ class Counts(Match):
             raise OSError("the plug is stuck")
 
 
+class Board(Match):
+    """Writes into an array that it was made with."""
+
+    def __init__(self, board):
+        self.board = board
+
+    def step(self, action):
+        self.board[:] += 1
+        return super().step(action)
+
+
 class ChangesSpaces(Match):
     """Has other spaces from its second episode on, in the way ``how`` says, or another in every instance."""
 

@@ -2,8 +2,10 @@
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from joblib import parallel_config
 from joblib.pool import PicklingPool
@@ -12,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
 from ecpolicy.rollout import engines
 from faults import KillsWorkers, fingerprint
-from probes import Broken, Dies, Hangs, Lengths, Match, NotesItsProcess
+from probes import Board, Broken, Dies, Hangs, Lengths, Match, NotesItsProcess
 
 pytestmark = [
     pytest.mark.slow,
@@ -73,6 +75,18 @@ def test_a_cluster_does_not_change_the_result(cluster, expected):
         assert fingerprint(policy.fit([Lengths, Match])) == expected
         on_cluster = policy.episode_returns(Lengths)
     assert on_cluster.tolist() == policy.episode_returns(Lengths).tolist()
+
+
+@pytest.mark.parametrize("environment", [Board(np.zeros(4)), partial(Board, np.zeros(4))], ids=["instance", "partial"])
+def test_arrays_of_environments_can_be_written_to(cluster, environment, expected_of_match):
+    policy = EvolvingConnectivityPolicy(**SMALL)
+    with parallel_config(backend=cluster):
+        assert fingerprint(policy.set_params(n_jobs=2).fit(environment)) == expected_of_match
+
+
+@pytest.fixture(scope="module")
+def expected_of_match():
+    return fingerprint(EvolvingConnectivityPolicy(**SMALL).fit(Match))
 
 
 def test_episodes_are_played_on_the_cluster(cluster, tmp_path):

@@ -409,6 +409,30 @@ def test_divergence_leaves_what_was_learnt():
     assert policy.stop_reason_ == "error"
 
 
+class Informs(Match):
+    """Ten steps of reward 1, with an info of its own."""
+
+    def __init__(self, info):
+        self.info = info
+
+    def step(self, action):
+        observation, _, *rest, _ = super().step(action)
+        return observation, 1.0, *rest, dict(self.info)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [{}, {"episode": {"r": 99.0, "l": 5}}, {"episode": 7}, {"terminal_observation": None}, {"is_success": "maybe"},
+     {"TimeLimit.truncated": True, "final_info": {"episode": {"r": 1.0}}}],
+)  # fmt: skip
+def test_an_environments_own_info_is_not_a_wrappers(info):
+    policy = SurrogateGradientPPOPolicy(
+        n_neurons=6, n_envs=2, n_steps=16, max_env_steps=64, n_epochs=1, step_ms=2.0, random_state=0
+    ).fit(lambda: Informs(info))
+    assert [record["return_mean"] for record in policy.history_] == [10] * len(policy.history_)
+    assert {record["episode_length"] for record in policy.history_} == {10}
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
