@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "ecpolicy" / "kernels").glob("*.py"))))
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache" / SOURCES.hexdigest()[:16])
+
+# A shell's background job ignores Ctrl-C, and so would fit, which the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from ecpolicy import EvolvingConnectivityPolicy  # noqa: E402
 from probes import Match  # noqa: E402

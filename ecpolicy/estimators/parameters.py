@@ -1,5 +1,6 @@
 """Checks of constructor parameters: what was given, what is wanted."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from numbers import Integral, Real
@@ -25,7 +26,7 @@ def check_number(
     kind = Integral if integer else Real
     if isinstance(value, kind) and not isinstance(value, bool):
         number: Any = int(value) if isinstance(value, Integral) else float(value)
-        if not integer and abs(number) > np.finfo(np.float64).max:
+        if not integer and abs(number) > sys.float_info.max:
             number = np.inf  # a whole number beyond all that a float holds
         if low <= number <= high and abs(number) != np.inf and not (open_low and number == low):
             return
