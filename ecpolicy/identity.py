@@ -20,6 +20,7 @@ import gymnasium as gym
 import numpy as np
 
 UNKNOWN = "?"
+INSTANCE = "~"  # in place of a hash: what an instance holds changes as it is played
 LENGTH = re.compile(r" for \d+ steps$")
 
 WITHOUT_EFFECT = {  # settings that change no return
@@ -45,13 +46,26 @@ DEEPEST, MOST = 24, 100_000  # values within values, and values in all, that are
 
 def same(one: Sequence[str], other: Sequence[str]) -> bool:
     """Whether environments of these identities are known to be the same."""
-    return list(one) == list(other) and not any(f"#{UNKNOWN}" in identity for identity in one)
+    unsure = f"#{UNKNOWN}", f"#{INSTANCE}"
+    return list(one) == list(other) and not any(mark in identity for identity in one for mark in unsure)
+
+
+def alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether nothing tells environments of these identities apart, and all of them could be looked into."""
+    looked_into = not any(f"#{UNKNOWN}" in identity for identity in (*one, *other))
+    return looked_into and len(one) == len(other) and not any(map(known_different, one, other))
 
 
 def known_different(one: str, other: str) -> bool:
     """Whether environments of these identities are known to be different, however long their episodes are."""
     a, b = (LENGTH.sub("", identity).partition(" #") for identity in (one, other))
-    return a[0] != b[0] or (a[2] != b[2] and not {a[2], b[2]} & {UNKNOWN, ""})
+    return a[0] != b[0] or (a[2] != b[2] and not {a[2], b[2]} & {UNKNOWN, INSTANCE, ""})
+
+
+def of_instance(identity: str) -> str:
+    """The identity of an instance: without the hash of what changes as it is played."""
+    name, mark, found = identity.partition(" #")
+    return f"{name} #{INSTANCE}" if mark and found != UNKNOWN else identity
 
 
 def with_length(identity: str, steps: float) -> str:

@@ -19,7 +19,7 @@ from gymnasium.wrappers import TimeLimit, TransformReward
 
 from ecpolicy import EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.estimators.environments import resolve
-from ecpolicy.identity import description, known_different, same, told
+from ecpolicy.identity import alike, description, known_different, same, told
 from probes import DeviceMatch, Match
 
 PPO = {"n_neurons": 6, "n_envs": 2, "n_steps": 20, "max_env_steps": 80, "n_epochs": 1, "step_ms": 2.0,
@@ -176,11 +176,11 @@ def test_environments_are_told_apart():
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (Name, Name()),
         ("CartPole-v1", lambda: gym.make("CartPole-v1", render_mode="rgb_array")),
+        ("CartPole-v1", gym.make("CartPole-v1")),
         ("CartPole-v1", gym.spec("CartPole-v1")),
         ("CartPole-v1", lambda: gym.wrappers.RecordEpisodeStatistics(gym.make("CartPole-v1"))),
-        (Name, SyncVectorEnv([Name] * 3)),
+        (Name, lambda: SyncVectorEnv([Name] * 3)),
         ("CartPole-v1", lambda: gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync")),
         (lambda: TransformReward(Name(), adds(1)), lambda: TransformReward(Name(), adds(1))),
         (DeviceMatch(4), DeviceMatch(4)),
@@ -188,6 +188,31 @@ def test_environments_are_told_apart():
 )
 def test_the_same_environment_given_in_another_way(one, other):
     assert same(identity(one), identity(other))
+
+
+def test_an_instance_changes_as_it_is_played():
+    environment = Name()
+    before = identity(environment)
+    policy_of(n_generations=1).fit(environment)
+    assert alike(before, identity(environment))
+    assert alike(before, identity(Name))
+    assert not same(before, identity(environment))  # it may have been changed from outside
+    assert not alike(before, identity(Match()))
+    assert not alike(identity(lambda: Doubled(Name())), identity(lambda: Doubled(Name(), 3)))
+
+
+@pytest.mark.parametrize("environment", [Name(), lambda: Name(), TransformReward(Name(), lambda r: 2 * r)])
+def test_several_starts_are_resumed_whatever_the_environment_is_given_as(environment, tmp_path):
+    settings = {"n_starts": 2, "start_env_steps": 1500, "n_generations": 7}
+    whole = policy_of(**settings).fit(environment)
+    with pytest.warns(UserWarning, match="before 2 starts of 1500 steps have ended"):
+        policy_of(**{**settings, "n_generations": 4}).fit(environment).save(tmp_path / "half.ecp")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resumed = policy_of(**settings).fit(environment, resume_from=tmp_path / "half.ecp")
+    assert [{**record, "seconds": 0} for record in resumed.history_] == [
+        {**record, "seconds": 0} for record in whole.history_
+    ]
 
 
 def test_unknown_environments_are_not_even_themselves():

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from ecpolicy.cleanup import cleaning_up
-from ecpolicy.identity import chain, identity_of, same, told, told_apart
+from ecpolicy.identity import chain, identity_of, of_instance, same, told, told_apart
 from ecpolicy.ids import registered_spec
 from ecpolicy.optional import require
 from ecpolicy.rollout import pool, vector
@@ -186,7 +186,7 @@ def _describe(made: AnyEnv, environment: Environment, *, by_id: bool = False) ->
         limits=(np.inf if limit is None else float(limit),),
         vectorized=vectorized,
         on_device=False,
-        identities=(identity,),
+        identities=(of_instance(identity) if environment is made else identity,),
         registrations=() if known is None or _is_gymnasiums(known) else (_to_travel(known),),
         notes=tuple(notes),
     )

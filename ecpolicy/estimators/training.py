@@ -13,7 +13,7 @@ from ecpolicy.estimators.judging import Judge, deployed_measures
 from ecpolicy.estimators.starts import Starts, end_start
 from ecpolicy.evolution import State, generation
 from ecpolicy.fitness_shaping import FitnessShaping
-from ecpolicy.identity import same
+from ecpolicy.identity import alike, same
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import Optimizer
@@ -88,17 +88,19 @@ class Trainer:
     def resume(self, training: Training) -> Training:
         """Go on from a training, which does not count as solved before it is measured again.
 
-        A best start that was measured in another setting, or cannot be known to be of this one, does not count, nor
-        does a network with connections that are no longer allowed.
+        A best start of another setting, or on environments that cannot be compared, does not count, nor does a network
+        with connections that are no longer allowed.
         """
         best = training.best
         if best is not None:
             allowed = self.distribution(self._clock(training)).project(best.parameters)
             if any(((p > 0.5) != (allowed[name] > 0.5)).any() for name, p in best.parameters.items()):
                 best = None
-        of_this_task = same_task(training.setting, self.setting)
-        starts = training.starts if of_this_task else training.starts._replace(best=None)
-        return training._replace(setting=self.setting, best=best, starts=starts)
+        before, now = training.setting, self.setting
+        changed = before._replace(environments=()) != now._replace(environments=())
+        if changed or not alike(before.environments, now.environments):
+            training = training._replace(starts=training.starts._replace(best=None))
+        return training._replace(setting=self.setting, best=best)
 
     def measure_again(self, training: Training) -> Training:
         """Measure the network that was kept, or said to solve the task, on what is trained on now.
