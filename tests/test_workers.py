@@ -226,6 +226,14 @@ def test_wrong_answers_are_named(policy, environment, message):
         policy.fit(environment)
 
 
+def test_answers_may_be_lists(small):
+    settings = {**small, "n_generations": 1}
+    listed = Says(reset=lambda observation: [observation, {}], step=list)
+    record = EvolvingConnectivityPolicy(**settings).fit(listed).history_[0]
+    assert record["return_mean"] == EvolvingConnectivityPolicy(**settings).fit(Match).history_[0]["return_mean"]
+    assert SurrogateGradientPPOPolicy(**PPO).fit(listed).n_env_steps_ == 24
+
+
 class Listed(Match):
     """Observes a tuple in the form of a list, as Tuple.contains allows."""
 

@@ -16,7 +16,8 @@ def begin(environment: gym.Env[Any, Any], seed: int | None, options: dict[str, A
         Where ``reset`` does not return these two, as environments for Gym before 0.26 do not.
     """
     answer = environment.reset(seed=seed, options=options) if options is not None else environment.reset(seed=seed)
-    if not isinstance(answer, tuple) or len(answer) != 2:
+    listed = isinstance(answer, list) and len(answer) == 2 and isinstance(answer[1], dict)  # and no observation alone
+    if not listed and (not isinstance(answer, tuple) or len(answer) != 2):
         raise EpisodeError(
             f"The environment's reset returned {_shown(answer)}; wanted (observation, info), as Gymnasium has it. Wrap "
             "or update an environment written for an older Gym."
@@ -26,7 +27,7 @@ def begin(environment: gym.Env[Any, Any], seed: int | None, options: dict[str, A
 
 def wrong_step(answer: Any) -> str | None:
     """What is wrong with what ``step`` returned; None where it can be played."""
-    if not isinstance(answer, tuple) or len(answer) != 5:
+    if not isinstance(answer, tuple | list) or len(answer) != 5:
         return (
             f"The environment's step returned {_shown(answer)}; wanted (observation, reward, terminated, truncated, "
             "info), as Gymnasium has it. Wrap or update an environment written for an older Gym"
