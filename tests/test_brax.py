@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy.estimators.environments import resolve
+from ecpolicy.rollout.device import Snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -51,3 +53,13 @@ def test_score_equals_episodes_played_with_predict(fitted, tmp_path):
         expected.append(total)
     np.testing.assert_allclose(returns[:, 0], expected, atol=2)  # physics rounds differently in another program
     assert min(expected) > 5
+
+
+def test_an_environment_of_brax_is_compiled_once():
+    """Its copy, which programs keep, holds modules, which cannot be copied."""
+    known = resolve("brax/inverted_pendulum")
+    (environment,), (identity,) = known.environments, known.identities
+    one, other = Snapshot(environment, identity), Snapshot(environment, identity)
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one.environment is not environment

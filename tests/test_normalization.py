@@ -98,9 +98,8 @@ class FarDevice(DeviceMatch):
 
 
 def test_environments_in_jax_far_from_zero():
-    near = EvolvingConnectivityPolicy(**SMALL).fit(DeviceMatch())
     far = EvolvingConnectivityPolicy(**SMALL).fit(FarDevice())
-    np.testing.assert_allclose(deviations(far), deviations(near), rtol=1e-2)
+    np.testing.assert_allclose(deviations(far), [1, np.arange(0, 1, 0.1).std()], rtol=1e-2)
 
 
 # Too large

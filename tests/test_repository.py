@@ -1,6 +1,7 @@
 """The repository's own promises: lint, types, import order, lazy imports, commands and examples that work."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,7 +23,8 @@ OPTIONAL = [
 
 
 def run(*command, cwd=ROOT):
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache")}  # commands compile the same
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

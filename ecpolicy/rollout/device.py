@@ -8,6 +8,7 @@ with it every rounding, is the same whatever their number; chunks tell each othe
 """
 
 import copy
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from types import TracebackType
@@ -71,7 +72,7 @@ class Snapshot:
             self._content = None
             return
         try:
-            self.environment = copy.deepcopy(environment)
+            self.environment = copy.deepcopy(environment, {id(module): module for module in list(sys.modules.values())})
         except Exception:  # of the environment's own
             self._content = None
 
