@@ -1,5 +1,6 @@
 """What tells two environments apart, and who asks: warm starts, resumption, thresholds, compiled programs."""
 
+import copy
 import functools
 import json
 import subprocess
@@ -348,6 +349,24 @@ def test_a_checkpoint_of_another_task_is_named(policy, tmp_path):
 # Registered thresholds
 
 
+def with_attribute(environment, **attributes):
+    vars(environment.unwrapped).update(attributes)
+    return environment
+
+
+def of_another_id(name):
+    spec = copy.deepcopy(gym.spec(name))
+    spec.id = "Unregistered-v0"
+    return spec
+
+
+def played(environment):
+    environment.reset(seed=3)
+    while not any(environment.step(1)[2:4]):
+        pass
+    return environment
+
+
 @pytest.mark.parametrize(
     "environment",
     [
@@ -355,6 +374,8 @@ def test_a_checkpoint_of_another_task_is_named(policy, tmp_path):
         gym.spec("CartPole-v1"),
         lambda: gym.make("CartPole-v1"),
         gym.make("CartPole-v1"),
+        played(gym.make("CartPole-v1")),
+        of_another_id("CartPole-v1"),
         lambda: gym.wrappers.RecordEpisodeStatistics(gym.make("CartPole-v1", render_mode="rgb_array")),
         lambda: gym.make_vec("CartPole-v1", num_envs=2),
         lambda: gym.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync"),
@@ -375,6 +396,11 @@ def test_a_registered_threshold_is_of_the_environment_as_registered(environment)
         lambda: gym.wrappers.NormalizeReward(gym.make("CartPole-v1")),
         lambda: TimeLimit(gym.make("CartPole-v1"), 50),
         lambda: gym.make("CartPole-v1").unwrapped,
+        lambda: with_attribute(gym.make("CartPole-v1"), theta_threshold_radians=1e9),
+        lambda: with_attribute(gym.make("CartPole-v1"), step=lambda action: None),
+        with_attribute(gym.make("CartPole-v1"), gravity=1.0),
+        lambda: SyncVectorEnv([lambda: with_attribute(gym.make("CartPole-v1"), force_mag=1.0)]),
+        lambda: Doubled(gym.make(of_another_id("CartPole-v1"))),
         lambda: gym.wrappers.vector.TransformReward(gym.make_vec("CartPole-v1", num_envs=2), lambda r: 10 * r),
         lambda: SyncVectorEnv([lambda: TransformReward(gym.make("CartPole-v1"), lambda r: 10 * r)]),
         ["CartPole-v1", lambda: Doubled(gym.make("CartPole-v1"))],
@@ -423,9 +449,9 @@ def test_thresholds_of_envpool(monkeypatch):
     monkeypatch.setitem(sys.modules, "envpool.registration", SimpleNamespace(registry=registry))
     from ecpolicy.estimators.environments import _is_as_registered
 
-    assert _is_as_registered(Spec(max_episode_steps=500, num_envs=4, seed=7), "", True)
-    assert not _is_as_registered(Spec(max_episode_steps=100), "", True)
-    assert not _is_as_registered(Spec(max_episode_steps=500, healthy_reward=0.0), "", True)
+    assert _is_as_registered([SimpleNamespace(spec=Spec(max_episode_steps=500, num_envs=4, seed=7))], "", True)
+    assert not _is_as_registered([SimpleNamespace(spec=Spec(max_episode_steps=100))], "", True)
+    assert not _is_as_registered([SimpleNamespace(spec=Spec(max_episode_steps=500, healthy_reward=0.0))], "", True)
 
 
 # Compiled programs

@@ -168,10 +168,13 @@ def _describe(made: AnyEnv, environment: Environment, *, by_id: bool = False) ->
             identity_of(one, getattr(one, "spec", None), limit, around=around)
             for one, limit in zip(each, limits, strict=True)
         ]
-    named, identity = [limit for limit in limits if limit is not None], " and ".join(dict.fromkeys(identities))
+        identity = " and ".join(dict.fromkeys(identities))
+        counts = getattr(spec, "reward_threshold", None) is not None and not by_id
+        as_registered = not counts or _is_as_registered(each, identity, vectorized)
+    named = [limit for limit in limits if limit is not None]
     limit = max(named) if len(named) == len(limits) else None
     threshold, notes = getattr(spec, "reward_threshold", None), []
-    if threshold is not None and not by_id and not _is_as_registered(spec, identity, vectorized):
+    if threshold is not None and not as_registered:
         notes.append(
             f"The registered reward threshold of {threshold} does not count, as the environment is not played as "
             f"registered: {told(identity)}. Give score_threshold a number to end at a return."
@@ -208,13 +211,15 @@ def _is_gymnasiums(spec: EnvSpec) -> bool:
     return isinstance(spec.entry_point, str) and spec.entry_point.startswith("gymnasium.")
 
 
-def _is_as_registered(spec: Any, identity: str, vectorized: bool) -> bool:
-    """Whether an environment of this identity is the one that its id stands for; a threshold is of that one alone."""
+def _is_as_registered(given: Sequence[Any], identity: str, vectorized: bool) -> bool:
+    """Whether environments of this identity are what their id stands for; a threshold is of that alone."""
+    spec: Any = given[0].spec
     if not isinstance(spec, EnvSpec):
         return _is_as_in_envpool(spec)
     registered = gym.registry.get(spec.id)
     if registered is None:  # the spec itself is all that is known of it
-        return True
+        registered = copy.copy(spec)
+        registered.additional_wrappers = ()
     makers: list[Any] = [functools.partial(gym.make, disable_env_checker=True)]
     if vectorized and registered.vector_entry_point is not None:
         makers.append(functools.partial(gym.make_vec, vectorization_mode="vector_entry_point"))
@@ -224,7 +229,30 @@ def _is_as_registered(spec: Any, identity: str, vectorized: bool) -> bool:
         for maker in makers:
             with contextlib.suppress(Exception):  # of one that cannot be made without further settings
                 found.append(maker(registered))
-        return any(same([identity], [identity_of(one, one.spec, _time_limit(one))]) for one in found)
+        alike = [one for one in found if same([identity], [identity_of(one, one.spec, _time_limit(one))])]
+        return bool(alike) and not _are_changed(given, alike[0])
+
+
+def _are_changed(given: Sequence[Any], fresh: Any) -> bool:
+    """Whether somebody has set what environments are made with: a method, or a number that playing leaves alone."""
+    if any({"step", "reset"} & set(vars(part)) for one in given for part in (one.unwrapped, *chain(one))):
+        return True
+    before = _numbers(fresh)
+    if isinstance(fresh, gym.Env):
+        fresh.action_space.seed(0)
+        fresh.reset(seed=0)
+        over, steps = False, 0
+        while not over and steps < 200:
+            _, _, terminated, truncated, _ = fresh.step(fresh.action_space.sample())
+            over, steps = bool(terminated or truncated), steps + 1
+    after = _numbers(fresh)
+    steady = {name: number for name, number in before.items() if after.get(name) == number}
+    return any(_numbers(one).get(name) != number for one in given for name, number in steady.items())
+
+
+def _numbers(environment: Any) -> dict[str, Any]:
+    held = told_apart(vars(environment.unwrapped))
+    return {name: part for name, part in held.items() if isinstance(part, bool | int | float)}
 
 
 @contextlib.contextmanager

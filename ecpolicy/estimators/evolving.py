@@ -20,7 +20,7 @@ from ecpolicy.estimators.loop import interrupts, train
 from ecpolicy.estimators.observation_statistics import initial_moments
 from ecpolicy.estimators.parameters import check_horizon, endless_episode, scheduled, seed_of
 from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training, own_training
-from ecpolicy.estimators.training import Record, Setting, Trainer, Training, same_task
+from ecpolicy.estimators.training import Record, Setting, Trainer, Training
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
 from ecpolicy.history import appended
 from ecpolicy.identity import known_different, told, with_length
@@ -114,7 +114,7 @@ def partial_fit(policy: Any, environments: Any) -> None:
     """Train ``policy`` for one generation more."""
     earlier = own_training(policy)
     with _trainer(policy, environments, earlier) as (trainer, run, training):
-        if earlier is not None and not same_task(earlier._training.setting, trainer.setting):
+        if earlier is not None:
             training = trainer.measure_again(training)
         training, record = trainer.advance(training)
         _publish(policy, training, run, record)

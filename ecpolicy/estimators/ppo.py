@@ -41,7 +41,7 @@ from ecpolicy.estimators.ppo_training import (
     globals_kept,
 )
 from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training, own_training
-from ecpolicy.estimators.training import Record, same_task
+from ecpolicy.estimators.training import Record
 from ecpolicy.history import appended
 from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.optional import require
@@ -335,7 +335,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         earlier = own_training(self)
         with self._prepared(environments, earlier) as run:
             training = run.trainer.training()
-            if earlier is not None and not same_task(earlier._training.setting, training.setting):
+            if earlier is not None:
                 training = _measure_again(run.judge, training)
             self._advance(run, training, lambda: True)
         self.stop_reason_ = "partial_fit"

@@ -13,7 +13,7 @@ from ecpolicy.estimators.judging import Judge, deployed_measures
 from ecpolicy.estimators.starts import Starts, end_start
 from ecpolicy.evolution import State, generation
 from ecpolicy.fitness_shaping import FitnessShaping
-from ecpolicy.identity import alike, same
+from ecpolicy.identity import alike
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import Optimizer
@@ -205,12 +205,6 @@ class Trainer:
             solved_at=self.judge.threshold if verdict.solved else None,
         )
         return assessed, verdict.screening
-
-
-def same_task(before: Any, now: Any) -> bool:
-    """Whether two settings are equal, and known to be of the same environments."""
-    equal = bool(before._replace(environments=()) == now._replace(environments=()))
-    return equal and same(before.environments, now.environments)
 
 
 def check_finite(search: State) -> None:
