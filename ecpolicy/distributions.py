@@ -31,6 +31,19 @@ def host_noise(keys: Key, weights: NDArray[np.int32], size: int) -> NDArray[np.i
     return total
 
 
+class Sampler(Protocol):
+    """A search distribution with its parameters, ready to be drawn from: what travels to whoever plays."""
+
+    def sample(self, keys: Key) -> Connections:
+        """The networks of the members with these keys (members, 2), leading axis members."""
+
+    def mode(self) -> Connections:
+        """The most probable network, with a leading axis of one."""
+
+    def streams(self, keys: Key) -> Mapping[str, Key]:
+        """The keys that draw each matrix, by name: one per member."""
+
+
 class Distribution(Protocol):
     """A search distribution over the matrices of a network, by name."""
 
@@ -43,6 +56,9 @@ class Distribution(Protocol):
 
     def project(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
         """The nearest parameters that are allowed."""
+
+    def sampler(self, parameters: Parameters) -> Sampler:
+        """The distribution with these parameters."""
 
     def sample(self, parameters: Parameters, keys: Key) -> Connections:
         """The networks of the members with these keys (members, 2), leading axis members."""
@@ -101,14 +117,13 @@ class Bernoulli:
         p = start.get(name, np.float32(0.5)) if isinstance(start, Mapping) else np.float32(start)
         return np.array(np.broadcast_to(p, (shape.pre, shape.post)), dtype=np.float32)
 
+    def sampler(self, rho: Parameters) -> "BernoulliSampler":
+        """The distribution with these probabilities, sliced once."""
+        return BernoulliSampler(self.slices(rho))
+
     def sample(self, rho: Parameters, keys: Key) -> dict[str, Words]:
         """The connections of the members with these keys (members, 2), packed: (members, rows, words) by name."""
-        drawn = {}
-        for name, (planes, flips) in self.slices(rho).items():
-            drawn[name] = np.empty((keys.shape[0], *flips.shape), dtype=np.uint64)
-            out = drawn[name].reshape(keys.shape[0], -1)
-            host.sample(self.streams(keys, name), planes.reshape(PLANES, -1), flips.reshape(-1), out)
-        return drawn
+        return self.sampler(rho).sample(keys)
 
     def sample_independent(self, rho: Parameters, keys: Key) -> dict[str, Words]:
         """The same as ``sample``: members do not depend on each other."""
@@ -144,7 +159,7 @@ class Bernoulli:
 
     def streams(self, keys: Key, name: str) -> Key:
         """The keys that draw the matrix ``name``: one per member, another for every matrix."""
-        return fold_in(fold_in(keys, Stream.CONNECTIONS), list(self.shapes).index(name))
+        return streams(keys, list(self.shapes).index(name))
 
     def slices(self, rho: Parameters) -> dict[str, tuple[Words, Words]]:
         """Bit-sliced thresholds by name, for the kernels: planes (24, rows, words) and flips (rows, words)."""
@@ -168,6 +183,36 @@ class Bernoulli:
         """The (pre, post) matrix of padded rows: the inverse of ``_rows``."""
         shape = self.shapes[name]
         return rows[:, : shape.post] if shape.packed_axis == 1 else rows[:, : shape.pre].T
+
+
+def streams(keys: Key, index: int) -> Key:
+    """The keys that draw matrix number ``index``, one per member."""
+    return fold_in(fold_in(keys, Stream.CONNECTIONS), index)
+
+
+@dataclass(frozen=True)
+class BernoulliSampler:
+    """Bernoulli connections of given probabilities: 24 bit planes and the most probable network, by name."""
+
+    slices: Mapping[str, tuple[Words, Words]]
+
+    def sample(self, keys: Key) -> dict[str, Words]:
+        """The connections of the members with these keys (members, 2), packed: (members, rows, words) by name."""
+        drawn = {}
+        each = self.streams(keys)
+        for name, (planes, flips) in self.slices.items():
+            drawn[name] = np.empty((keys.shape[0], *flips.shape), dtype=np.uint64)
+            out = drawn[name].reshape(keys.shape[0], -1)
+            host.sample(each[name], planes.reshape(PLANES, -1), flips.reshape(-1), out)
+        return drawn
+
+    def streams(self, keys: Key) -> dict[str, Key]:
+        """The keys that draw each matrix, by name: one per member."""
+        return {name: streams(keys, index) for index, name in enumerate(self.slices)}
+
+    def mode(self) -> dict[str, Words]:
+        """The most probable network, packed with a leading axis of one."""
+        return {name: flips[None] for name, (_, flips) in self.slices.items()}
 
 
 @dataclass(frozen=True)
@@ -203,6 +248,10 @@ class Gaussian:
         """Any mean is allowed."""
         return dict(parameters)
 
+    def sampler(self, parameters: Parameters) -> "WeightSampler":
+        """The distribution with these means."""
+        return WeightSampler(self, parameters)
+
     def sample(self, parameters: Parameters, keys: Key) -> dict[str, NDArray[np.float32]]:
         """Weights (members, pre, post) by name; every second member is the mirror image of the one before it."""
         first, signs = self._first_of_pairs(keys), np.resize(np.array([1, -1], np.float32), keys.shape[0])
@@ -237,7 +286,7 @@ class Gaussian:
 
     def _own_streams(self, keys: Key, name: str) -> Key:
         """The keys that draw the matrix ``name``, another for every matrix."""
-        return fold_in(fold_in(keys, Stream.CONNECTIONS), list(self.shapes).index(name))
+        return streams(keys, list(self.shapes).index(name))
 
     def _draw(
         self, mean: NDArray[np.float32], scale: float, keys: Key, name: str, signs: NDArray[np.float32] | None = None
@@ -247,8 +296,7 @@ class Gaussian:
         signs = np.ones(members, np.float32) if signs is None else signs
         drawn = np.empty((members, *mean.shape), np.float32)
         flat = np.ascontiguousarray(mean).reshape(-1)
-        streams = self._own_streams(keys, name)
-        kernels.perturb(streams, signs, normal_table(), flat, scale, drawn.reshape(members, -1))
+        kernels.perturb(self._own_streams(keys, name), signs, normal_table(), flat, scale, drawn.reshape(members, -1))
         return drawn
 
 
@@ -265,6 +313,10 @@ class Point:
     def project(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
         """Any weights are allowed."""
         return dict(parameters)
+
+    def sampler(self, parameters: Parameters) -> "WeightSampler":
+        """The network with these weights."""
+        return WeightSampler(self, parameters)
 
     def sample(self, parameters: Parameters, keys: Key) -> dict[str, NDArray[np.float32]]:
         """The same weights for every member: (members, pre, post) by name."""
@@ -285,3 +337,23 @@ class Point:
     def streams(self, keys: Key, name: str) -> Key:
         """The keys themselves: nothing is drawn from them."""
         return keys
+
+
+@dataclass(frozen=True)
+class WeightSampler:
+    """A distribution of real weights with its parameters."""
+
+    distribution: Gaussian | Point
+    parameters: Parameters
+
+    def sample(self, keys: Key) -> dict[str, NDArray[np.float32]]:
+        """Weights (members, pre, post) by name of the members with these keys."""
+        return self.distribution.sample(self.parameters, keys)
+
+    def mode(self) -> dict[str, NDArray[np.float32]]:
+        """The most probable network, with a leading axis of one."""
+        return self.distribution.mode(self.parameters)
+
+    def streams(self, keys: Key) -> dict[str, Key]:
+        """The keys that draw each matrix, by name: one per member."""
+        return {name: self.distribution.streams(keys, name) for name in self.parameters}

@@ -52,11 +52,16 @@ def generation(
     (State, Outcome)
         The state after the update, and the population's episodes.
     """
-    members = fold_in(fold_in(key, state.generation), np.arange(population_size))
-    outcome = evaluate(state.parameters, state.moments, members)
+    keys = member_keys(key, state.generation, population_size)
+    outcome = evaluate(state.parameters, state.moments, keys)
     utility = fitness_shaping(outcome.fitness)
-    gradient = distribution.gradient(state.parameters, members, utility)
+    gradient = distribution.gradient(state.parameters, keys, utility)
     step, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
     parameters = distribution.project({name: p + step[name] for name, p in state.parameters.items()})
     moments = state.moments.merge(outcome.moments)
     return State(state.generation + 1, parameters, optimizer_state, moments), outcome
+
+
+def member_keys(key: Key, generation: int, population_size: int) -> Key:
+    """The keys (population_size, 2) that the members of a generation are drawn from."""
+    return fold_in(fold_in(key, generation), np.arange(population_size))

@@ -1,22 +1,31 @@
 """Which code plays the episodes and adds up the population: strings become objects here."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from numbers import Integral
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ecpolicy.distributions import WeightedNoise, WeightedSum, host_noise
 from ecpolicy.estimators.environments import Resolved
 from ecpolicy.kernels import host
 from ecpolicy.optional import require
+from ecpolicy.rollout.episodes import Play, Table
 from ecpolicy.rollout.outcome import Outcome
-from ecpolicy.rollout.parallel import Plan, Runner, Task
+from ecpolicy.rollout.runner import Runner
+from ecpolicy.rollout.workers import Plan
+
+T = TypeVar("T")
 
 
 class Plays(Protocol):
-    """What plays a task: members or episodes of the deployed network."""
+    """What plays episodes; see :class:`ecpolicy.rollout.runner.Runner`."""
 
-    def run(self, task: Task) -> Outcome:
-        """The outcome of the task's episodes."""
+    plays_beside: bool  # whether episodes ahead fill what others leave idle
+
+    def run(
+        self, play: Play[T], ahead: Table | None = None, wanted: Callable[[T | None], bool] = lambda result: True
+    ) -> tuple[T, Outcome | Exception | None]:
+        """What ``play`` came to, and what came of the episodes played ahead beside it."""
 
 
 def choose(backend: str, resolved: Resolved) -> str:
@@ -71,7 +80,6 @@ def runner(
     backend: str,
     resolved: Resolved,
     network: Any,
-    distribution: Any,
     *,
     n_jobs: int | None,
     timeout: float | None,
@@ -87,7 +95,6 @@ def runner(
         resolved.observation_space,
         resolved.action_space,
         network,
-        distribution,
         resolved.vectorized,
         None if timeout is None else float(timeout),
         resolved.identities,

@@ -19,7 +19,7 @@ from ecpolicy.identity import chain, identity_of, of_instance, same, told, told_
 from ecpolicy.ids import registered_spec
 from ecpolicy.optional import require
 from ecpolicy.rollout import pool, vector
-from ecpolicy.rollout.parallel import AnyEnv, Environment, close_all
+from ecpolicy.rollout.workers import AnyEnv, Environment, close_all
 from ecpolicy.spaces import check_spaces, interchangeable
 
 ACCEPTED = (

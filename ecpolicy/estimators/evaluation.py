@@ -9,8 +9,8 @@ from ecpolicy.estimators.environments import check_trained_for, resolve
 from ecpolicy.estimators.judging import deployment_key
 from ecpolicy.estimators.parameters import check_number, check_playing, endless_episode
 from ecpolicy.random import Stream, environment_seed, fold_in, reserved_key
+from ecpolicy.rollout.episodes import Networks, of_deployed, playing
 from ecpolicy.rollout.outcome import EvaluatedEpisodes
-from ecpolicy.rollout.parallel import deployed_task
 
 
 def evaluate(
@@ -33,11 +33,10 @@ def evaluate(
         check_number("seed", seed, low=0, high=2**31 - 1 - n_episodes, integer=True)
         seeds = np.broadcast_to(int(seed) + np.arange(n_episodes), (n_environments, n_episodes))
     wanted = np.inf if max_episode_steps is None else float(max_episode_steps)
-    task = deployed_task(
-        deployed.parameters,
+    table = of_deployed(
+        Networks(deployed.distribution.sampler(deployed.parameters), deployed.standardizer),
         seeds,
         membrane_key=deployment_key(deployed.seed),
-        standardizer=deployed.standardizer,
         horizons=resolved.horizons(wanted, otherwise=endless_episode(policy)),
     )
     backend = choose(policy.backend, resolved)
@@ -45,10 +44,9 @@ def evaluate(
         backend,
         resolved,
         deployed.network,
-        deployed.distribution,
         n_jobs=policy.n_jobs,
         timeout=policy.timeout,
         chunk_size=policy.chunk_size,
     ) as episodes:
-        outcome = episodes.run(task)
+        outcome, _ = episodes.run(playing(table))
     return EvaluatedEpisodes(outcome.returns, outcome.lengths, outcome.travel[..., 0], outcome.travel[..., 1])

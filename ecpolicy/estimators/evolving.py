@@ -87,8 +87,11 @@ def fit(
 
         def step() -> None:
             nonlocal training
-            training, record = trainer.advance(training)
+            training, record = trainer.advance(training, goes_on)
             _publish(policy, training, run, record)
+
+        def goes_on(trained: Training) -> bool:
+            return not _reason_to_stop(policy, trained, trainer.judge.threshold, interrupted)
 
         def reason(began: bool) -> str:
             nonlocal training
@@ -116,7 +119,7 @@ def partial_fit(policy: Any, environments: Any) -> None:
     with _trainer(policy, environments, earlier) as (trainer, run, training):
         if earlier is not None:
             training = trainer.measure_again(training)
-        training, record = trainer.advance(training)
+        training, record = trainer.advance(training, lambda trained: False)
         _publish(policy, training, run, record)
     policy.stop_reason_ = "partial_fit"
 
@@ -164,7 +167,6 @@ def _trainer(
         backend,
         resolved,
         network,
-        search(),
         n_jobs=policy.n_jobs,
         timeout=policy.timeout,
         chunk_size=policy.chunk_size,
@@ -173,7 +175,6 @@ def _trainer(
             seed=run.seed,
             runner=episodes,
             judge=Judge(
-                episodes,
                 run.seed,
                 resolved.horizons(otherwise=endless),
                 threshold=None if threshold is None else float(threshold),

@@ -5,12 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ecpolicy.distributions import Parameters
-from ecpolicy.estimators.backends import Plays
-from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Key, Stream, environment_seed, fold_in, reserved_key
+from ecpolicy.rollout.episodes import Networks, Play, Table, of_deployed
 from ecpolicy.rollout.outcome import Outcome, mean_and_std
-from ecpolicy.rollout.parallel import deployed_task
 
 SOLVED_EPISODES = 100  # fresh episodes that confirm a score threshold
 ONE_SIDED_95 = 1.645  # standard errors by which they must clear it
@@ -49,28 +46,27 @@ class Judge:
     in picking the network.
     """
 
-    runner: Plays
     seed: int
     horizons: tuple[float, ...]  # steps after which an episode is cut, by environment
     threshold: float | None
     eval_episodes: int
     confirm_episodes: int
 
-    def assess(self, parameters: Parameters, standardizer: Standardizer, generation: int, best: float) -> Verdict:
-        """Play the network of this generation's parameters; ``best`` is the score that it must beat to be kept."""
-        screening = self._play(parameters, standardizer, generation, Stream.EVALUATION, 0, self.eval_episodes)
+    def assess(self, networks: Networks, generation: int, best: float) -> Play[Verdict]:
+        """Play the deployed network of this generation; ``best`` is the score that it must beat to be kept."""
+        screening = yield self._table(networks, generation, Stream.EVALUATION, 0, self.eval_episodes)
         screened, confirmed = mean_and_std(screening.fitness)[0], Confirmed(-np.inf, False, 0)
         if screened > best or screened >= self._bar:
-            confirmed = self.confirm(parameters, standardizer, generation)
+            confirmed = yield from self.confirm(networks, generation)
         return Verdict(screening, *confirmed[:2], screening.n_steps + confirmed.n_steps)
 
-    def confirm(self, parameters: Parameters, standardizer: Standardizer, generation: int) -> Confirmed:
+    def confirm(self, networks: Networks, generation: int) -> Play[Confirmed]:
         """Measure a network of this generation; on the same environments the answer is the same at any time."""
-        outcome = self._play(parameters, standardizer, generation, Stream.CONFIRMATION, 0, self.confirm_episodes)
+        outcome = yield self._table(networks, generation, Stream.CONFIRMATION, 0, self.confirm_episodes)
         n_steps, (score, spread), solved = outcome.n_steps, mean_and_std(outcome.fitness), False
         if score >= self._bar:
-            outcome = self._play(
-                parameters, standardizer, generation, Stream.CONFIRMATION, self.confirm_episodes, SOLVED_EPISODES
+            outcome = yield self._table(
+                networks, generation, Stream.CONFIRMATION, self.confirm_episodes, SOLVED_EPISODES
             )
             n_steps, (score, spread) = n_steps + outcome.n_steps, mean_and_std(outcome.fitness)
             solved = score - ONE_SIDED_95 * spread / np.sqrt(SOLVED_EPISODES) >= self._bar
@@ -80,25 +76,11 @@ class Judge:
     def _bar(self) -> float:
         return np.inf if self.threshold is None else self.threshold
 
-    def _play(
-        self,
-        parameters: Parameters,
-        standardizer: Standardizer,
-        generation: int,
-        stream: Stream,
-        first: int,
-        count: int,
-    ) -> Outcome:
+    def _table(self, networks: Networks, generation: int, stream: Stream, first: int, count: int) -> Table:
         """The episodes ``first`` to ``first + count`` of a stream."""
         keys = fold_in(reserved_key(self.seed, stream, generation), np.arange(len(self.horizons)))[:, None, :]
-        task = deployed_task(
-            parameters,
-            environment_seed(fold_in(keys, np.arange(first, first + count))),
-            membrane_key=deployment_key(self.seed),
-            standardizer=standardizer,
-            horizons=self.horizons,
-        )
-        return self.runner.run(task)
+        seeds = environment_seed(fold_in(keys, np.arange(first, first + count)))
+        return of_deployed(networks, seeds, membrane_key=deployment_key(self.seed), horizons=self.horizons)
 
 
 def deployed_measures(outcome: Outcome) -> dict[str, Any]:

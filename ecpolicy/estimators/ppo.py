@@ -15,7 +15,7 @@ from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
 from ecpolicy.distributions import Point
 from ecpolicy.estimators import ppo_files
-from ecpolicy.estimators.backends import runner
+from ecpolicy.estimators.backends import Plays, runner
 from ecpolicy.estimators.base import BasePolicy, DeployedPolicy, PolicyState
 from ecpolicy.estimators.environments import Resolved, resolve
 from ecpolicy.estimators.evolving import check_same_spaces, warn_of_another_task
@@ -34,6 +34,7 @@ from ecpolicy.estimators.parameters import (
 from ecpolicy.estimators.ppo_environment import training_environments
 from ecpolicy.estimators.ppo_training import (
     CRITICS,
+    Learnt,
     PPOTrainer,
     Setting,
     Training,
@@ -47,6 +48,7 @@ from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.optional import require
 from ecpolicy.persistence import Arrays
 from ecpolicy.random import Stream, fold_in, reserved_key, uniform
+from ecpolicy.rollout.episodes import Networks
 from ecpolicy.rollout.outcome import Outcome
 from ecpolicy.spaces import action_outputs, observation_size
 
@@ -58,6 +60,7 @@ class _Run(NamedTuple):
     """What one call of fit or partial_fit works with."""
 
     trainer: PPOTrainer
+    runner: Plays
     judge: Judge
     resolved: Resolved
     seed: int
@@ -309,7 +312,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             def reason(began: bool) -> str:
                 nonlocal training
                 if not began and earlier is not None:
-                    training = _measure_again(run.judge, training)
+                    training = _measure_again(run, training)
                 return self._reason_to_stop(training, run.judge.threshold, began and interrupted())
 
             stopped = train(self, called, continues=earlier is not None, step=step, reason=reason)
@@ -336,7 +339,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         with self._prepared(environments, earlier) as run:
             training = run.trainer.training()
             if earlier is not None:
-                training = _measure_again(run.judge, training)
+                training = _measure_again(run, training)
             self._advance(run, training, lambda: True)
         self.stop_reason_ = "partial_fit"
         return self
@@ -373,19 +376,13 @@ class SurrogateGradientPPOPolicy(BasePolicy):
                 warn_of_another_task(earlier, resolved.identities)
         seed = seed_of(self.random_state) if earlier is None else earlier.seed_
         moments = initial_moments(observation_statistics, resolved.observation_space, continues=earlier is not None)
-        point = Point(
-            network.shapes(observation_size(resolved.observation_space), action_outputs(resolved.action_space))
-        )
         bar: Any = resolved.reward_threshold if self.score_threshold == "auto" else self.score_threshold
         with (
-            runner(
-                "numpy", resolved, network, point, n_jobs=self.n_jobs, timeout=self.timeout, chunk_size=None
-            ) as episodes,
+            runner("numpy", resolved, network, n_jobs=self.n_jobs, timeout=self.timeout, chunk_size=None) as episodes,
             globals_kept(further.get("device", "cpu")),
             training_environments(resolved.environments, int(self.n_envs), setting.environment_clip) as copies,
         ):
             judge = Judge(
-                episodes,
                 seed,
                 resolved.horizons(otherwise=endless_episode(self)),
                 threshold=None if bar is None else float(bar),
@@ -395,7 +392,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             trainer = PPOTrainer(
                 self, further, setting, copies, seed, None if earlier is None else earlier._training, moments
             )
-            yield _Run(trainer, judge, resolved, seed)
+            yield _Run(trainer, episodes, judge, resolved, seed)
 
     def _advance(self, run: _Run, training: Training, last: Callable[[], bool]) -> Training:
         """One update, evaluated where that is due or it is the last, and published."""
@@ -403,7 +400,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         training, record = run.trainer.advance(training)
         ends = training.n_env_steps >= self.max_env_steps or last()
         if training.update % self.eval_every == 0 or ends:
-            training, deployed = _assess(run.judge, training)
+            training, deployed = _assess(run, training)
             record.update(deployed_measures(deployed))
         record["best_deployed_return"] = training.best.score if training.best else None
         record["n_evaluation_steps"] = training.n_evaluation_steps
@@ -529,30 +526,36 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         return loaded
 
 
-def _assess(judge: Judge, training: Training) -> tuple[Training, Outcome]:
+def _assess(run: _Run, training: Training) -> tuple[Training, Outcome]:
     """Score the network and keep it if it is the best; the episodes that tell how it does now."""
     network, best = training.current(), training.best
     score = -np.inf if best is None else best.score
-    verdict = judge.assess(network.weights, training.setting.standardizer(network.observations), training.update, score)
+    verdict, _ = run.runner.run(run.judge.assess(_networks(training.setting, network), training.update, score))
     assessed = training._replace(
         best=network._replace(score=verdict.score) if verdict.beats(score) else best,
         n_evaluation_steps=training.n_evaluation_steps + verdict.n_steps,
-        solved_at=judge.threshold if verdict.solved else training.solved_at,
+        solved_at=run.judge.threshold if verdict.solved else training.solved_at,
     )
     return assessed, verdict.screening
 
 
-def _measure_again(judge: Judge, training: Training) -> Training:
+def _measure_again(run: _Run, training: Training) -> Training:
     """Measure the best network on what is trained on now: on the same task its score is the same, bit for bit."""
     best = training.best
     if best is None:
         return training._replace(solved_at=None)
-    score, solved, n_steps = judge.confirm(best.weights, training.setting.standardizer(best.observations), best.update)
+    confirming = run.judge.confirm(_networks(training.setting, best), best.update)
+    (score, solved, n_steps), _ = run.runner.run(confirming)
     return training._replace(
         best=best._replace(score=score),
-        solved_at=judge.threshold if solved else None,
+        solved_at=run.judge.threshold if solved else None,
         n_evaluation_steps=training.n_evaluation_steps + (0 if score == best.score else n_steps),
     )
+
+
+def _networks(setting: Setting, learnt: Learnt) -> Networks:
+    """The one network that was learnt, as it observes."""
+    return Networks(Point({}).sampler(learnt.weights), setting.standardizer(learnt.observations))
 
 
 def _check_continuable(earlier: Any, resolved: Resolved, setting: Setting) -> None:

@@ -15,9 +15,9 @@ from ecpolicy.kernels.host import LARGEST_OBSERVATION
 from ecpolicy.rollout import answers
 from ecpolicy.rollout.exclusive import exclusively
 from ecpolicy.rollout.outcome import EpisodeError
-from ecpolicy.rollout.parallel import AnyEnv, Environment, close_all, make
 from ecpolicy.rollout.spaces_kept import SpacesKept
 from ecpolicy.rollout.time_limit import TimeLimitError
+from ecpolicy.rollout.workers import AnyEnv, Environment, close_all, make
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder, observation_size
 
 LARGE = float(np.finfo(np.float32).max)

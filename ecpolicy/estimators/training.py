@@ -9,17 +9,17 @@ import numpy as np
 
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.backends import Plays
-from ecpolicy.estimators.judging import Judge, deployed_measures
+from ecpolicy.estimators.judging import Judge, Verdict, deployed_measures
 from ecpolicy.estimators.starts import Starts, end_start
-from ecpolicy.evolution import State, generation
+from ecpolicy.evolution import State, generation, member_keys
 from ecpolicy.fitness_shaping import FitnessShaping
 from ecpolicy.identity import alike
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import Optimizer
-from ecpolicy.random import Key, Stream, key_from_seed, reserved_key
+from ecpolicy.random import Stream, key_from_seed, reserved_key
+from ecpolicy.rollout.episodes import Networks, Table, playing, population
 from ecpolicy.rollout.outcome import Outcome, mean_and_std
-from ecpolicy.rollout.parallel import population_task
 
 Record = dict[str, Any]
 
@@ -58,9 +58,16 @@ class Training(NamedTuple):
     starts: Starts = Starts()
 
 
-@dataclass(frozen=True)
+class Ahead(NamedTuple):
+    """A population that was played before the generation that it follows was published."""
+
+    search: State  # that it follows
+    played: Outcome | Exception  # an error is raised where its generation would have been
+
+
+@dataclass
 class Trainer:
-    """The parts of a fit that do not change from one generation to the next."""
+    """The parts of a fit that do not change from one generation to the next, and what has been played ahead."""
 
     seed: int
     runner: Plays
@@ -75,6 +82,7 @@ class Trainer:
     keep_best: bool
     n_starts: int
     start_env_steps: int
+    ahead: Ahead | None = None
 
     def start(self, moments: Moments) -> Training:
         """The state before the first generation, with the moments of observations made before it."""
@@ -110,12 +118,13 @@ class Trainer:
         """
         search, best = training.search, training.best if self.keep_best else None
         if best is not None:
-            kept = best.parameters, self.setting.standardizer(best.moments), best.generation
+            kept: Deployed | State = best
         elif training.solved_at is not None:
-            kept = search.parameters, self.setting.standardizer(search.moments), search.generation
+            kept = search
         else:
             return training._replace(best=None)
-        score, solved, n_steps = self.judge.confirm(*kept)
+        networks = self._networks(kept.parameters, kept.moments, self._clock(training))
+        (score, solved, n_steps), _ = self.runner.run(self.judge.confirm(networks, kept.generation))
         again = best is None or score == best.score
         return training._replace(
             best=None if best is None else best._replace(score=score),
@@ -123,38 +132,40 @@ class Trainer:
             n_evaluation_steps=training.n_evaluation_steps + (0 if again else n_steps),
         )
 
-    def advance(self, training: Training) -> tuple[Training, Record]:
-        """One generation, then the score of the network that it leads to."""
+    def advance(self, training: Training, goes_on: Callable[[Training], bool]) -> tuple[Training, Record]:
+        """One generation, then the score of the network that it leads to.
+
+        ``goes_on`` says of the training after the generation whether a further one is wanted: its population is then
+        played beside the deployed network's episodes.
+        """
         began = perf_counter()
+        ahead, self.ahead = self.ahead, None
+        played = ahead.played if ahead is not None and ahead.search is training.search else None
         training = self._next_start(training)
         steps = self._clock(training)
-        distribution = self.distribution(steps)
-        parameters = training.search.parameters
-        allowed = distribution.project(parameters)  # differs where the limits changed since the generation before
-        if any(not np.array_equal(allowed[name], p) for name, p in parameters.items()):
-            parameters = allowed  # else the same object, which workers have already
-        search, population = generation(
-            training.search._replace(parameters=parameters),
+        search, members = generation(
+            training.search._replace(parameters=self._allowed(training)),
             key=key_from_seed(self.seed),
             population_size=self.population_size,
-            evaluate=lambda parameters, moments, keys: self._evaluate(parameters, moments, keys, self.horizons(steps)),
-            distribution=distribution,
+            evaluate=lambda *_: self._play(training, played),
+            distribution=self.distribution(steps),
             fitness_shaping=self.fitness_shaping,
             optimizer=self.optimizer(steps),
         )
-        trained = training._replace(search=search, n_env_steps=training.n_env_steps + population.n_steps)
         check_finite(search)
-        trained, deployed = self._assess(trained)
-        fitness, measures = population.fitness, deployed_measures(deployed)
+        fitness, n_env_steps = members.fitness, training.n_env_steps + members.n_steps
         mean, std = mean_and_std(fitness)
-        trained = trained._replace(starts=trained.starts._replace(last=mean))
+        starts = training.starts._replace(last=mean)
+        trained = training._replace(search=search, n_env_steps=n_env_steps, starts=starts)
+        trained, deployed = self._assess(trained, goes_on)
+        measures = deployed_measures(deployed)
         record = {
             "generation": search.generation,
             "return_mean": mean,
             "return_std": std,
             "return_min": float(fitness.min()),
             "return_max": float(fitness.max()),
-            "episode_length": float(population.lengths.mean()),
+            "episode_length": float(members.lengths.mean()),
             **measures,
             "best_deployed_return": trained.best.score if trained.best else measures["deployed_return"],
             "n_env_steps": trained.n_env_steps,
@@ -179,24 +190,44 @@ class Trainer:
         starts, search = end_start(starts, search, self._fresh(search.moments), self.n_starts, n_env_steps)
         return training._replace(starts=starts, search=search)
 
-    def _evaluate(self, parameters: Parameters, moments: Moments, keys: Key, horizons: tuple[float, ...]) -> Outcome:
-        """The population's episodes, all fresh."""
-        task = population_task(
-            parameters,
-            keys,
-            n_environments=len(horizons),
-            n_episodes=self.episodes_per_member,
-            standardizer=self.setting.standardizer(moments),
-            horizons=horizons,
-        )
-        return self.runner.run(task)
+    def _allowed(self, training: Training) -> Parameters:
+        """The parameters to draw from, which differ where the limits changed since the generation before."""
+        parameters = training.search.parameters
+        allowed = self.distribution(self._clock(training)).project(parameters)
+        same = all(np.array_equal(allowed[name], p) for name, p in parameters.items())
+        return parameters if same else allowed
 
-    def _assess(self, trained: Training) -> tuple[Training, Outcome]:
+    def _networks(self, parameters: Parameters, moments: Moments, steps: int) -> Networks:
+        return Networks(self.distribution(steps).sampler(parameters), self.setting.standardizer(moments))
+
+    def _population(self, training: Training) -> Table:
+        """The episodes of the next generation's members, all fresh."""
+        search, steps = training.search, self._clock(training)
+        networks = self._networks(self._allowed(training), search.moments, steps)
+        keys = member_keys(key_from_seed(self.seed), search.generation, self.population_size)
+        return population(networks, keys, n_episodes=self.episodes_per_member, horizons=self.horizons(steps))
+
+    def _play(self, training: Training, played: Outcome | Exception | None) -> Outcome:
+        """The outcome of the next generation's population, unless it has been played already."""
+        if isinstance(played, Exception):
+            raise played
+        return played or self.runner.run(playing(self._population(training)))[0]
+
+    def _assess(self, trained: Training, goes_on: Callable[[Training], bool]) -> tuple[Training, Outcome]:
         """Score the deployed network and keep it if it is the best; the episodes that tell how it does now."""
         search, best = trained.search, trained.best
-        standardizer = self.setting.standardizer(search.moments)
         score = (-np.inf if best is None else best.score) if self.keep_best else np.inf
-        verdict = self.judge.assess(search.parameters, standardizer, search.generation, score)
+
+        def wanted(verdict: Verdict | None) -> bool:
+            return goes_on(trained) and not (verdict is not None and verdict.solved)
+
+        ahead = self._population(self._next_start(trained)) if self.runner.plays_beside and wanted(None) else None
+        networks = self._networks(search.parameters, search.moments, self._clock(trained))
+        if ahead is not None and self._next_start(trained) is trained and self._allowed(trained) is search.parameters:
+            networks = ahead.networks  # the same ones, which workers get once
+        judging = self.judge.assess(networks, search.generation, score)
+        verdict, played = self.runner.run(judging, ahead, wanted)
+        self.ahead = None if played is None else Ahead(search, played)
         if self.keep_best and verdict.beats(score):
             best = Deployed(search.parameters, search.moments, verdict.score, search.generation)
         assessed = trained._replace(

@@ -18,7 +18,7 @@ from ecpolicy.kernels import host
 from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import RSNN, RealRSNN
 from ecpolicy.rollout.exclusive import exclusively
-from ecpolicy.rollout.parallel import close_all
+from ecpolicy.rollout.workers import close_all
 from ecpolicy.spaces import action_outputs, observation_encoder
 
 

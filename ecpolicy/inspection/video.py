@@ -16,7 +16,7 @@ from ecpolicy.cleanup import clean_up, cleaning_up
 from ecpolicy.estimators.parameters import check_number
 from ecpolicy.inspection.activity import one_environment
 from ecpolicy.optional import require
-from ecpolicy.rollout.parallel import close_all
+from ecpolicy.rollout.workers import close_all
 
 MODES = ("rgb_array", "rgb_array_list")  # render modes that give images
 FPS = 30  # frames per second where an environment names none

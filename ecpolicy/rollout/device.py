@@ -9,10 +9,10 @@ with it every rounding, is the same whatever their number; chunks tell each othe
 
 import copy
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,15 +21,18 @@ from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 from numpy.typing import NDArray
 
-from ecpolicy.distributions import Bernoulli, Parameters
+from ecpolicy.distributions import BernoulliSampler
 from ecpolicy.identity import same
 from ecpolicy.kernels import device as kernels
 from ecpolicy.networks import Network
 from ecpolicy.networks.on_device import Twin, twin
 from ecpolicy.normalization import Moments
 from ecpolicy.random import NORMAL_UNIT
+from ecpolicy.rollout.episodes import Play, Table
 from ecpolicy.rollout.outcome import TRAVEL, EpisodeError, Outcome, below, beside
-from ecpolicy.rollout.parallel import Plan, Task
+from ecpolicy.rollout.workers import Plan
+
+T = TypeVar("T")
 
 EPISODES_PER_CHUNK = 20  # of the deployed network
 FOREVER = 2**31 - 1  # steps
@@ -243,6 +246,8 @@ class DeviceRunner:
         self._devices = tuple(jax.devices())
         self._chunk_size = chunk_size or default_chunk_size()
 
+    plays_beside = False
+
     def __enter__(self) -> Self:
         return self
 
@@ -251,38 +256,43 @@ class DeviceRunner:
     ) -> None:
         return None
 
-    def run(self, task: Task) -> Outcome:
-        """Play a task; the outcome is the same for any number of devices and processes."""
-        members, n_environments, n_episodes = task.seeds.shape
-        deployed = task.keys is None
-        if deployed:
-            task = task._replace(keys=np.zeros((members, 2), np.uint32))
-        size = EPISODES_PER_CHUNK if deployed else min(self._chunk_size, members)
-        slices = _slices(self._plan.distribution, task.parameters, deployed)
-        return beside(
-            [
-                self._play(task, slices, size, index, episode)
-                for index in range(n_environments)
-                for episode in range(n_episodes)
-            ]
-        )
+    def run(
+        self, play: Play[T], ahead: Table | None = None, wanted: Callable[[T | None], bool] = lambda result: True
+    ) -> tuple[T, Outcome | Exception | None]:
+        """Play what ``play`` asks for; the outcome is the same for any number of devices and processes."""
+        outcome = None
+        while True:
+            try:
+                table = next(play) if outcome is None else play.send(outcome)
+            except StopIteration as end:
+                return end.value, None
+            outcome = self._outcome(table)
 
-    def _play(self, task: Task, slices: Any, size: int, index: int, episode: int) -> Outcome:
+    def _outcome(self, task: Table) -> Outcome:
+        members, deployed = task.members, task.keys is None
+        if deployed:
+            task = task._replace(keys=np.zeros((task.seeds.size, 2), np.uint32))
+        size = EPISODES_PER_CHUNK if deployed else min(self._chunk_size, members)
+        slices = _slices(task.networks.sampler, deployed)
+        return beside([self._play(task, slices, size, episode) for episode in range(task.episodes)])
+
+    def _play(self, task: Table, slices: Any, size: int, episode: int) -> Outcome:
         """One episode of every member on one of the environments."""
-        plan, members = self._plan, task.seeds.shape[0]
+        plan, members = self._plan, task.members
         assert task.keys is not None
-        seeds = task.seeds[:, index, episode]
+        rows, index = slice(episode, None, task.episodes), int(task.environments[episode])
+        seeds, standardizer = task.seeds[rows], task.networks.standardizer
         each = (
-            {name: plan.distribution.streams(task.keys, name) for name in slices},
+            task.networks.sampler.streams(task.keys[rows]),
             np.resize(np.array([1, -1], np.float32), members),
-            task.membrane_keys[:, index, episode],
+            task.membrane_keys[rows],
             seeds.astype(np.uint32),
             np.ones(members, np.bool_),
         )
-        mean = task.standardizer.mean.astype(np.float32)
-        inverse_std = task.standardizer.inverse_std.astype(np.float32)
-        horizon = np.int32(min(task.horizons[index], FOREVER))
-        shared = mean, inverse_std, np.float32(task.standardizer.clip), horizon, np.uint32(0)
+        mean = standardizer.mean.astype(np.float32)
+        inverse_std = standardizer.inverse_std.astype(np.float32)
+        horizon = np.int32(min(task.horizons[episode], FOREVER))
+        shared = mean, inverse_std, np.float32(standardizer.clip), horizon, np.uint32(0)
         n_outputs = int(np.prod(plan.action_space.shape or ()))
         run = compiled(Program(self._environments[index], plan.network, n_outputs, self._devices))
         at_once = size * len(self._devices)
@@ -315,18 +325,15 @@ class DeviceRunner:
         )
 
 
-def _slices(distribution: Any, parameters: Parameters, deployed: bool) -> dict[str, tuple[Any, Any]]:
-    """What a program draws each matrix from.
-
-    The deployed network is drawn as well, whatever the keys: with probabilities of 0 and 1, or without deviation.
-    """
-    if isinstance(distribution, Bernoulli):
-        if deployed:
-            parameters = {name: (p > 0.5).astype(np.float32) for name, p in parameters.items()}
-        bits = distribution.slices(parameters)
-        return {name: (kernels.halves(planes), kernels.halves(flips)) for name, (planes, flips) in bits.items()}
-    step = np.float32(0 if deployed else distribution.sigma * NORMAL_UNIT)
-    return {name: (np.asarray(mean), step) for name, mean in parameters.items()}
+def _slices(sampler: Any, deployed: bool) -> dict[str, tuple[Any, Any]]:
+    """What every matrix is drawn from, by name; the deployed network is drawn as well, whatever the keys."""
+    if isinstance(sampler, BernoulliSampler):
+        return {
+            name: (kernels.halves(planes * np.uint64(not deployed)), kernels.halves(flips))
+            for name, (planes, flips) in sampler.slices.items()
+        }
+    step = np.float32(0 if deployed else sampler.distribution.sigma * NORMAL_UNIT)
+    return {name: (np.asarray(mean), step) for name, mean in sampler.parameters.items()}
 
 
 def _outcome(played: Any, seeds: NDArray[np.int64]) -> Outcome:

@@ -27,6 +27,7 @@ from joblib.parallel import get_active_backend
 from ecpolicy.cleanup import cleaning_up
 
 Result = TypeVar("Result")
+Pull = Callable[[], tuple[int, Sequence[Any]] | None]  # the next call: its number and its arguments, shared ones first
 
 # Factor and seconds on top of the limit: workers that can interrupt a hanging environment should do so first and say
 # where it hangs, and those that are just being started need time for that.
@@ -62,10 +63,10 @@ class Engine(Protocol):
     def share(self, value: Any) -> Any:
         """Something to give to several tasks as an argument; the workers find the value in its place."""
 
-    def run(
-        self, function: Callable[..., Result], shared: Sequence[Any], calls: Mapping[int, Any]
-    ) -> Iterator[tuple[int, Result]]:
-        """Results of ``function(*shared, calls[number])`` with their numbers, in any order.
+    def run(self, function: Callable[..., Result], pull: Pull) -> Iterator[tuple[int, Result]]:
+        """Results of ``function`` with the numbers of its calls, in any order, until ``pull`` has no further call.
+
+        Whoever closes the iterator early does without the calls that have not begun.
 
         Raises
         ------
@@ -138,12 +139,17 @@ class JoblibEngine:
         """The value itself, which goes through a pipe with every task."""
         return value
 
-    def run(
-        self, function: Callable[..., Result], shared: Sequence[Any], calls: Mapping[int, Any]
-    ) -> Iterator[tuple[int, Result]]:
+    def run(self, function: Callable[..., Result], pull: Pull) -> Iterator[tuple[int, Result]]:
         """Results with their numbers, in any order."""
         try:
-            yield from self._parallel(delayed(_numbered)(i, function, *shared, call) for i, call in calls.items())
+            results = self._parallel(delayed(_numbered)(i, function, *given) for i, given in iter(pull, None))
+            for result in results:
+                try:
+                    yield result
+                except GeneratorExit:  # joblib would end its workers
+                    for _ in results:
+                        pass
+                    raise
         except (TerminatedWorkerError, BrokenProcessPool) as error:
             raise WorkersLost(str(error)) from error
         except multiprocessing.TimeoutError as error:  # no subclass of the built-in one
@@ -186,21 +192,26 @@ class DaskEngine:
             self._client.replicate([future], callback_timeout=PATIENCE)
         return future
 
-    def run(
-        self, function: Callable[..., Result], shared: Sequence[Any], calls: Mapping[int, Any]
-    ) -> Iterator[tuple[int, Result]]:
+    def run(self, function: Callable[..., Result], pull: Pull) -> Iterator[tuple[int, Result]]:
         """Results with their numbers, in any order."""
         from dask.distributed import KilledWorker
 
         done: Queue[Any] = Queue()
-        pending = dict(zip(self._submit(function, shared, calls), calls, strict=True))
+        pending: dict[Any, int] = {}
+
+        def submit(priority: int) -> None:
+            calls = dict(iter(pull, None))
+            for future, number in zip(self._submit(function, calls, priority), calls, strict=True):
+                pending[future] = number
+                future.add_done_callback(done.put)
+
         with cleaning_up(lambda: self._client.cancel(list(pending))):
             try:
-                for future in pending:
-                    future.add_done_callback(done.put)
+                submit(self._priority)
                 while pending:
                     future = self._next(done)
                     yield pending.pop(future), future.result()
+                    submit(self._priority + 1)  # what is asked for later is waited for
             except (KilledWorker, CancelledError) as error:
                 raise WorkersLost(str(error)) from error
             except Unfinished:
@@ -224,7 +235,7 @@ class DaskEngine:
             if left <= 0:
                 raise Unfinished
 
-    def _submit(self, function: Callable[..., Any], shared: Sequence[Any], calls: Mapping[int, Any]) -> list[Any]:
+    def _submit(self, function: Callable[..., Any], calls: Mapping[int, Sequence[Any]], priority: int) -> list[Any]:
         """A future for every call.
 
         Of many tasks under a common name that it has not seen before, Dask holds those back that no worker is free for.
@@ -232,26 +243,19 @@ class DaskEngine:
         """
         run, work = uuid4().hex, partial(_apart, function)
         keys = [(f"play-{run}", number) for number in calls]
+        arguments = [[list(shared), call] for *shared, call in calls.values()]
         threads = self._client.nthreads()
         if len(calls) > 2 * sum(threads.values()):
-            futures: list[Any] = self._client.map(
-                work, calls.values(), key=keys, shared=list(shared), priority=self._priority
-            )
+            futures: list[Any] = self._client.map(work, *zip(*arguments, strict=True), key=keys, priority=priority)
             return futures
         slots = [
             worker for turn in range(max(threads.values(), default=0)) for worker in threads if turn < threads[worker]
         ]
         return [
             self._client.submit(
-                work,
-                call,
-                shared=list(shared),
-                key=key,
-                workers=worker,
-                allow_other_workers=True,
-                priority=self._priority,
+                work, shared, call, key=key, workers=worker, allow_other_workers=True, priority=priority
             )
-            for key, call, worker in zip(keys, calls.values(), cycle(slots))
+            for key, (shared, call), worker in zip(keys, arguments, cycle(slots))
         ]
 
     def _restart_hanging(self, pending: Mapping[Any, int]) -> None:
@@ -272,7 +276,7 @@ def _itself(value: Result) -> Result:
     return value
 
 
-def _apart(function: Callable[..., Result], call: Any, shared: Sequence[Any]) -> Result:
+def _apart(function: Callable[..., Result], shared: Sequence[Any], call: Any) -> Result:
     return function(*shared, call)
 
 
@@ -311,13 +315,14 @@ class RayEngine:
 
         return ray.put(value)
 
-    def run(
-        self, function: Callable[..., Result], shared: Sequence[Any], calls: Mapping[int, Any]
-    ) -> Iterator[tuple[int, Result]]:
+    def run(self, function: Callable[..., Result], pull: Pull) -> Iterator[tuple[int, Result]]:
         """Results with their numbers, in any order."""
         import ray
 
-        pending = {_remote(function).remote(*shared, call): number for number, call in calls.items()}
+        pending: dict[Any, int] = {}
+
+        def submit() -> None:
+            pending.update((_remote(function).remote(*given), number) for number, given in iter(pull, None))
 
         def cancel() -> None:
             for reference in pending:
@@ -325,12 +330,14 @@ class RayEngine:
 
         with cleaning_up(cancel):
             try:
+                submit()
                 while pending:
                     done, _ = ray.wait(list(pending), num_returns=1, timeout=self._timeout)
                     if not done:
                         raise Unfinished
                     for reference in done:
                         yield pending.pop(reference), ray.get(reference)
+                    submit()
             except ray.exceptions.RayTaskError as error:
                 raise error.cause or error from None
             except ray.exceptions.RayError as error:

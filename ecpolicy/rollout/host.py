@@ -11,7 +11,16 @@ from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.rollout import answers
-from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, Travel
+from ecpolicy.rollout.outcome import (
+    MEND,
+    EpisodeError,
+    Episodes,
+    Outcome,
+    Travel,
+    bad_observation,
+    bad_return,
+    network_failed,
+)
 from ecpolicy.rollout.time_limit import TimeLimitError, failure
 from ecpolicy.spaces import Decode, Encode
 
@@ -38,23 +47,18 @@ class Batch:
         self._x = np.zeros((n, obs_size), dtype=np.float32)
         # Sums are taken of deviations from the first observation: far from zero, those of the observations themselves
         # would lose their variance to rounding.
-        self._shift: NDArray[np.float64] | None = None
-        self._sums, self._squares = np.zeros((n, obs_size)), np.zeros((n, obs_size))
+        self._begun = False
+        self._shift, self._sums, self._squares = np.zeros((3, n, obs_size))
         self.travel = Travel(n)
         self.seeded = True  # episodes start from their seeds
 
     def step(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Outputs (rows, n_outputs) for the raw observations of these episodes."""
-        if self._shift is None:
-            self._shift = self.raw[rows[0]].copy()
+        if not self._begun:
+            self._begun, self._shift[:] = True, self.raw[rows[0]]
         bad = kernels.accumulate(self.raw, rows, self._shift, self._sums, self._squares)
         if bad >= 0:
-            finite = np.isfinite(self.raw[bad]).all()
-            what = f"too large, beyond {kernels.LARGEST_OBSERVATION:g}" if finite else "NaN or infinite"
-            raise EpisodeError(
-                f"An observation is {what}: {self.raw[bad]}, in {self._episode(bad)}. Mend the environment, or wrap it "
-                "to replace such values."
-            )
+            raise EpisodeError(f"{bad_observation(self.raw[bad])} in {self._episode(bad)}. {MEND}")
         kernels.standardize(self.raw, rows, *self._standardizer, self._x)
         try:
             self._network.step(
@@ -63,7 +67,7 @@ class Batch:
         except TimeLimitError:
             raise
         except Exception as error:  # of a network of the user's own
-            raise EpisodeError(f"{self._network} raised {type(error).__name__}: {error} in its step.") from error
+            raise network_failed(self._network, error) from error
         return self.output[rows]
 
     def _episode(self, episode: Any) -> str:
@@ -75,12 +79,10 @@ class Batch:
         """The outcome of the episodes, one column."""
         total = np.array(returns, dtype=np.float64)
         for episode in np.flatnonzero(~np.isfinite(total)):
-            raise EpisodeError(
-                f"The return is {total[episode]} in {self._episode(episode)}: a reward was NaN or infinite, or all of "
-                "them together are too large. Mend the environment."
-            )
-        shift = np.zeros(self.raw.shape[1]) if self._shift is None else self._shift
-        moments = Moments.from_sums(int(np.sum(lengths)), shift, self._sums.sum(axis=0), self._squares.sum(axis=0))
+            raise EpisodeError(bad_return(total[episode], self._episode(episode)))
+        moments = Moments.from_sums(
+            int(np.sum(lengths)), self._shift[0], self._sums.sum(axis=0), self._squares.sum(axis=0)
+        )
         played = np.array(lengths, dtype=np.int64)
         return Outcome(total[:, None], played[:, None], moments, self.travel.of(played)[:, None])
 

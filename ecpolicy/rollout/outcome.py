@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ecpolicy.kernels.host import LARGEST_OBSERVATION
 from ecpolicy.normalization import Moments
 
 TRAVEL = "x_velocity", "x_position"  # what locomotion tasks report of a step, in m/s and m
@@ -17,6 +18,29 @@ NUMBER = (float, int, np.floating, np.integer)
 
 class EpisodeError(RuntimeError):
     """An environment or a network raised, or an observation or a reward cannot be learnt from."""
+
+
+MEND = "Mend the environment, or wrap it to replace such values."
+
+
+def bad_observation(observation: NDArray[np.float64]) -> str:
+    """In words, what is wrong with an observation that cannot be learnt from."""
+    finite = np.isfinite(observation).all()
+    what = f"too large, beyond {LARGEST_OBSERVATION:g}" if finite else "NaN or infinite"
+    return f"An observation is {what}: {observation},"
+
+
+def bad_return(total: float, episode: str) -> str:
+    """In words, what is wrong with a return that is not finite."""
+    return (
+        f"The return is {total} in {episode}: a reward was NaN or infinite, or all of them together are too large. "
+        "Mend the environment."
+    )
+
+
+def network_failed(network: Any, error: Exception) -> EpisodeError:
+    """The error of a network of the user's own."""
+    return EpisodeError(f"{network} raised {type(error).__name__}: {error} in its step.")
 
 
 class Episodes(NamedTuple):
