@@ -25,7 +25,8 @@ from ecpolicy.networks import RSNN
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import adam
 from ecpolicy.random import fold_in, key_from_seed
-from ecpolicy.rollout.parallel import MEMBERS_PER_TASK, Call, Instances, Plan, population_task, run_task
+from ecpolicy.rollout.episodes import CHUNK, Networks, population
+from ecpolicy.rollout.workers import Call, Instances, Plan, play
 from ecpolicy.spaces import action_outputs, observation_size
 
 
@@ -50,31 +51,28 @@ def main():
     resolved, network = resolve(arguments.env), RSNN()
     sizes = observation_size(resolved.observation_space), action_outputs(resolved.action_space)
     distribution = Bernoulli(network.shapes(*sizes))
-    plan = Plan(
-        resolved.environments, resolved.observation_space, resolved.action_space, network, distribution, False, None
-    )
+    plan = Plan(resolved.environments, resolved.observation_space, resolved.action_space, network, False)
     rho, keys = distribution.init(), fold_in(key_from_seed(0), np.arange(arguments.population))
     standardizer = Standardizer.of(Moments.empty(sizes[0]), enabled=True, clip=10.0)
-    task = population_task(
-        rho, keys, n_environments=1, n_episodes=1, standardizer=standardizer, horizons=(float(arguments.steps),)
-    ).rows(slice(0, MEMBERS_PER_TASK))
-    call = Call("0" * 32, 0, task._replace(parameters={}))
-    taken, outcome = seconds_of(run_task, plan, task, Instances(plan))
+    networks = Networks(distribution.sampler(rho), standardizer)
+    chunk = population(networks, keys, n_episodes=1, horizons=(float(arguments.steps),)).chunk(0, CHUNK)
+    call = Call("0" * 32, 0, chunk._replace(networks=None))
+    taken, outcome = seconds_of(play, plan, chunk, Instances(plan))
     per_step = taken / outcome.n_steps
     utility = FITNESS_SHAPINGS["centered_ranks"](np.arange(arguments.population, dtype=float))
     gradient_seconds, gradient = seconds_of(distribution.gradient, rho, keys, utility)
     optimizer = adam(0.15)
     update_seconds, _ = seconds_of(optimizer.update, gradient, optimizer.init(rho), rho)
     serial = gradient_seconds + update_seconds
-    rho_bytes = sum(p.nbytes for p in rho.values())
+    rho_bytes = len(cloudpickle.dumps(networks))
     call_bytes, outcome_bytes = len(cloudpickle.dumps(call)), len(cloudpickle.dumps(outcome))
 
-    tasks, one = math.ceil(arguments.population / MEMBERS_PER_TASK), MEMBERS_PER_TASK * arguments.steps * per_step
+    tasks, one = math.ceil(arguments.population / CHUNK), CHUNK * arguments.steps * per_step
     evaluation = 2 * arguments.steps * per_step + 2 * arguments.latency
     print(
         f"{arguments.env}, population {arguments.population:,}, episodes of {arguments.steps} steps: {tasks} tasks of "
         f"{one:.2f} s ({1e6 * per_step:.0f} µs a step), serial {serial:.2f} s, evaluation {evaluation:.2f} s; once a "
-        f"generation {rho_bytes:,} bytes of probabilities (the plan of the fit: {len(cloudpickle.dumps(plan)):,}), per "
+        f"generation {rho_bytes:,} bytes of networks to draw from (the plan of the fit: {len(cloudpickle.dumps(plan)):,}), per "
         f"task {call_bytes:,} bytes out and {outcome_bytes:,} back"
     )
     print(

@@ -24,11 +24,11 @@ from reproduce import environment_of
 from scipy.stats import rankdata
 
 from ecpolicy import EvolvingConnectivityPolicy, tuned
-from ecpolicy.estimators.backends import runner
+from ecpolicy.estimators.backends import Engine, runner
 from ecpolicy.estimators.environments import resolve
 from ecpolicy.kernels.layout import unpack
 from ecpolicy.random import fold_in, key_from_seed
-from ecpolicy.rollout.parallel import population_task
+from ecpolicy.rollout.episodes import Networks, playing, population
 
 AT_A_TIME = 32  # members whose connections exist as numbers
 
@@ -60,11 +60,8 @@ def linear_share(distribution, rho, keys, u):
 
 def share_of_common_luck(play, task):
     """Share of the variance of returns that the episode brings, the same for all members: a ratio of components."""
-    n, k = task.seeds.shape[0], task.seeds.shape[2]
-    same = task._replace(
-        seeds=np.broadcast_to(task.seeds[:1], task.seeds.shape).copy(),
-        membrane_keys=np.broadcast_to(task.membrane_keys[:1], task.membrane_keys.shape).copy(),
-    )
+    n, k = task.members, task.episodes
+    same = task._replace(seeds=np.tile(task.seeds[:k], n), membrane_keys=np.tile(task.membrane_keys[:k], (n, 1)))
     returns = play(same)
     rest = returns - returns.mean(axis=0) - returns.mean(axis=1, keepdims=True) + returns.mean()
     noise = np.square(rest).sum() / ((n - 1) * (k - 1))
@@ -140,15 +137,13 @@ def report(policy, environment, arguments, moved):
     keys = fold_in(fold_in(key_from_seed(arguments.seed + 10**6), search.generation), np.arange(arguments.members))
 
     def task(members, n_episodes):
-        return population_task(
-            search.parameters, members, n_environments=1, n_episodes=n_episodes,
-            standardizer=setting.standardizer(search.moments), horizons=(arguments.horizon,),
-        )  # fmt: skip
+        networks = Networks(distribution.sampler(search.parameters), setting.standardizer(search.moments))
+        return population(networks, members, n_episodes=n_episodes, horizons=(arguments.horizon,))
 
     def play(task, resolved=resolved):
-        options = {"n_jobs": None, "timeout": None, "chunk_size": None}
-        with runner("numpy", resolved, setting.network, distribution, **options) as episodes:
-            return episodes.run(task).returns
+        options = {"engine": Engine("gymnasium"), "n_jobs": None, "timeout": None, "chunk_size": None}
+        with runner("numpy", resolved, setting.network, **options) as episodes:
+            return episodes.run(playing(task))[0].returns
 
     returns = play(task(keys, 2))
     seeded = resolve(tuned(arguments.task).environment)  # a pool has seeds of its own

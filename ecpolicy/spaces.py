@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Encode = Callable[[Any], NDArray[np.float64]]
 Decode = Callable[[NDArray[np.float32]], NDArray[Any]]
 
+NUMERIC = "fiubO"  # kinds of dtypes that observations have: objects are converted one by one
 ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
@@ -71,9 +72,11 @@ def observation_encoder(space: gym.Space[Any]) -> Encode:
 
 
 def _encode_box(observation: Any, *, shape: tuple[int, ...]) -> NDArray[Any]:
-    array = np.asarray(observation)
+    array = observation if observation.__class__ is np.ndarray else np.asarray(observation)
     if array.shape != shape:
         raise ValueError(f"Got an observation {_describe(observation)}; wanted shape {shape}.")
+    if array.dtype.kind not in NUMERIC:
+        raise ValueError(f"Got an observation of dtype {array.dtype}; wanted numbers.")
     return array if len(shape) == 1 else array.reshape(-1)
 
 
@@ -219,7 +222,7 @@ def _box_decoder(space: spaces.Box) -> Decode:
 
 
 def _clip(output: NDArray[np.float32], *, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.clip(output, np.float32(-1), np.float32(1)).reshape(-1, *shape)
+    return np.minimum(np.maximum(output, np.float32(-1)), np.float32(1)).reshape(-1, *shape)
 
 
 def _clip_and_scale(
@@ -233,8 +236,8 @@ def _clip_and_scale(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
 ) -> NDArray[Any]:
-    action = middle + half * np.clip(output, -1, 1).astype(np.float64)
+    action = middle + half * np.minimum(np.maximum(output, np.float32(-1)), np.float32(1)).astype(np.float64)
     action[:, raw] = output[:, raw]
     if dtype.kind in "iub":
         action = np.rint(action)
-    return np.clip(action, low, high).astype(dtype).reshape(-1, *shape)
+    return np.minimum(np.maximum(action, low), high).astype(dtype).reshape(-1, *shape)

@@ -11,36 +11,41 @@ from ecpolicy.estimators.judging import SOLVED_EPISODES, Judge
 from ecpolicy.estimators.parameters import endless_episode
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, reserved_key
+from ecpolicy.rollout.episodes import Networks
 from ecpolicy.rollout.outcome import Outcome
 from probes import DeviceMatch, Match
 
 
 class Noted:
-    """A runner that notes the seeds of what it is to play; every episode has the same return."""
+    """Notes the seeds of what is to be played; every episode has the same return."""
 
     def __init__(self, returned):
         self.returned, self.seeds, self.horizons = returned, [], []
 
-    def run(self, task):
-        self.seeds.append(task.seeds[..., 0].tolist())
-        self.horizons.append(task.horizons)
-        returns = np.full(task.seeds.shape[:2], self.returned)
-        return Outcome(returns, np.ones(returns.shape, np.int64), None, np.full((*returns.shape, 2), np.nan))
+    def run(self, play):
+        outcome = None
+        while True:
+            try:
+                table = next(play) if outcome is None else play.send(outcome)
+            except StopIteration as end:
+                return end.value
+            self.seeds.append(table.seeds.reshape(-1, table.episodes).tolist())
+            self.horizons.append(tuple(table.horizons[: table.episodes]))
+            returns = np.full((table.members, table.episodes), self.returned)
+            outcome = Outcome(returns, np.ones(returns.shape, np.int64), None, np.full((*returns.shape, 2), np.nan))
 
 
-def judge(runner, threshold, confirm_episodes=20):
-    return Judge(
-        runner, 0, (np.inf, 7.0), threshold=threshold, eval_episodes=4, confirm_episodes=confirm_episodes
-    )  # fmt: skip
+def judge(threshold, confirm_episodes=20):
+    return Judge(0, (np.inf, 7.0), threshold=threshold, eval_episodes=4, confirm_episodes=confirm_episodes)
 
 
-STANDARDIZER = Standardizer(np.zeros(1), np.ones(1), 10.0)
+NETWORKS = Networks(None, Standardizer(np.zeros(1), np.ones(1), 10.0))
 
 
 @pytest.mark.parametrize("confirm_episodes", [1, 20, 100, 150])
 def test_the_threshold_is_confirmed_on_a_hundred_episodes_that_picked_nothing(confirm_episodes):
     runner = Noted(5.0)
-    verdict = judge(runner, 5.0, confirm_episodes).assess({}, STANDARDIZER, 3, best=-np.inf)
+    verdict = runner.run(judge(5.0, confirm_episodes).assess(NETWORKS, 3, best=-np.inf))
     assert verdict.solved
     assert [len(seeds) for seeds in runner.seeds] == [4, confirm_episodes, SOLVED_EPISODES]
     every = [seed for seeds in runner.seeds for pair in seeds for seed in pair]
@@ -50,17 +55,17 @@ def test_the_threshold_is_confirmed_on_a_hundred_episodes_that_picked_nothing(co
 
 def test_a_network_is_measured_again_on_the_same_episodes():
     first, again = Noted(5.0), Noted(5.0)
-    judge(first, 5.0).assess({}, STANDARDIZER, 3, best=-np.inf)
-    confirmed = judge(again, 5.0).confirm({}, STANDARDIZER, 3)
+    first.run(judge(5.0).assess(NETWORKS, 3, best=-np.inf))
+    confirmed = again.run(judge(5.0).confirm(NETWORKS, 3))
     assert again.seeds == first.seeds[1:]
     assert (confirmed.score, confirmed.solved) == (5.0, True)
 
 
 def test_what_does_not_reach_the_threshold_is_not_played_further():
     runner = Noted(4.9)
-    assert not judge(runner, 5.0).assess({}, STANDARDIZER, 3, best=4.95).solved
+    assert not runner.run(judge(5.0).assess(NETWORKS, 3, best=4.95)).solved
     assert [len(seeds) for seeds in runner.seeds] == [4]
-    assert judge(runner, None).assess({}, STANDARDIZER, 3, best=0.0).score == pytest.approx(4.9)
+    assert runner.run(judge(None).assess(NETWORKS, 3, best=0.0)).score == pytest.approx(4.9)
 
 
 # Streams

@@ -209,7 +209,7 @@ def test_standardize():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e141, -1e200])
 def test_accumulate(bad):
     generator = np.random.default_rng(0)
-    raw, shift = generator.normal(size=(4, 3)), generator.normal(size=3)
+    raw, shift = generator.normal(size=(2, 4, 3))
     sums, squares, rows = np.ones((4, 3)), np.ones((4, 3)), np.array([3, 1])
     assert host.accumulate(raw, rows, shift, sums, squares) == -1
     deviation = raw - shift

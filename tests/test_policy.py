@@ -449,7 +449,7 @@ def test_get_set_clone_and_repr(small):
     assert copy is not policy
     assert copy.get_params() == policy.get_params()
     assert "learning_rate=0.2" in repr(policy)
-    assert len(EvolvingConnectivityPolicy().get_params()) == 37
+    assert len(EvolvingConnectivityPolicy().get_params()) == 38
     with pytest.raises(ValueError, match="Invalid parameter 'neurons'"):
         policy.set_params(neurons=3)
 

@@ -320,7 +320,7 @@ def test_progress_without_returns_or_evaluations():
     lines = stream.getvalue().splitlines()
     assert [line.split()[1] for line in lines] == ["1", "2", "2", "3", "3"]
     assert "return      none | deployed      none, best none |" in lines[0]
-    assert lines[0].endswith("left")
+    assert lines[0].endswith("left | engine gymnasium")
     last = policy.history_[-1]
     assert f"deployed {last['deployed_return']:9.2f}, best {last['best_deployed_return']:.2f} |" in lines[-1]
     assert lines[-1].endswith("done")

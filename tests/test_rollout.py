@@ -21,8 +21,10 @@ from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import RSNN
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, uniform
+from ecpolicy.rollout.episodes import CHUNK, Networks, of_deployed, playing, population
 from ecpolicy.rollout.outcome import EpisodeError
-from ecpolicy.rollout.parallel import MEMBERS_PER_TASK, Call, Plan, Runner, deployed_task, population_task, work
+from ecpolicy.rollout.runner import Runner
+from ecpolicy.rollout.workers import Call, Plan, work
 from ecpolicy.spaces import action_decoder, action_outputs, observation_size
 from probes import Broken, DiesOnce, Lengths, Match, Pool, Spaces
 
@@ -32,26 +34,30 @@ STANDARDIZER = Standardizer(np.array([0.1]), np.array([1.5]), 1.2)
 
 
 def plan_of(*environments, space=Match.observation_space, action=Match.action_space):
-    shapes = NETWORK.shapes(observation_size(space), action_outputs(action))
     vectorized = any(isinstance(environment, gym.vector.VectorEnv) for environment in environments)
-    return Plan(environments, space, action, NETWORK, Bernoulli(shapes), vectorized)
+    return Plan(environments, space, action, NETWORK, vectorized)
+
+
+def distribution_of(plan):
+    return Bernoulli(NETWORK.shapes(observation_size(plan.observation_space), action_outputs(plan.action_space)))
 
 
 def random_rho(plan, seed=0):
     generator = np.random.default_rng(seed)
-    return {name: generator.random(p.shape).astype(np.float32) for name, p in plan.distribution.init().items()}
+    return {name: generator.random(p.shape).astype(np.float32) for name, p in distribution_of(plan).init().items()}
+
+
+def networks_of(plan, standardizer=STANDARDIZER):
+    return Networks(distribution_of(plan).sampler(random_rho(plan)), standardizer)
 
 
 def task_of(plan, *, keys=KEYS, n_episodes=1, horizon=np.inf):
-    return population_task(
-        random_rho(plan), keys, n_environments=len(plan.environments), n_episodes=n_episodes,
-        standardizer=STANDARDIZER, horizons=(horizon,) * len(plan.environments),
-    )  # fmt: skip
+    return population(networks_of(plan), keys, n_episodes=n_episodes, horizons=(horizon,) * len(plan.environments))
 
 
-def run(plan, task, n_jobs=1):
+def run(plan, table, n_jobs=1):
     with Runner(plan, n_jobs) as runner:
-        return runner.run(task)
+        return runner.run(playing(table))[0]
 
 
 def assert_same(one, other):
@@ -113,7 +119,7 @@ def test_deployed_network_is_the_thresholded_one_and_every_environment_counts():
     rho = random_rho(plan)
     seeds = np.array([[5, 6, 7], [8, 9, 10]])
     membrane = key_from_seed(99)
-    task = deployed_task(rho, seeds, membrane_key=membrane, standardizer=STANDARDIZER, horizons=(np.inf,) * len(seeds))
+    task = of_deployed(networks_of(plan), seeds, membrane_key=membrane, horizons=(np.inf,) * len(seeds))
     outcome = run(plan, task)
     theta = {name: p > 0.5 for name, p in rho.items()}
     for column, environment in enumerate([Lengths(), Match()]):
@@ -142,7 +148,7 @@ def test_horizon_cuts_episodes():
 def test_workers_do_not_change_results(n_jobs):
     plan = plan_of(Lengths, Match)
     task = task_of(plan, n_episodes=2)
-    assert task.seeds.shape == (37, 2, 2)
+    assert (task.members, task.episodes) == (37, 4)
     assert_same(run(plan, task, n_jobs=n_jobs), run(plan, task))
 
 
@@ -196,7 +202,7 @@ def test_workers_may_run_outside_the_main_thread_of_another_process():
     task = task_of(plan)
 
     with ThreadPoolExecutor(1) as pool:
-        outcome = pool.submit(work, plan, task.parameters, Call("token", -1, task)).result()
+        outcome = pool.submit(work, plan, task.networks, Call("token", -1, task._replace(networks=None))).result()
     np.testing.assert_array_equal(outcome.returns, run(plan, task).returns)
 
 
@@ -256,10 +262,8 @@ def test_spaces_are_played(observation, action, vectorized):
     environment = SyncVectorEnv([make] * 3) if vectorized else make
     plan = plan_of(environment, space=observation, action=action)
     size = observation_size(observation)
-    task = population_task(
-        random_rho(plan), KEYS[:5], n_environments=1, n_episodes=1, horizons=(np.inf,),
-        standardizer=Standardizer.of(Moments.empty(size), enabled=True, clip=10),
-    )  # fmt: skip
+    networks = networks_of(plan, Standardizer.of(Moments.empty(size), enabled=True, clip=10))
+    task = population(networks, KEYS[:5], n_episodes=1, horizons=(np.inf,))
     outcome = run(plan, task)
     np.testing.assert_array_equal(outcome.returns, np.full((5, 1), 3.0))
     assert outcome.moments.n == 15
@@ -298,13 +302,13 @@ def test_lost_workers_do_not_change_results(tmp_path):
 
 def test_connections_stay_packed_and_here():
     plan = plan_of(Match)
-    packed = plan.distribution.sample(random_rho(plan), KEYS)
+    packed = distribution_of(plan).sample(random_rho(plan), KEYS)
     assert {part.dtype for part in packed.values()} == {np.dtype(np.uint64)}
     assert unpack(packed["recurrent"], 40).shape == (37, 40, 40)
     task = task_of(plan)
-    sent = len(cloudpickle.dumps((plan, task.rows(slice(0, MEMBERS_PER_TASK)))))
-    probabilities = sum(p.nbytes for p in task.parameters.values())
-    assert sent < probabilities + 5000
+    sent = len(cloudpickle.dumps((plan, task.chunk(0, CHUNK))))
+    sliced = sum(planes.nbytes + flips.nbytes for planes, flips in task.networks.sampler.slices.values())
+    assert sent < sliced + 5000
     assert sent < sum(part.nbytes for part in packed.values())
     assert len(pickle.dumps(run(plan, task))) < 2200
 

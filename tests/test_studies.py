@@ -12,7 +12,7 @@ from reproduce_figures import GOALS, interquartile_mean, interval, pooled_share,
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.networks import Shape
 from ecpolicy.random import fold_in, key_from_seed
-from ecpolicy.rollout.parallel import Task
+from ecpolicy.rollout.episodes import Table
 
 SHAPES = {"input": Shape(8, 20, 1), "output": Shape(20, 6, 0)}
 
@@ -69,11 +69,12 @@ def test_common_luck_whose_share_is_known():
     generator = np.random.default_rng(2)
     shape = 100, 200  # members, episodes
     member, episode, rest = (generator.normal(size=size) for size in ((100, 1), (1, 200), shape))
-    keys = np.zeros((100, 1, 200, 2), np.uint32)
-    task = Task({}, None, keys, np.arange(100 * 200).reshape(100, 1, 200), None, np.inf)
+    rows = np.arange(100 * 200)
+    task = Table(None, None, np.zeros((rows.size, 2), np.uint32), 0 * rows, rows, np.inf + 0 * rows, 200)
 
     def play(same):
-        assert (same.seeds == same.seeds[:1]).all()
+        seeds = same.seeds.reshape(100, 200)
+        assert (seeds == seeds[:1]).all()
         return 1.0 * member + 2.0 * episode + 3.0 * rest
 
     assert signal_share.share_of_common_luck(play, task) == pytest.approx(4 / 14, abs=0.06)

@@ -206,6 +206,14 @@ class Says(Match):
         (Says(reward=lambda r: {"a": r}), r"reward is {'a': [01]\.0}; wanted a number"),
         (Says(reward=lambda r: "much"), "reward is 'much'; wanted a number"),
         (Says(reward=lambda r: 1j), "reward is 1j; wanted a number"),
+        (Says(reward=lambda r: "1.0"), "reward is '1.0'; wanted a number"),
+        (Says(reward=lambda r: np.ma.masked), "reward is masked, an array of shape"),
+        (Says(step=lambda a: (*a[:2], None, *a[3:])), "terminated or truncated is None; wanted a bool"),
+        (Says(step=lambda a: (*a[:3], "no", a[4])), "terminated or truncated is 'no'; wanted a bool"),
+        (Says(step=lambda a: (*a[:2], np.nan, *a[3:])), "terminated or truncated is nan; wanted a bool"),
+        (Says(step=lambda a: (*a[:3], np.zeros(2, bool), a[4])), r"shape \(2,\); wanted a bool"),
+        (Says(step=lambda a: (a[0].astype(str), *a[1:])), "observation of dtype <U32; wanted numbers"),
+        (Says(step=lambda a: (a[0] + 1j, *a[1:])), "observation of dtype complex64; wanted numbers"),
         (Says(step=lambda answer: answer[:4]), r"step returned 4 values; wanted \(observation, reward, terminated"),
         (Says(step=lambda answer: None), "step returned None; wanted"),
         (
@@ -224,6 +232,17 @@ class Says(Match):
 def test_wrong_answers_are_named(policy, environment, message):
     with pytest.raises(EpisodeError, match=message):
         policy.fit(environment)
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, float, np.array, lambda over: np.array([over])])
+def test_flags_may_be_of_other_classes(small, kind):
+    given = Says(step=lambda a: (*a[:2], kind(a[2]), kind(a[3]), a[4]), reward=np.float32)
+    record = EvolvingConnectivityPolicy(**{**small, "n_generations": 1}).fit(given).history_[0]
+    assert record["episode_length"] == 10
+    assert (
+        record["return_mean"]
+        == EvolvingConnectivityPolicy(**{**small, "n_generations": 1}).fit(Match).history_[0]["return_mean"]
+    )
 
 
 def test_answers_may_be_lists(small):

@@ -12,7 +12,7 @@ from ecpolicy.callbacks.writing import Excuse, write_line
 class Progress:
     """Print one line per reported generation: returns, the deployed network's score, steps/s and the time left.
 
-    The ``notes_`` of the fit go before the first line.
+    The ``notes_`` of the fit go before the first line, and what plays the episodes stands at its end.
 
     A line that cannot be printed does not end the training: the first of a fit is a RuntimeWarning. Characters that the
     stream's encoding does not have are replaced.
@@ -31,6 +31,7 @@ class Progress:
         self._stream = stream
         self._began = perf_counter()
         self._first: dict[str, Any] | None = None
+        self._engine = ""
         self._excuse = Excuse("A line of progress")
 
     def __call__(self, view: Any) -> None:
@@ -39,6 +40,7 @@ class Progress:
         if self._first is None:
             self._first = view.history_[-2] if len(view.history_) > 1 else {"generation": 0, "n_env_steps": 0}
             self._began = perf_counter() - record["seconds"]
+            self._engine = f" | engine {view.engine_}" if getattr(view, "engine_", None) else ""
             for note in getattr(view, "notes_", ()):
                 self._print(note)
         elapsed = perf_counter() - self._began
@@ -53,7 +55,9 @@ class Progress:
             f" | deployed {_score(record['deployed_return']):>9}{_gait(record)}, "
             f"best {_score(record['best_deployed_return'])}"
             f" | {record['n_env_steps']:>10,} steps, {self._speed(record):>7,.0f}/s | {_duration(elapsed)}, {left}"
+            f"{self._engine}"
         )
+        self._engine = ""
 
     def _print(self, line: str) -> None:
         with self._excuse.excused():

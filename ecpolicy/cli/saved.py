@@ -10,6 +10,7 @@ import ecpolicy
 from ecpolicy.cli.reports import json_line, played, write_report
 from ecpolicy.cli.settings import UNLIMITED, add_environment, defaults, environment_of
 from ecpolicy.estimators.environments import registered_ids
+from ecpolicy.estimators.parameters import ENGINES
 from ecpolicy.estimators.resumption import is_resumable
 from ecpolicy.tuned_settings import tuned, tuned_ids
 
@@ -22,14 +23,15 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="episode k starts from reset(seed=seed + k)")
     parser.add_argument("--max-steps", type=int, help="steps of an episode at most (default: the environment's own "
                         "limit; the training horizon where it has none)")  # fmt: skip
-    parser.add_argument("--n-jobs", type=int, help="workers")
+    parser.add_argument("--n-jobs", type=int, help="workers, or threads of the engine mujoco")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="what plays Gymnasium's environments")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Report returns, lengths and, on locomotion tasks, speed."""
     policy = ecpolicy.load(arguments.path)
-    policy.set_params(n_jobs=arguments.n_jobs)
+    policy.set_params(n_jobs=arguments.n_jobs, engine=arguments.engine)
     environment = environment_of(policy, arguments)
     report = {"environment": getattr(environment, "id", environment)}
     report |= played(policy, environment, arguments.episodes, arguments.seed, arguments.max_steps)

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from numbers import Integral
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ecpolicy.distributions import WeightedNoise, WeightedSum, host_noise
 from ecpolicy.estimators.environments import Resolved
+from ecpolicy.identity import told
 from ecpolicy.kernels import host
 from ecpolicy.optional import require
 from ecpolicy.rollout.episodes import Play, Table
+from ecpolicy.rollout.mujoco_tasks import Robot
 from ecpolicy.rollout.outcome import Outcome
 from ecpolicy.rollout.runner import Runner
 from ecpolicy.rollout.workers import Plan
@@ -76,11 +78,45 @@ def weighted_noise(backend: str) -> WeightedNoise:
     return device.weighted_noise
 
 
+class Engine(NamedTuple):
+    """What plays the episodes."""
+
+    name: str  # "mujoco", "gymnasium" or "jax"
+    robots: tuple[Robot, ...] = ()  # the environments, where they are played natively
+    note: str | None = None  # why robots are not, for people
+
+
+def engine(wanted: str, backend: str, resolved: Resolved) -> Engine:
+    """The engine for these environments: the native one plays all of them, or none.
+
+    Raises
+    ------
+    ValueError
+        Where ``wanted`` is "mujoco" and one of them is not a robot that it knows; it says why.
+    """
+    reasons = [robot for robot in resolved.robots if isinstance(robot, str)]
+    if backend == "jax":
+        reasons = reasons or ['backend="jax" steps the networks in XLA']
+    if wanted == "mujoco" and reasons:
+        raise ValueError(
+            f'engine="mujoco" does not play this environment: {reasons[0]}. It plays the robots of Gymnasium as '
+            'gymnasium.make makes them; give engine="auto" to let Gymnasium play the others.'
+        )
+    if resolved.on_device:
+        return Engine("jax")
+    if wanted == "gymnasium" or not reasons:
+        robots = tuple(robot for robot in resolved.robots if not isinstance(robot, str))
+        return Engine("gymnasium") if wanted == "gymnasium" else Engine("mujoco", robots)
+    are_robots = all(told(identity).startswith("gymnasium.envs.mujoco.") for identity in resolved.identities)
+    return Engine("gymnasium", note=f"The engine is Gymnasium, not MuJoCo's: {reasons[0]}." if are_robots else None)
+
+
 def runner(
     backend: str,
     resolved: Resolved,
     network: Any,
     *,
+    engine: Engine,
     n_jobs: int | None,
     timeout: float | None,
     chunk_size: int | None,
@@ -99,6 +135,7 @@ def runner(
         None if timeout is None else float(timeout),
         resolved.identities,
         resolved.registrations,
+        engine.robots,
     )
     if resolved.on_device:
         from ecpolicy.rollout.device import DeviceRunner

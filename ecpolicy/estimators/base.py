@@ -77,6 +77,7 @@ class BasePolicy(BaseEstimator):
     observation_space_: gym.Space[Any]
     action_space_: gym.Space[Any]
     backend: str
+    engine: str
     chunk_size: int | None
     n_jobs: int | None
     timeout: float | None
@@ -267,8 +268,8 @@ class BasePolicy(BaseEstimator):
     def save(self, path: str | os.PathLike[str], *, training_state: bool = True) -> None:
         """Save the policy, atomically and free of executable content.
 
-        A file says nothing about the machine: ``n_jobs``, ``timeout``, ``verbose``, ``backend`` and PPO's ``device``
-        have their defaults when it is loaded.
+        A file says nothing about the machine: ``n_jobs``, ``timeout``, ``verbose``, ``backend``, ``engine`` and PPO's
+        ``device`` have their defaults when it is loaded.
 
         Parameters
         ----------

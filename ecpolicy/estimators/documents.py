@@ -15,7 +15,7 @@ from ecpolicy.normalization import Standardizer
 from ecpolicy.persistence import Arrays, ModelFileError, take
 from ecpolicy.spaces import check_spaces, observation_size
 
-MACHINE = {"n_jobs", "timeout", "verbose", "backend"}  # parameters that say nothing about the policy
+MACHINE = {"n_jobs", "timeout", "verbose", "backend", "engine"}  # parameters that say nothing about the policy
 MACHINE_KWARGS = {"device"}  # among ppo_kwargs, likewise
 HISTORY = "history/"
 LARGEST_SAMPLED = 2**32 - 1
@@ -51,7 +51,7 @@ def restore_common(policy: Any, document: Mapping[str, Any], arrays: Arrays) -> 
     policy.stop_reason_ = document["stop_reason"]
     if not isinstance(policy.stop_reason_, str | None):
         raise ModelFileError(f"its stop_reason is {policy.stop_reason_!r}")
-    policy.history_, policy.notes_ = _history(arrays), []
+    policy.history_, policy.notes_, policy.engine_ = _history(arrays), [], None
     names = document["environments"]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ModelFileError(f"its environments are {names!r}")

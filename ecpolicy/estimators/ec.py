@@ -91,6 +91,10 @@ class EvolvingConnectivityPolicy(BasePolicy):
     chunk_size : int or None, default None
         Members that a device plays at once, on environments of Brax and MuJoCo Playground; None for all, up to 2048 (on
         a CPU, 256). Smaller chunks take less memory and can be spread over more devices; results change by rounding.
+    engine : {"auto", "mujoco", "gymnasium"}, default "auto"
+        What plays Gymnasium environments. "mujoco" plays Gymnasium's robots natively, by the batch engine of MuJoCo 4
+        in ``n_jobs`` threads; it raises where it does not know an environment, and says why. "gymnasium" steps the
+        environments themselves. "auto" plays natively what can be. Results do not depend on it.
     n_jobs : int or None, default None
         joblib workers for the episodes on Gymnasium environments. ``joblib.parallel_config`` chooses what they are, up
         to a cluster. None is one, unless ``parallel_config`` says otherwise. Results do not depend on it.
@@ -129,6 +133,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
     n_env_steps_ : int
         Environment steps of the population; those of the deployed network are in ``history_``.
     n_generations_ : int
+    engine_ : str or None
+        What played the last fit's episodes: "mujoco", "gymnasium" or "jax"; None of a policy that was loaded.
     notes_ : list of str
         How the last fit understood what it was given, where that may surprise; printed before the first progress line.
     stop_reason_ : str
@@ -177,6 +183,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
         confirm_episodes: int = 20,
         keep_best: bool = True,
         backend: str = "auto",
+        engine: str = "auto",
         chunk_size: int | None = None,
         n_jobs: int | None = None,
         timeout: float | None = None,
@@ -215,6 +222,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
         self.confirm_episodes = confirm_episodes
         self.keep_best = keep_best
         self.backend = backend
+        self.engine = engine
         self.chunk_size = chunk_size
         self.n_jobs = n_jobs
         self.timeout = timeout

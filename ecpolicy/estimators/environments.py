@@ -7,7 +7,7 @@ import inspect
 import io
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -15,10 +15,12 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from ecpolicy.cleanup import cleaning_up
-from ecpolicy.identity import chain, identity_of, of_instance, same, told, told_apart
+from ecpolicy.identity import chain, description, identity_of, of_instance, same, told, told_apart
 from ecpolicy.ids import registered_spec
 from ecpolicy.optional import require
 from ecpolicy.rollout import pool, vector
+from ecpolicy.rollout.mujoco import recognised
+from ecpolicy.rollout.mujoco_tasks import Robot
 from ecpolicy.rollout.workers import AnyEnv, Environment, close_all
 from ecpolicy.spaces import check_spaces, interchangeable
 
@@ -43,6 +45,7 @@ class Resolved(NamedTuple):
     identities: tuple[str, ...]  # what tells one environment from another, see :mod:`ecpolicy.identity`
     registrations: tuple[EnvSpec, ...] = ()  # of ids that workers may not know
     notes: tuple[str, ...] = ()  # how the environments were understood, for people
+    robots: tuple[Robot | str, ...] = ()  # what the native engine plays, or why it does not play an environment
 
     def horizons(self, wanted: float = np.inf, *, otherwise: float) -> tuple[float, ...]:
         """Steps after which an episode is cut, by environment: the one rule of how long an episode lasts.
@@ -98,6 +101,7 @@ def _common(each: list[Resolved], items: list[Any]) -> Resolved:
         identities=tuple(e.identities[0] for e in each),
         registrations=tuple({spec.id: spec for e in each for spec in e.registrations}.values()),
         notes=tuple(dict.fromkeys(note for e in each for note in e.notes)),
+        robots=tuple(robot for e in each for robot in e.robots),
     )
 
 
@@ -108,7 +112,7 @@ def _probe(item: Any) -> Resolved:
     if is_device_environment(item):
         return _describe_device(item)
     if isinstance(item, gym.Env | gym.vector.VectorEnv):
-        return _describe(item, item)
+        return _describe(item, item)._replace(robots=("it is an instance, which is played as it is",))
     factory = _factory(item)
     try:
         made = factory()
@@ -119,7 +123,22 @@ def _probe(item: Any) -> Resolved:
     if not isinstance(made, gym.Env | gym.vector.VectorEnv):
         raise TypeError(f"{_name(item)} made a {type(made).__name__}; wanted a gymnasium.Env or VectorEnv.")
     with cleaning_up(lambda: close_all([made])):
-        return _describe(made, factory, by_id=isinstance(item, str))
+        return _describe(made, factory, by_id=isinstance(item, str))._replace(robots=(_robot(made, item, factory),))
+
+
+def _robot(made: AnyEnv, item: Any, factory: Callable[[], AnyEnv]) -> Robot | str:
+    """The robot that the environments of a factory are, or why they are not played natively."""
+    if isinstance(made, gym.vector.VectorEnv):
+        return "it is a VectorEnv"
+    robot = recognised(made)
+    if isinstance(robot, str) or isinstance(item, str | EnvSpec):
+        return robot
+    with contextlib.suppress(Exception):  # is raised where it is made to be played
+        another = factory()
+        with cleaning_up(lambda: close_all([another])):
+            same_again = isinstance(another, gym.Env) and description(recognised(another)) == description(robot)
+            return robot if same_again else "what makes it makes another one every time"
+    return "it could not be made twice"
 
 
 def _factory(item: Any) -> Any:
@@ -312,6 +331,7 @@ def _describe_device(environment: Any) -> Resolved:
         vectorized=False,
         on_device=True,
         identities=(identity_of(environment, None, None, compiled=True),),
+        robots=("it is played on the device",),
     )
 
 

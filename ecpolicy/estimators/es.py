@@ -59,9 +59,9 @@ class ESPolicy(BasePolicy):
         Each step takes ``learning_rate * weight_decay`` of the weights away.
     fitness_shaping, episodes_per_member, max_episode_steps, normalize_observations, observation_clip, max_env_steps
         As in :class:`ecpolicy.EvolvingConnectivityPolicy`.
-    score_threshold, eval_episodes, confirm_episodes, keep_best, backend, chunk_size, n_jobs, timeout
+    score_threshold, eval_episodes, confirm_episodes, keep_best, backend, engine, chunk_size, n_jobs
         As in :class:`ecpolicy.EvolvingConnectivityPolicy`; ``chunk_size`` must be even.
-    warm_start, random_state, verbose
+    timeout, warm_start, random_state, verbose
         As in :class:`ecpolicy.EvolvingConnectivityPolicy`.
 
     Attributes
@@ -69,7 +69,8 @@ class ESPolicy(BasePolicy):
     weights_ : dict of str to ndarray of float32, shape (pre, post)
         The deployed network.
     deployed_generation_, observation_space_, action_space_, n_features_in_, history_, n_env_steps_, n_generations_
-        As in :class:`ecpolicy.EvolvingConnectivityPolicy`, and so are ``notes_`` and ``stop_reason_``.
+        As in :class:`ecpolicy.EvolvingConnectivityPolicy`, and so are ``engine_``, ``notes_`` and
+        ``stop_reason_``.
 
     Examples
     --------
@@ -109,6 +110,7 @@ class ESPolicy(BasePolicy):
         confirm_episodes: int = 20,
         keep_best: bool = True,
         backend: str = "auto",
+        engine: str = "auto",
         chunk_size: int | None = None,
         n_jobs: int | None = None,
         timeout: float | None = None,
@@ -142,6 +144,7 @@ class ESPolicy(BasePolicy):
         self.confirm_episodes = confirm_episodes
         self.keep_best = keep_best
         self.backend = backend
+        self.engine = engine
         self.chunk_size = chunk_size
         self.n_jobs = n_jobs
         self.timeout = timeout

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ecpolicy.estimators.backends import choose, runner
+from ecpolicy.estimators.backends import choose, engine, runner
 from ecpolicy.estimators.environments import check_trained_for, resolve
 from ecpolicy.estimators.judging import deployment_key
 from ecpolicy.estimators.parameters import check_number, check_playing, endless_episode
@@ -44,6 +44,7 @@ def evaluate(
         backend,
         resolved,
         deployed.network,
+        engine=engine(policy.engine, backend, resolved),
         n_jobs=policy.n_jobs,
         timeout=policy.timeout,
         chunk_size=policy.chunk_size,

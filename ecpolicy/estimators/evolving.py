@@ -12,7 +12,7 @@ import numpy as np
 from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
 from ecpolicy.distributions import Distribution, Parameters
-from ecpolicy.estimators.backends import check_seed, choose, runner
+from ecpolicy.estimators.backends import Engine, check_seed, choose, engine, runner
 from ecpolicy.estimators.base import DeployedPolicy
 from ecpolicy.estimators.environments import Resolved, resolve
 from ecpolicy.estimators.judging import Judge
@@ -54,6 +54,7 @@ class Run(NamedTuple):
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
     notes: tuple[str, ...] = ()
+    engine: str = ""
 
     @property
     def obs_size(self) -> int:
@@ -137,11 +138,13 @@ def _trainer(
     backend = choose(policy.backend, resolved)
     if earlier is None:
         check_seed(backend, policy.random_state)
+    played_by = engine(policy.engine, backend, resolved)
     run = Run(
         seed=seed_of(policy.random_state) if earlier is None else earlier.seed_,
         observation_space=resolved.observation_space,
         action_space=resolved.action_space,
-        notes=resolved.notes if policy.score_threshold == "auto" else (),
+        notes=notes(policy, resolved, played_by),
+        engine=played_by.name,
     )
     search = partial(policy._search, network, run.obs_size, run.n_outputs, backend)
     kind, optimizer = policy._ascent()
@@ -167,6 +170,7 @@ def _trainer(
         backend,
         resolved,
         network,
+        engine=played_by,
         n_jobs=policy.n_jobs,
         timeout=policy.timeout,
         chunk_size=policy.chunk_size,
@@ -193,6 +197,12 @@ def _trainer(
             start_env_steps=start_env_steps,
         )
         yield trainer, run, trainer.start(moments) if earlier is None else trainer.resume(earlier._training)
+
+
+def notes(policy: Any, resolved: Resolved, played_by: Engine) -> tuple[str, ...]:
+    """How the environments were understood, and what does not play them, as far as it matters."""
+    of_threshold = resolved.notes if policy.score_threshold == "auto" else ()
+    return of_threshold if played_by.note is None else (*of_threshold, played_by.note)
 
 
 def _check_continuable(earlier: Any, run: Run, distribution: Distribution, kind: str) -> None:
@@ -252,6 +262,7 @@ def _publish(policy: Any, training: Training, run: Run, record: Record) -> None:
         "action_space_": run.action_space,
         "n_features_in_": run.obs_size,
         "notes_": list(run.notes),
+        "engine_": run.engine,
         "stop_reason_": None,
     }
     if first:

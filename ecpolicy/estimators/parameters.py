@@ -14,6 +14,7 @@ from ecpolicy.networks import GRU, LSTM, RSNN, Network, RealRSNN, Shape
 from ecpolicy.optimizers import OPTIMIZERS
 
 BACKENDS = ("auto", "numpy", "jax")
+ENGINES = ("auto", "mujoco", "gymnasium")
 NETWORKS: dict[str, Any] = {"rsnn": RSNN, "real-rsnn": RealRSNN, "gru": GRU, "lstm": LSTM}  # as files name them
 MOST_SUBSTEPS = 100_000
 ENDLESS_EPISODE = 1000.0  # steps that are played of an environment where nothing says how many, as in the paper
@@ -124,6 +125,7 @@ def check_fit(policy: Any) -> None:
 def check_playing(policy: Any) -> None:
     """Check the parameters that say how episodes are played."""
     check_choice("backend", policy.backend, BACKENDS)
+    check_choice("engine", policy.engine, ENGINES)
     if policy.chunk_size is not None:
         check_number("chunk_size", policy.chunk_size, low=1, integer=True)
     if policy.timeout is not None:

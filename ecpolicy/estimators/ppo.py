@@ -15,10 +15,10 @@ from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
 from ecpolicy.distributions import Point
 from ecpolicy.estimators import ppo_files
-from ecpolicy.estimators.backends import Plays, runner
+from ecpolicy.estimators.backends import Engine, Plays, engine, runner
 from ecpolicy.estimators.base import BasePolicy, DeployedPolicy, PolicyState
 from ecpolicy.estimators.environments import Resolved, resolve
-from ecpolicy.estimators.evolving import check_same_spaces, warn_of_another_task
+from ecpolicy.estimators.evolving import check_same_spaces, notes, warn_of_another_task
 from ecpolicy.estimators.judging import Judge, deployed_measures
 from ecpolicy.estimators.loop import interrupts, train
 from ecpolicy.estimators.observation_statistics import initial_moments
@@ -64,6 +64,7 @@ class _Run(NamedTuple):
     judge: Judge
     resolved: Resolved
     seed: int
+    engine: Engine
 
 
 class SurrogateGradientPPOPolicy(BasePolicy):
@@ -119,6 +120,8 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         Updates between evaluations of the deployed network; the best one is deployed, as measured on fresh episodes.
     eval_episodes : int, default 4
         Episodes of an evaluation.
+    engine : {"auto", "mujoco", "gymnasium"}, default "auto"
+        What plays the episodes of evaluations and of ``score``; see :class:`ecpolicy.EvolvingConnectivityPolicy`.
     n_jobs : int or None, default None
         joblib workers for the episodes of evaluations and of ``score``. Results do not depend on it.
     timeout : float or None, default None
@@ -151,6 +154,8 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     n_env_steps_ : int
         Environment steps of training; those of evaluations are in ``history_``.
     n_updates_ : int
+    engine_ : str or None
+        What played the last fit's episodes: "mujoco", "gymnasium" or "jax"; None of a policy that was loaded.
     notes_ : list of str
         How the last fit understood what it was given, where that may surprise; printed before the first progress line.
     stop_reason_ : str
@@ -205,6 +210,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         score_threshold: float | str | None = "auto",
         eval_every: int = 5,
         eval_episodes: int = 4,
+        engine: str = "auto",
         n_jobs: int | None = None,
         timeout: float | None = None,
         warm_start: bool = False,
@@ -242,6 +248,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         self.score_threshold = score_threshold
         self.eval_every = eval_every
         self.eval_episodes = eval_episodes
+        self.engine = engine
         self.n_jobs = n_jobs
         self.timeout = timeout
         self.warm_start = warm_start
@@ -376,9 +383,18 @@ class SurrogateGradientPPOPolicy(BasePolicy):
                 warn_of_another_task(earlier, resolved.identities)
         seed = seed_of(self.random_state) if earlier is None else earlier.seed_
         moments = initial_moments(observation_statistics, resolved.observation_space, continues=earlier is not None)
+        played_by = engine(self.engine, "numpy", resolved)
         bar: Any = resolved.reward_threshold if self.score_threshold == "auto" else self.score_threshold
         with (
-            runner("numpy", resolved, network, n_jobs=self.n_jobs, timeout=self.timeout, chunk_size=None) as episodes,
+            runner(
+                "numpy",
+                resolved,
+                network,
+                engine=played_by,
+                n_jobs=self.n_jobs,
+                timeout=self.timeout,
+                chunk_size=None,
+            ) as episodes,
             globals_kept(further.get("device", "cpu")),
             training_environments(resolved.environments, int(self.n_envs), setting.environment_clip) as copies,
         ):
@@ -392,7 +408,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             trainer = PPOTrainer(
                 self, further, setting, copies, seed, None if earlier is None else earlier._training, moments
             )
-            yield _Run(trainer, episodes, judge, resolved, seed)
+            yield _Run(trainer, episodes, judge, resolved, seed, played_by)
 
     def _advance(self, run: _Run, training: Training, last: Callable[[], bool]) -> Training:
         """One update, evaluated where that is due or it is the last, and published."""
@@ -405,7 +421,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         record["best_deployed_return"] = training.best.score if training.best else None
         record["n_evaluation_steps"] = training.n_evaluation_steps
         record["seconds"] = perf_counter() - start
-        self._publish(training, record, run.resolved, run.seed)
+        self._publish(training, record, run)
         return training
 
     def _check(self) -> RealRSNN:
@@ -451,19 +467,20 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             return "max_env_steps"
         return "interrupted" if interrupted else ""
 
-    def _publish(self, training: Training, record: Record, resolved: Resolved, seed: int) -> None:
+    def _publish(self, training: Training, record: Record, run: _Run) -> None:
         """Make a finished update the fitted state."""
         first = training.update == 1
         further: dict[str, Any] = {
             "history_": appended([] if first else self.history_, record),
-            "observation_space_": resolved.observation_space,
-            "n_features_in_": observation_size(resolved.observation_space),
-            "notes_": list(resolved.notes) if self.score_threshold == "auto" else [],
+            "observation_space_": run.resolved.observation_space,
+            "n_features_in_": observation_size(run.resolved.observation_space),
+            "notes_": list(notes(self, run.resolved, run.engine)),
+            "engine_": run.engine.name,
             "stop_reason_": None,
         }
         if first:
             further["_n_sampled"] = 0
-        self._deploy(training, action_space_=resolved.action_space, seed_=seed, **further)
+        self._deploy(training, action_space_=run.resolved.action_space, seed_=run.seed, **further)
 
     def _deploy(self, training: Training, *, action_space_: spaces.Space[Any], seed_: int, **further: Any) -> None:
         """Act with the best network, or with the current one before any evaluation.

@@ -162,15 +162,15 @@ def accumulate(
 ) -> int:
     """Add the observations of ``rows`` to each row's running sums of ``raw - shift`` and of its square.
 
-    ``raw``, ``sums`` and ``squares`` are (rows, obs_size). Returns the first row with an observation that is no number
-    or beyond ``LARGEST_OBSERVATION``, of which nothing is added, or -1.
+    ``raw``, ``shift``, ``sums`` and ``squares`` are (rows, obs_size). Returns the first row with an observation that is
+    no number or beyond ``LARGEST_OBSERVATION``, of which nothing is added, or -1.
     """
     for row in rows:
         for d in range(raw.shape[1]):
             if not abs(raw[row, d]) <= LARGEST_OBSERVATION:
                 return int(row)
         for d in range(raw.shape[1]):
-            deviation = raw[row, d] - shift[d]
+            deviation = raw[row, d] - shift[row, d]
             sums[row, d] += deviation
             squares[row, d] += deviation * deviation
     return -1

@@ -1,8 +1,10 @@
 """What an environment must answer, and in which words it is told that it did not."""
 
+import contextlib
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from ecpolicy.rollout.outcome import EpisodeError
 
@@ -32,12 +34,28 @@ def wrong_step(answer: Any) -> str | None:
             f"The environment's step returned {_shown(answer)}; wanted (observation, reward, terminated, truncated, "
             "info), as Gymnasium has it. Wrap or update an environment written for an older Gym"
         )
-    reward = answer[1]
-    try:
-        float(reward)
-    except (TypeError, ValueError):
-        return f"The environment's reward is {_shown(reward)}; wanted a number. Return float(reward)"
+    for check, value in ((number, answer[1]), (flag, answer[2]), (flag, answer[3])):
+        try:
+            check(value)
+        except (TypeError, ValueError) as error:
+            return str(error)
     return None
+
+
+def number(reward: Any) -> float:
+    """A reward as a number, whatever its class; raises TypeError where it is none."""
+    if not isinstance(reward, str | bytes) and reward is not np.ma.masked:
+        with contextlib.suppress(TypeError, ValueError):
+            return float(reward)
+    raise TypeError(f"The environment's reward is {_shown(reward)}; wanted a number. Return float(reward)")
+
+
+def flag(over: Any) -> bool:
+    """Whether an episode is over, as an environment says it; raises TypeError where that is no bool, nor 0 or 1."""
+    value = over.item() if getattr(over, "size", 0) == 1 and hasattr(over, "item") else over
+    if isinstance(value, bool | int | float) and value in (0, 1):
+        return bool(value)
+    raise TypeError(f"The environment's terminated or truncated is {_shown(over)}; wanted a bool")
 
 
 def _shown(value: Any) -> str:

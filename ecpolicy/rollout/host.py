@@ -20,11 +20,14 @@ from ecpolicy.rollout.outcome import (
     bad_observation,
     bad_return,
     network_failed,
+    started_with,
 )
 from ecpolicy.rollout.time_limit import TimeLimitError, failure
 from ecpolicy.spaces import Decode, Encode
 
 NOT_YET: Any = object()  # what an environment answered that has not
+NUMBERS = {float, int, np.float64, np.float32, np.int64}  # classes of rewards that need no closer look
+FLAGS = {bool, np.bool_}  # and of what says that an episode is over
 
 
 class Batch:
@@ -73,7 +76,7 @@ class Batch:
     def _episode(self, episode: Any) -> str:
         if not self.seeded:
             return "an episode of a vector environment that seeds itself"
-        return f"the episode started with reset(seed={self._episodes.seeds[episode]})"
+        return started_with(self._episodes.seeds[episode])
 
     def outcome(self, returns: Sequence[float], lengths: Sequence[int]) -> Outcome:
         """The outcome of the episodes, one column."""
@@ -103,9 +106,9 @@ def play(
     """
     n = episodes.owners.size
     returns, lengths = [0.0] * n, [0] * n
-    raw, horizon = batch.raw, episodes.horizon
+    raw, horizon, travel = batch.raw, episodes.horizon, batch.travel
     waiting = iter(range(n))
-    live: list[tuple[int, gym.Env[Any, Any]]] = []
+    live: list[tuple[int, gym.Env[Any, Any], Callable[[Any], Any]]] = []
     episode, answer = 0, NOT_YET
 
     def begin(environment: gym.Env[Any, Any]) -> None:
@@ -116,29 +119,34 @@ def play(
             observation, _ = answers.begin(environment, int(episodes.seeds[episode]))
             check(environment)
             raw[episode] = encode(observation)
-            live.append((episode, environment))
+            live.append((episode, environment, environment.step))
 
     try:
         for environment in environments:
             begin(environment)
         while live:
-            rows = np.array([episode for episode, _ in live])
+            rows = np.array([episode for episode, _, _ in live])
             idle: list[gym.Env[Any, Any]] = []
             while not idle:
                 actions = decode(batch.step(rows))
-                for (episode, environment), action in zip(live, actions, strict=True):
+                for (episode, environment, step), action in zip(live, actions, strict=True):
                     answer = NOT_YET
-                    answer = environment.step(action)
+                    answer = step(action)
                     observation, reward, terminated, truncated, info = answer
+                    if reward.__class__ not in NUMBERS:
+                        reward = answers.number(reward)
+                    if terminated.__class__ not in FLAGS or truncated.__class__ not in FLAGS:
+                        terminated, truncated = answers.flag(terminated), answers.flag(truncated)
                     returns[episode] += float(reward)
                     lengths[episode] += 1
-                    batch.travel.add(episode, info)
+                    if info:
+                        travel.add(episode, info)
                     if terminated or truncated or lengths[episode] >= horizon:
                         lengths[episode] = -lengths[episode]  # marked as over
                         idle.append(environment)
                     else:
                         raw[episode] = encode(observation)
-            live[:] = [pair for pair in live if lengths[pair[0]] >= 0]
+            live[:] = [each for each in live if lengths[each[0]] >= 0]
             for environment in idle:
                 begin(environment)
     except EpisodeError:
@@ -146,7 +154,7 @@ def play(
     except Exception as error:
         wrong = None if answer is NOT_YET else answers.wrong_step(answer)
         raise EpisodeError(
-            f"{wrong or f'The environment {failure(error)}'} at step {abs(lengths[episode])} of the episode "
-            f"started with reset(seed={episodes.seeds[episode]})."
+            f"{wrong or f'The environment {failure(error)}'} at step {abs(lengths[episode])} of "
+            f"{started_with(episodes.seeds[episode])}."
         ) from error
     return batch.outcome(returns, [abs(length) for length in lengths])

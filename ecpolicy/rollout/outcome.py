@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ecpolicy.kernels.host import LARGEST_OBSERVATION
 from ecpolicy.normalization import Moments
 
-TRAVEL = "x_velocity", "x_position"  # what locomotion tasks report of a step, in m/s and m
+X_VELOCITY, X_POSITION = TRAVEL = "x_velocity", "x_position"  # what locomotion tasks report of a step, in m/s and m
 
 
 LARGE = 1e150  # squares of numbers up to it are finite
@@ -28,6 +28,11 @@ def bad_observation(observation: NDArray[np.float64]) -> str:
     finite = np.isfinite(observation).all()
     what = f"too large, beyond {LARGEST_OBSERVATION:g}" if finite else "NaN or infinite"
     return f"An observation is {what}: {observation},"
+
+
+def started_with(seed: Any) -> str:
+    """How an episode is named."""
+    return f"the episode started with reset(seed={seed})"
 
 
 def bad_return(total: float, episode: str) -> str:
@@ -104,9 +109,9 @@ class Travel:
 
     def add(self, episode: int, info: Any) -> None:
         """Note a step of an episode."""
-        if not isinstance(info, Mapping) or TRAVEL[0] not in info:  # most environments report nothing: done at once
+        if info.__class__ is not dict and not isinstance(info, Mapping):
             return
-        velocity, position = (info.get(name) for name in TRAVEL)
+        velocity, position = info.get(X_VELOCITY), info.get(X_POSITION)
         if isinstance(velocity, NUMBER) and isinstance(position, NUMBER):
             self._reported[episode] += 1
             self._velocities[episode] += velocity

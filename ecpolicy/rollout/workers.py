@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing.util import Finalize
 from typing import Any, NamedTuple
 
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from ecpolicy.cleanup import clean_up, cleaning_up
 from ecpolicy.distributions import Connections
 from ecpolicy.networks import Network
-from ecpolicy.rollout import host, pool, vector
+from ecpolicy.rollout import host, native, pool, vector
 from ecpolicy.rollout.episodes import CHUNK, Networks, Table
 from ecpolicy.rollout.exclusive import exclusively, shared
+from ecpolicy.rollout.mujoco_tasks import Robot
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, beside
 from ecpolicy.rollout.spaces_kept import SpacesKept
 from ecpolicy.rollout.time_limit import failure, time_limit
@@ -43,7 +44,7 @@ class Plan(NamedTuple):
     timeout: float | None = None  # seconds that a chunk may take
     identities: tuple[str, ...] = ()  # of the environments, see :mod:`ecpolicy.identity`
     registrations: tuple[EnvSpec, ...] = ()  # of ids that callables may look up and workers may not know
-    robots: tuple[Any, ...] = ()  # the environments, where all of them are played natively
+    robots: tuple[Robot, ...] = ()  # the environments, where all of them are played natively
 
 
 def is_instance(environment: Environment) -> bool:
@@ -71,6 +72,11 @@ class Instances:
         while len(made) < wanted and not (made and isinstance(made[0], gym.vector.VectorEnv)):
             made.append(make(given, made, in_worker=self._in_worker))
         return made[:wanted]
+
+    @cached_property
+    def player(self) -> native.Player:
+        """What plays natively, where the plan is of robots."""
+        return player(self.plan)
 
     def close(self) -> None:
         """Close what was made here; instances that were given stay open."""
@@ -135,8 +141,15 @@ def _close(environment: AnyEnv) -> None:
         )
 
 
+def player(plan: Plan) -> native.Player:
+    """What plays the plan's robots natively, in one thread."""
+    return native.Player(plan.robots, plan.network, plan.observation_space, plan.action_space)
+
+
 def play(plan: Plan, chunk: Table, instances: Instances) -> Outcome:
     """Draw the members of a chunk and play all their episodes."""
+    if plan.robots:
+        return native.play(instances.player, chunk)
     connections, owners = chunk.draw()
     indices = [int(index) for index in chunk.environments[: chunk.episodes]]
     with time_limit(plan.timeout):

@@ -1,0 +1,190 @@
+"""Gymnasium's MuJoCo tasks, native against ``gym.Env``: that all numbers are the same, and what a step takes.
+
+Every task is played by Gymnasium first: lanes of so many steps with random actions, some out of range, and the next
+seed wherever an episode ends. The native engine then plays all lanes at once, from the same seeds and actions, and each
+observation, reward, termination and info has to be equal. The times are microseconds per step of one environment, from
+rounds that alternate in this process, the median of them: ``gym.Env`` as gym.make gives it, with resets; the native
+engine, with resets; and MuJoCo's Batch alone on the same states. The last two are also timed on two threads that have
+simulations each, as time divided by the steps of both.
+
+    python benchmarks/mujoco_engine.py [--steps 1000] [--episodes 32] [--timed-steps 200] [--rounds 5] [--env ...]
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+from ecpolicy.rollout.mujoco import Robot, Simulations, recognised
+
+NAMES = ("HalfCheetah", "Hopper", "Walker2d", "Swimmer", "Ant", "Humanoid", "HumanoidStandup", "InvertedPendulum",
+         "InvertedDoublePendulum", "Reacher", "Pusher")  # fmt: skip
+IDS = [f"{name}-{version}" for version in ("v5", "v4") for name in NAMES if f"{name}-{version}" != "Pusher-v4"]
+LANES = 16  # simulations at once in the timings
+REACH = 1.3  # actions go so far beyond their bounds
+
+
+class Played(NamedTuple):
+    """What Gymnasium made of some lanes; lists over steps, then lanes."""
+
+    actions: Any  # (steps, lanes, action_size)
+    starts: list  # {lane: (seed, observation, state)} of the episodes that start before the step
+    answers: list  # (observation, reward, terminated, info)
+
+
+def play(environment, steps, lanes):
+    """Play lanes of steps by ``gym.Env``, one after the other."""
+    import mujoco
+
+    inner, space = environment.unwrapped, environment.action_space
+    random = np.random.default_rng(0)
+    actions = random.uniform(REACH * space.low, REACH * space.high, (steps, lanes, *space.shape)).astype(space.dtype)
+    played = Played(actions, [{} for _ in range(steps)], [[] for _ in range(steps)])
+    state = np.empty(mujoco.mj_stateSize(inner.model, mujoco.mjtState.mjSTATE_INTEGRATION))
+    for lane in range(lanes):
+        seed, over = 1000 * lane, True
+        for step in range(steps):
+            if over:
+                observation, _ = inner.reset(seed=seed)
+                mujoco.mj_getState(inner.model, inner.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+                played.starts[step][lane] = seed, observation, state.copy()
+                seed += 1
+            observation, reward, over, _, info = inner.step(actions[step, lane])
+            played.answers[step].append((observation, reward, over, info))
+    return played
+
+
+def same(one, other):
+    return np.array_equal(one, other, equal_nan=True)
+
+
+def difference(robot, played):
+    """Where simulations of a robot first differ from what Gymnasium played, in words, or None."""
+    lanes = played.actions.shape[1]
+    simulations, random = Simulations(robot, lanes), np.random.default_rng(1)
+    for step, (starts, answers) in enumerate(zip(played.starts, played.answers, strict=True)):
+        simulations.reset(list(starts), [seed for seed, _, _ in starts.values()])
+        for lane, (seed, observation, _) in starts.items():
+            if not same(simulations.observations[lane], observation):
+                return f"the observation after reset(seed={seed})"
+        for rows in np.split(random.permutation(lanes), [random.integers(lanes)]):  # in two parts, in any order
+            simulations.step(rows, played.actions[step, rows])
+        for lane, (observation, reward, over, info) in enumerate(answers):
+            where = f"in step {step} of lane {lane}"
+            if not same(simulations.observations[lane], observation):
+                return f"the observation {where}"
+            if not same(simulations.rewards[lane], reward) or simulations.terminated[lane] != over:
+                return f"the reward or the termination {where}"
+            if simulations.info.keys() != info.keys():
+                return f"the names in info: {sorted(info)}"
+            wrong = [name for name in info if not same(simulations.info[name][lane], info[name])]
+            if wrong:
+                return f"{wrong} in info {where}"
+    return None
+
+
+def time_gymnasium(environment, played):
+    """Seconds of all steps and resets by ``gym.Env``."""
+    steps, lanes = played.actions.shape[:2]
+    start = time.perf_counter()
+    for lane in range(lanes):
+        for step in range(steps):
+            if lane in played.starts[step]:
+                environment.reset(seed=played.starts[step][lane][0])
+            environment.step(played.actions[step, lane])
+    return time.perf_counter() - start
+
+
+def native(simulations, played):
+    """All steps and resets by the native engine."""
+    lanes = np.arange(played.actions.shape[1])
+    for starts, actions in zip(played.starts, played.actions, strict=True):
+        for lane, (seed, _, _) in starts.items():
+            simulations.reset([lane], [seed])
+        simulations.step(lanes, actions)
+
+
+def bare(frame_skip):
+    """All steps by MuJoCo's Batch."""
+
+    def work(batch, played):
+        ctrl = batch.bind("ctrl")
+        for starts, actions in zip(played.starts, played.actions, strict=True):
+            for lane, (_, _, state) in starts.items():
+                batch.state[lane] = state
+            ctrl[:] = actions
+            batch.step(nstep=frame_skip)
+
+    return work
+
+
+def time_threads(work, workers, played):
+    """Seconds of work divided by its threads, one for each of what it works with."""
+    threads = [threading.Thread(target=work, args=(worker, played)) for worker in workers]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return (time.perf_counter() - start) / len(workers)
+
+
+def times(environment, robot, arguments):
+    """Medians over rounds: microseconds per step of Gymnasium, and of native and bare on one and two threads."""
+    import mujoco.batch
+
+    played = play(environment, arguments.timed_steps, LANES)
+    simulations = [Simulations(robot, LANES) for _ in range(2)]
+    batches = [mujoco.batch.Batch(robot.model, LANES, nthread=1) for _ in range(2)]
+    rounds = [
+        (
+            time_gymnasium(environment, played),
+            time_threads(native, simulations[:1], played),
+            time_threads(native, simulations, played),
+            time_threads(bare(robot.frame_skip), batches[:1], played),
+            time_threads(bare(robot.frame_skip), batches, played),
+        )
+        for _ in range(arguments.rounds)
+    ]
+    return np.median(rounds, axis=0) / played.actions.shape[0] / LANES * 1e6
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--steps", type=int, default=1000, help="of every lane that is compared; 0 for no comparison")
+    parser.add_argument("--episodes", type=int, default=32, help="lanes that are compared")
+    parser.add_argument("--timed-steps", type=int, default=200, help=f"of {LANES} lanes; 0 for no times")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--env", nargs="+", default=IDS)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    table, wrong = os.dup(1), 0
+    with tempfile.TemporaryDirectory() as folder, os.fdopen(table, "w") as out:
+        os.chdir(folder)  # MuJoCo writes MUJOCO_LOG.TXT where it is
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # and warns on stderr
+        print("| task | numbers | gym.Env | native | native, two threads | Batch | Batch, two threads |", file=out)
+        print("|---|---|---|---|---|---|---|", file=out, flush=True)
+        for env_id in arguments.env:
+            environment = gym.make(env_id)
+            robot = recognised(environment)
+            assert isinstance(robot, Robot), robot
+            found = None
+            if arguments.steps:
+                found = difference(robot, play(environment, arguments.steps, arguments.episodes))
+                wrong += found is not None
+            same = "-" if not arguments.steps else "equal" if found is None else f"differ: {found}"
+            measured = times(environment, robot, arguments) if arguments.timed_steps else [np.nan] * 5
+            print("|", " | ".join([env_id, same, *(f"{value:.1f}" for value in measured)]), "|", file=out, flush=True)
+        os.chdir("/")
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())
