@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
-from ecpolicy.estimators.judging import SOLVED_EPISODES, Judge
+from ecpolicy.estimators.judging import LEAST, MISSED, SHARE, SOLVED_EPISODES, Judge, bounds
 from ecpolicy.estimators.parameters import endless_episode
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, reserved_key
@@ -17,10 +17,11 @@ from probes import DeviceMatch, Match
 
 
 class Noted:
-    """Notes the seeds of what is to be played; every episode has the same return."""
+    """Notes the seeds of what is to be played; episodes have the same return, or those that a function draws."""
 
     def __init__(self, returned):
-        self.returned, self.seeds, self.horizons = returned, [], []
+        self.returned = returned if callable(returned) else lambda shape: np.full(shape, returned)
+        self.seeds, self.horizons = [], []
 
     def run(self, play):
         outcome = None
@@ -31,7 +32,7 @@ class Noted:
                 return end.value
             self.seeds.append(table.seeds.reshape(-1, table.episodes).tolist())
             self.horizons.append(tuple(table.horizons[: table.episodes]))
-            returns = np.full((table.members, table.episodes), self.returned)
+            returns = self.returned((table.members, table.episodes))
             outcome = Outcome(returns, np.ones(returns.shape, np.int64), None, np.full((*returns.shape, 2), np.nan))
 
 
@@ -47,17 +48,18 @@ def test_the_threshold_is_confirmed_on_a_hundred_episodes_that_picked_nothing(co
     runner = Noted(5.0)
     verdict = runner.run(judge(5.0, confirm_episodes).assess(NETWORKS, 3, best=-np.inf))
     assert verdict.solved
-    assert [len(seeds) for seeds in runner.seeds] == [4, confirm_episodes, SOLVED_EPISODES]
+    screening, *confirming, fresh = [len(seeds) for seeds in runner.seeds]
+    assert (screening, sum(confirming), fresh) == (4, confirm_episodes, SOLVED_EPISODES)
     every = [seed for seeds in runner.seeds for pair in seeds for seed in pair]
     assert len(set(every)) == len(every) == verdict.n_steps
-    assert runner.horizons == [(np.inf, 7.0)] * 3
+    assert set(runner.horizons) == {(np.inf, 7.0)}
 
 
 def test_a_network_is_measured_again_on_the_same_episodes():
     first, again = Noted(5.0), Noted(5.0)
     first.run(judge(5.0).assess(NETWORKS, 3, best=-np.inf))
-    confirmed = again.run(judge(5.0).confirm(NETWORKS, 3))
-    assert again.seeds == first.seeds[1:]
+    confirmed = again.run(judge(5.0).confirm(NETWORKS, 3, episodes=20))
+    assert list(itertools.chain(*again.seeds)) == list(itertools.chain(*first.seeds[1:-1], first.seeds[-1]))
     assert (confirmed.score, confirmed.solved) == (5.0, True)
 
 
@@ -65,7 +67,61 @@ def test_what_does_not_reach_the_threshold_is_not_played_further():
     runner = Noted(4.9)
     assert not runner.run(judge(5.0).assess(NETWORKS, 3, best=4.95)).solved
     assert [len(seeds) for seeds in runner.seeds] == [4]
-    assert runner.run(judge(None).assess(NETWORKS, 3, best=0.0)).score == pytest.approx(4.9)
+    assert runner.run(judge(None).assess(NETWORKS, 3, best=0.0)).confirmed.score == pytest.approx(4.9)
+
+
+def drawn(generator, mean, spread=1.0):
+    return lambda shape: generator.normal(mean, spread, shape)
+
+
+def played(runner):
+    return sum(map(len, runner.seeds))
+
+
+def test_a_candidate_that_is_clearly_not_better_is_given_up():
+    generator = np.random.default_rng(0)
+    runner = Noted(drawn(generator, 0.0))
+    confirmed = runner.run(judge(None, 100).confirm(NETWORKS, 3, goal=8.0))
+    assert confirmed.score == confirmed.low == -np.inf
+    assert played(runner) == confirmed.episodes == 4
+
+
+def test_a_better_candidate_is_measured_on_all_episodes():
+    runner = Noted(drawn(np.random.default_rng(0), 8.0))
+    confirmed = runner.run(judge(None, 100).confirm(NETWORKS, 3, goal=0.0))
+    assert (played(runner), confirmed.episodes) == (100, 100)
+    assert confirmed.low == confirmed.score == pytest.approx(8.0, abs=0.4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bounds_are_missed_as_often_as_is_said(seed):
+    generator = np.random.default_rng(seed)
+    episodes = generator.normal(3.0, 2.0, (4000, 100))
+    means = episodes.mean(axis=1)
+    for looked_at in (4, 8, 32, 64):
+        found = np.array([bounds(each[:looked_at], 100) for each in episodes])
+        assert np.mean(means > found[:, 1]) == pytest.approx(MISSED, abs=0.02)
+        assert np.mean(means < found[:, 0]) == pytest.approx(MISSED, abs=0.02)
+    assert bounds(episodes[0], 100) == (means[0], means[0])
+
+
+def test_confirming_ends_with_the_allowance():
+    generator = np.random.default_rng(0)
+    for allowance, episodes in [(0, 12), (30, 15), (100, 50), (10**6, 100)]:  # steps, two to an episode of both
+        runner = Noted(drawn(generator, 8.0))
+        confirmed = runner.run(judge(None, 100).confirm(NETWORKS, 3, goal=0.0, allowance=allowance))
+        assert confirmed.episodes == pytest.approx(episodes, abs=1)
+        assert (confirmed.low < confirmed.score) == (episodes < 100)
+    assert Noted(8.0).run(judge(None, 5).confirm(NETWORKS, 3, allowance=0)).episodes == 5
+
+
+def test_the_deployed_networks_take_a_share_of_the_steps(small):
+    """Match's episodes all have ten steps, and all networks differ at first, so that many are candidates."""
+    policy = EvolvingConnectivityPolicy(
+        **{**small, "population_size": 100, "n_generations": 12, "confirm_episodes": 100, "learning_rate": 0.05}
+    ).fit(Match)
+    assert policy.history_[-1]["n_evaluation_steps"] <= SHARE * policy.n_env_steps_ + 12 * LEAST * 10
+    assert policy.history_[-1]["n_evaluation_steps"] > 12 * 2 * 10 + LEAST * 10
 
 
 # Streams

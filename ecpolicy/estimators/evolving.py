@@ -278,7 +278,7 @@ def deploy(policy: Any, training: Training, run: Run, **further: Any) -> None:
     search, setting = training.search, training.setting
     parameters, moments, generation = search.parameters, search.moments, search.generation
     if policy.keep_best and training.best is not None:
-        parameters, moments, _, generation = training.best
+        parameters, moments, _, generation, *_ = training.best
     distribution = policy._search(setting.network, run.obs_size, run.n_outputs, "numpy")
     standardizer = setting.standardizer(moments)
     deployed = DeployedPolicy.of(setting.network, distribution, parameters, standardizer, run.action_space, run.seed)

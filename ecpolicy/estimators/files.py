@@ -32,6 +32,7 @@ from ecpolicy.optimizers import OptimizerState
 from ecpolicy.persistence import Arrays, ModelFileError, take
 
 RULES = ("adam", "adamw", "sgd")
+MOST_EPISODES = 10**9
 LAST_GENERATION = 2**32 - 2
 LARGE = float(np.finfo(np.float32).max)
 
@@ -81,7 +82,8 @@ def _training_to_file(policy: Any) -> tuple[dict[str, Any], Arrays]:
         "solved_at": training.solved_at,
         "best": None
         if best is None
-        else {"score": best.score, "generation": best.generation, "n_observations": best.moments.n},
+        else {"score": best.score, "generation": best.generation, "n_observations": best.moments.n}
+        | ({} if best.episodes is None else {"episodes": best.episodes}),
         "starts": {
             "ended": starts.ended,
             "began": starts.began,
@@ -182,7 +184,9 @@ def _training_from_file(
     if document["best"] is not None:
         found, observed = _take_network("best", count(document["best"], "n_observations"), *parts)
         score = number(document["best"], "score")
-        best = Deployed(found, observed, score, count(document["best"], "generation", search.generation))
+        generation = count(document["best"], "generation", search.generation)
+        episodes = count(document["best"], "episodes", MOST_EPISODES) if "episodes" in document["best"] else None
+        best = Deployed(found, observed, score, generation, score, episodes or None)
     return Training(
         Setting(network, setting["normalize_observations"], float(setting["observation_clip"]), names),
         search,

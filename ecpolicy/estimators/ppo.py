@@ -549,7 +549,7 @@ def _assess(run: _Run, training: Training) -> tuple[Training, Outcome]:
     score = -np.inf if best is None else best.score
     verdict, _ = run.runner.run(run.judge.assess(_networks(training.setting, network), training.update, score))
     assessed = training._replace(
-        best=network._replace(score=verdict.score) if verdict.beats(score) else best,
+        best=network._replace(score=verdict.confirmed.score) if verdict.beats(score) else best,
         n_evaluation_steps=training.n_evaluation_steps + verdict.n_steps,
         solved_at=run.judge.threshold if verdict.solved else training.solved_at,
     )
@@ -562,7 +562,7 @@ def _measure_again(run: _Run, training: Training) -> Training:
     if best is None:
         return training._replace(solved_at=None)
     confirming = run.judge.confirm(_networks(training.setting, best), best.update)
-    (score, solved, n_steps), _ = run.runner.run(confirming)
+    (score, _, solved, n_steps, _), _ = run.runner.run(confirming)
     return training._replace(
         best=best._replace(score=score),
         solved_at=run.judge.threshold if solved else None,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.backends import Plays
-from ecpolicy.estimators.judging import Judge, Verdict, deployed_measures
+from ecpolicy.estimators.judging import SHARE, Judge, Verdict, deployed_measures
 from ecpolicy.estimators.starts import Starts, end_start
 from ecpolicy.evolution import State, generation, member_keys
 from ecpolicy.fitness_shaping import FitnessShaping
@@ -31,6 +31,8 @@ class Deployed(NamedTuple):
     moments: Moments
     score: float
     generation: int
+    low: float  # what a better network must beat, see :class:`ecpolicy.estimators.judging.Judge`
+    episodes: int | None  # of each environment that the score was first measured on; None in files that do not say
 
 
 class Setting(NamedTuple):
@@ -124,12 +126,13 @@ class Trainer:
         else:
             return training._replace(best=None)
         networks = self._networks(kept.parameters, kept.moments, self._clock(training))
-        (score, solved, n_steps), _ = self.runner.run(self.judge.confirm(networks, kept.generation))
-        again = best is None or score == best.score
+        episodes = None if best is None else best.episodes
+        found, _ = self.runner.run(self.judge.confirm(networks, kept.generation, episodes=episodes))
+        again = best is None or found.score == best.score
         return training._replace(
-            best=None if best is None else best._replace(score=score),
-            solved_at=self.judge.threshold if solved else None,
-            n_evaluation_steps=training.n_evaluation_steps + (0 if again else n_steps),
+            best=None if best is None else best._replace(score=found.score, low=found.low),
+            solved_at=self.judge.threshold if found.solved else None,
+            n_evaluation_steps=training.n_evaluation_steps + (0 if again else found.n_steps),
         )
 
     def advance(self, training: Training, goes_on: Callable[[Training], bool]) -> tuple[Training, Record]:
@@ -216,7 +219,7 @@ class Trainer:
     def _assess(self, trained: Training, goes_on: Callable[[Training], bool]) -> tuple[Training, Outcome]:
         """Score the deployed network and keep it if it is the best; the episodes that tell how it does now."""
         search, best = trained.search, trained.best
-        score = (-np.inf if best is None else best.score) if self.keep_best else np.inf
+        to_beat = (-np.inf if best is None else best.low) if self.keep_best else np.inf
 
         def wanted(verdict: Verdict | None) -> bool:
             return goes_on(trained) and not (verdict is not None and verdict.solved)
@@ -225,11 +228,13 @@ class Trainer:
         networks = self._networks(search.parameters, search.moments, self._clock(trained))
         if ahead is not None and self._next_start(trained) is trained and self._allowed(trained) is search.parameters:
             networks = ahead.networks  # the same ones, which workers get once
-        judging = self.judge.assess(networks, search.generation, score)
+        allowance = SHARE * trained.n_env_steps - trained.n_evaluation_steps
+        judging = self.judge.assess(networks, search.generation, to_beat, allowance)
         verdict, played = self.runner.run(judging, ahead, wanted)
         self.ahead = None if played is None else Ahead(search, played)
-        if self.keep_best and verdict.beats(score):
-            best = Deployed(search.parameters, search.moments, verdict.score, search.generation)
+        if self.keep_best and verdict.beats(to_beat):
+            score, low, _, _, episodes = verdict.confirmed
+            best = Deployed(search.parameters, search.moments, score, search.generation, low, episodes)
         assessed = trained._replace(
             best=best,
             n_evaluation_steps=trained.n_evaluation_steps + verdict.n_steps,
