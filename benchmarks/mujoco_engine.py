@@ -181,7 +181,13 @@ def main():
                 wrong += found is not None
             same = "-" if not arguments.steps else "equal" if found is None else f"differ: {found}"
             measured = times(environment, robot, arguments) if arguments.timed_steps else [np.nan] * 5
-            print("|", " | ".join([env_id, same, *(f"{value:.1f}" for value in measured)]), "|", file=out, flush=True)
+            print(
+                "|",
+                " | ".join([env_id, same, *("-" if np.isnan(value) else f"{value:.1f}" for value in measured)]),
+                "|",
+                file=out,
+                flush=True,
+            )
         os.chdir("/")
     return wrong
 

@@ -1,128 +1,176 @@
-"""Environment steps per second of ``fit`` beside the physics alone, with one and two workers.
+"""Environment steps per second of ``fit`` on robots, beside the physics alone: Gymnasium's, and MuJoCo's batch engine.
 
-The physics alone is the same environments stepped through the same episodes (seeds, actions and lengths recorded from
-the same generations) by a bare loop, the episodes dealt out to joblib workers. A fit with each ``n_jobs`` is run, and
-after each of its generations the same generation is replayed with one and with two workers, so that both sides of every
-ratio are measured within seconds of each other. Steps of the deployed network count on both sides. The first
-generation, which starts the workers, is left out. Medians over generations and rounds are reported, with their range.
+A policy is trained for a while, so that robots move and neurons fire as they do in training. Then, in this process and
+in turns, the same further generations are fitted by either engine and with one and two threads, and their episodes are
+stepped bare, from the recorded initial states and actions: by ``gym.Env.step``, and by ``mujoco.batch.Batch`` on one
+thread and on two that have half of the episodes each. Steps of the deployed network count on all sides. With EnvPool
+installed, a fit on it with two threads stands beside; it plays other episodes, as its seeds are its own.
 
-    python benchmarks/throughput.py [--env Hopper-v5] [--generations 6] [--rounds 1]
+    python benchmarks/throughput.py [--env Hopper-v5 ...] [--train-steps 300000] [--generations 3] [--rounds 3]
 """
 
 import argparse
+import os
+import sys
+import tempfile
+import threading
 import time
 from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
-from joblib import Parallel, delayed
 
 from ecpolicy import EvolvingConnectivityPolicy
 
-CHUNK = 16  # episodes per task of the bare loop, as in a fit
+ROBOTS = ["HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Humanoid-v5", "Ant-v5"]
+HORIZON = 250  # steps of an episode in training, so that a generation does not take long
+LANES = 32
+NETWORK = {"HalfCheetah-v5": {"gain_in": 0.3}}
+REWARD = {"Hopper-v5", "Walker2d-v5", "Humanoid-v5", "Ant-v5"}  # without a bonus for standing, as they are tuned
+
+
+def environment_of(name):
+    spec = gym.spec(name)
+    spec.kwargs.update({"healthy_reward": 0.0} if name in REWARD else {})
+    return spec
 
 
 class Recorder(gym.Wrapper):
-    """Keeps the seed and the actions of every episode that it plays."""
+    """Keeps the seed, the initial state and the actions of every episode that it plays."""
 
     episodes: ClassVar[list] = []
 
     def reset(self, *, seed=None, options=None):
+        answer = self.env.reset(seed=seed, options=options)
+        inner = self.env.unwrapped
         self.actions = []
-        self.episodes.append((seed, self.actions))
-        return self.env.reset(seed=seed, options=options)
+        self.episodes.append((seed, inner.data.qpos.copy(), inner.data.qvel.copy(), self.actions))
+        return answer
 
     def step(self, action):
         self.actions.append(np.array(action))
         return self.env.step(action)
 
 
-def make(env_id):
-    return gym.make(env_id, disable_env_checker=True)
+def policy_of(name, arguments, **changes):
+    settings = {"population_size": arguments.population, "learning_rate": 0.3, "eps": 0.01, "random_state": 0,
+                "max_episode_steps": HORIZON, "score_threshold": None, "n_generations": 10**6}  # fmt: skip
+    return EvolvingConnectivityPolicy(**{**settings, **NETWORK.get(name, {}), **changes})
 
 
-def fit(arguments, environment, n_jobs, callback):
-    EvolvingConnectivityPolicy(
-        learning_rate=0.05, n_generations=arguments.generations, random_state=0, n_jobs=n_jobs
-    ).fit(environment, callbacks=[callback])
-
-
-def record(arguments):
-    """The episodes of every generation of the fit, those of the population and of the deployed network."""
-    generations = []
-
-    def cut(policy):
-        generations.append([(seed, np.array(actions)) for seed, actions in Recorder.episodes if len(actions)])
-        Recorder.episodes.clear()
-
-    fit(arguments, lambda: Recorder(make(arguments.env)), 1, cut)
-    return generations
-
-
-_environment = None
-
-
-def replay(env_id, episodes):
-    """Step one environment through recorded episodes."""
-    global _environment
-    if _environment is None:
-        _environment = make(env_id)
-    for seed, actions in episodes:
-        _environment.reset(seed=seed)
-        for action in actions:
-            _environment.step(action)
-
-
-def seconds_of_physics(env_id, episodes, parallel):
-    chunks = [episodes[i : i + CHUNK] for i in range(0, len(episodes), CHUNK)]
-    parallel(delayed(replay)(env_id, episodes[:1]) for _ in range(8))  # workers have their environment
+def fitted(name, arguments, trained, environment, **changes):
+    """Seconds of a fit that starts where another one has come to, and its environment steps."""
+    start = {part: np.array(p) for part, p in trained.connection_probabilities_.items()}
+    policy = policy_of(
+        name, arguments, n_generations=arguments.generations, max_env_steps=None, initial_probability=start, **changes
+    )
     began = time.perf_counter()
-    parallel(delayed(replay)(env_id, chunk) for chunk in chunks)
+    policy.fit(environment, observation_statistics=trained)
+    seconds = time.perf_counter() - began
+    return seconds, policy.n_env_steps_ + policy.history_[-1]["n_evaluation_steps"]
+
+
+def by_gymnasium(environment, episodes):
+    began = time.perf_counter()
+    for seed, _, _, actions in episodes:
+        environment.reset(seed=seed)
+        for action in actions:
+            environment.step(action)
     return time.perf_counter() - began
 
 
-def measure(arguments, generations, n_jobs):
-    """Steps/s of every generation but the first: of the fit, and of the physics on one and on two workers."""
-    speeds = []
-    pools = {workers: Parallel(n_jobs=workers, batch_size=1, pre_dispatch="all") for workers in (1, 2)}
+def by_batch(model, frame_skip, episodes, threads):
+    """MuJoCo's batch engine alone: lanes take the next episode where one is over."""
+    import mujoco.batch
 
-    def compare(policy):
-        latest = policy.history_[-1]
-        episodes = generations[latest["generation"] - 1]
-        steps = sum(len(actions) for _, actions in episodes)
-        physics = {w: steps / seconds_of_physics(arguments.env, episodes, pool) for w, pool in pools.items()}
-        if latest["generation"] > 1:
-            speeds.append((steps / latest["seconds"], physics[1], physics[2]))
+    def work(mine):
+        batch = mujoco.batch.Batch(model, LANES, nthread=1)
+        qpos, qvel, ctrl = (batch.bind(field) for field in ("qpos", "qvel", "ctrl"))
+        waiting, playing = list(reversed(mine)), {}
+        while waiting or playing:
+            free = [lane for lane in range(LANES) if lane not in playing][: len(waiting)]
+            if free:
+                batch.reset(free, stage=0)
+                for lane in free:
+                    _, qpos[lane], qvel[lane], actions = waiting.pop()
+                    playing[lane] = iter(actions)
+                batch.forward(free)
+            for lane in list(playing):
+                action = next(playing[lane], None)
+                if action is None:
+                    del playing[lane]
+                else:
+                    ctrl[lane] = action
+            if playing:
+                batch.step(sorted(playing), nstep=frame_skip)
 
-    fit(arguments, arguments.env, n_jobs, compare)
-    return np.array(speeds)
+    workers = [threading.Thread(target=work, args=(episodes[k::threads],)) for k in range(threads)]
+    began = time.perf_counter()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return time.perf_counter() - began
 
 
-def report(name, ratios):
-    print(f"{name}: {np.median(ratios):.2f} (range {ratios.min():.2f} to {ratios.max():.2f}, n = {ratios.size})")
+def measure(name, arguments):
+    """Steps per second of each way, by round."""
+    spec = environment_of(name)
+    start = policy_of(name, arguments, max_env_steps=arguments.train_steps, n_jobs=2).fit(spec)
+    Recorder.episodes.clear()
+    fitted(name, arguments, start, lambda: Recorder(gym.make(spec, disable_env_checker=True)), engine="gymnasium")
+    episodes = [each for each in Recorder.episodes if each[3]]
+    n_steps = sum(len(each[3]) for each in episodes)
+    made = gym.make(spec, disable_env_checker=True)
+    model, frame_skip = made.unwrapped.model, made.unwrapped.frame_skip
+    ways = {
+        "gymnasium physics": lambda: (by_gymnasium(made, episodes), n_steps),
+        "batch physics": lambda: (by_batch(model, frame_skip, episodes, 1), n_steps),
+        "batch physics, 2 threads": lambda: (by_batch(model, frame_skip, episodes, 2), n_steps),
+        "fit, gymnasium": lambda: fitted(name, arguments, start, spec, engine="gymnasium", n_jobs=1),
+        "fit": lambda: fitted(name, arguments, start, spec, engine="mujoco", n_jobs=1),
+        "fit, n_jobs=2": lambda: fitted(name, arguments, start, spec, engine="mujoco", n_jobs=2),
+    }
+    try:
+        import envpool
+    except ImportError:
+        envpool = None
+    if envpool is not None:
+        kwargs = {key: value for key, value in spec.kwargs.items() if key == "healthy_reward"}
+        pool = envpool.make_gymnasium(
+            name.replace("-v5", "-v4"), num_envs=arguments.population, num_threads=2, **kwargs
+        )
+        ways["fit on EnvPool, 2 threads"] = lambda: fitted(name, arguments, start, pool)
+    speeds = {way: [] for way in ways}
+    for _ in range(arguments.rounds):
+        for way, run in ways.items():
+            seconds, steps = run()
+            speeds[way].append(steps / seconds)
+    return {way: np.array(each) for way, each in speeds.items()}
+
+
+RATIOS = [("fit", "gymnasium physics"), ("fit", "batch physics"), ("fit", "fit, gymnasium"), ("fit, n_jobs=2", "fit"),
+          ("batch physics, 2 threads", "batch physics"), ("fit, n_jobs=2", "fit on EnvPool, 2 threads")]  # fmt: skip
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", default="Hopper-v5")
-    parser.add_argument("--generations", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--env", nargs="+", default=ROBOTS)
+    parser.add_argument("--population", type=int, default=128)
+    parser.add_argument("--train-steps", type=int, default=300_000)
+    parser.add_argument("--generations", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    generations = record(arguments)
-    steps = [sum(len(actions) for _, actions in episodes) for episodes in generations]
-    print(f"{arguments.env}: steps per generation {steps}")
-    speeds = {
-        n_jobs: np.concatenate([measure(arguments, generations, n_jobs) for _ in range(arguments.rounds)])
-        for n_jobs in (1, 2)
-    }
-    for n_jobs, (fit_speed, one, two) in {n: speed.T for n, speed in speeds.items()}.items():
-        medians = [f"{np.median(speed):,.0f}" for speed in (fit_speed, one, two)]
-        print("n_jobs {}, steps/s: fit {}, physics {} on one worker, {} on two".format(n_jobs, *medians))
-        report(f"n_jobs {n_jobs}: fit over physics with as many workers", fit_speed / (one, two)[n_jobs - 1])
-    every = np.concatenate(list(speeds.values()))
-    report("physics, two workers over one", every[:, 2] / every[:, 1])
-    report("fit, n_jobs 2 over 1, each against physics on one worker beside it",
-           speeds[2][:, 0] / speeds[2][:, 1] / np.median(speeds[1][:, 0] / speeds[1][:, 1]))  # fmt: skip
+    os.chdir(tempfile.mkdtemp())  # where MuJoCo may write its log
+    for name in arguments.env:
+        speeds = measure(name, arguments)
+        print(f"{name}: " + ", ".join(f"{way} {np.median(each):,.0f}" for way, each in speeds.items()) + " steps/s")
+        for one, other in RATIOS:
+            if other in speeds:
+                ratios = speeds[one] / speeds[other]
+                spread = f"{ratios.min():.2f} to {ratios.max():.2f}"
+                print(f"  {one} over {other}: {np.median(ratios):.2f} ({spread}, n = {ratios.size})")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -242,7 +242,8 @@ def test_nothing_is_compiled_again_between_generations_and_fits(small):
     devices, network = tuple(jax.devices()), policy._deployed.network
     snapshot = rollout.Snapshot(environment, *resolve(environment).identities)
     program = rollout.compiled(rollout.Program(snapshot, network, 1, devices))
-    assert program._cache_size() == 2  # the population's chunks and the deployed network's
+    policy.score(environment, n_episodes=3)
+    assert program._cache_size() == 1  # the population's episodes, the deployed network's, and those of score
 
 
 def test_privileged_observations_are_left_out(small):

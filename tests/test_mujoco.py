@@ -51,6 +51,12 @@ KWARGS = [
     ("Pusher-v5", {"reward_near_weight": 0.3, "reward_dist_weight": 2.5, "reward_control_weight": 3, "frame_skip": 2}),
 ]
 
+BALL_AND_WHEEL = """<mujoco><option><flag constraint="disable"/></option><worldbody>
+<body name="torso"><joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 1 0"/><joint type="slide"/>
+<geom size=".1"/></body>
+<body pos="9 0 0"><joint name="wheel"/><geom size=".1" pos=".3 0 0"/></body>
+</worldbody><actuator><motor joint="wheel" ctrlrange="-1 1"/></actuator></mujoco>"""  # only the wheel overflows
+
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
@@ -146,8 +152,10 @@ def test_an_unstable_simulation_starts_over_as_in_gymnasium(env_id):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("env_id", ["Ant-v5", "InvertedPendulum-v4", "InvertedPendulum-v5"])
-def test_what_is_not_finite_ends_an_episode_as_in_gymnasium(env_id):
-    environment = gym.make(env_id, **({"healthy_z_range": (-np.inf, np.inf)} if env_id == "Ant-v5" else {}))
+def test_what_is_not_finite_ends_an_episode_as_in_gymnasium(env_id, tmp_path):
+    (tmp_path / "wheel.xml").write_text(BALL_AND_WHEEL)
+    ant = {"xml_file": str(tmp_path / "wheel.xml"), "healthy_z_range": (-np.inf, np.inf)}
+    environment = gym.make(env_id, **(ant if env_id == "Ant-v5" else {}))
     model = environment.unwrapped.model
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     model.actuator_gear[:, 0] = 1e300
@@ -163,9 +171,7 @@ def test_exactly_at_a_limit_health_is_gymnasiums(env_id, side):
     environment = gym.make(env_id, terminate_when_unhealthy=False, exclude_current_positions_from_observation=False)
     inner = environment.unwrapped
     z = play(environment, 6, 1).answers[5][0][0][1 if env_id in ("Hopper-v4", "Walker2d-v5") else 2]
-    inner._terminate_when_unhealthy = True
     inner._healthy_z_range = (z, np.inf) if side == 0 else (-np.inf, z)
-    inner.reset(seed=0)
     assert_equal_to_gymnasium(environment, 6, 1)
 
 

@@ -1,15 +1,15 @@
-"""Whole episodes on the device: drawing the members, their networks, physics, bookkeeping and returns in one program.
+"""Whole episodes on the device: drawing the networks, their steps, physics, bookkeeping and returns in one program.
 
 The environments are those of Brax and MuJoCo Playground: anything with pure functions ``reset(key)`` and ``step(state,
 action)`` over one environment, whose state has ``obs``, ``reward`` and ``done``.
 
-Members are played in chunks of a fixed size, each on one device. Devices take chunks in turn, so that the program, and
-with it every rounding, is the same whatever their number; chunks tell each other returns and observation sums only.
+A program steps a fixed number of lanes and is given more rows than that: a lane whose episode is over takes the next
+row. Every device plays a chunk of rows of its own, and nothing that it does depends on how many there are.
 """
 
 import copy
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -21,45 +21,58 @@ from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 from numpy.typing import NDArray
 
-from ecpolicy.distributions import BernoulliSampler
+from ecpolicy.distributions import BernoulliSampler, Gaussian
 from ecpolicy.identity import same
 from ecpolicy.kernels import device as kernels
 from ecpolicy.networks import Network
 from ecpolicy.networks.on_device import Twin, twin
-from ecpolicy.normalization import Moments
 from ecpolicy.random import NORMAL_UNIT
+from ecpolicy.rollout import deal
+from ecpolicy.rollout.deal import GROUP, LARGEST_OBSERVATION, Group, Rows, Scores, Sums
 from ecpolicy.rollout.episodes import Play, Table
-from ecpolicy.rollout.outcome import TRAVEL, EpisodeError, Outcome, below, beside
+from ecpolicy.rollout.outcome import TRAVEL, EpisodeError, Outcome
 from ecpolicy.rollout.workers import Plan
 
 T = TypeVar("T")
 
-EPISODES_PER_CHUNK = 20  # of the deployed network
-FOREVER = 2**31 - 1  # steps
-LARGEST_OBSERVATION = 1e15  # squares of larger ones, summed up, would leave the range of float32
+ROWS_PER_LANE = (
+    GROUP  # of a chunk: lanes idle only while its last rows are played, and unused ones cost next to nothing
+)
+REFILL = 32  # lanes are refilled where one in so many is idle
 
 
 class Played(NamedTuple):
     """What a chunk tells of its episodes."""
 
-    returns: Array  # (members,)
-    lengths: Array  # (members,)
-    spoilt: Array  # (members,) an observation was NaN, infinite or beyond LARGEST_OBSERVATION
-    velocities: Array  # (members,) sum of the x-velocities, NaN where the environment reports none
-    positions: Array  # (members,) last x-position, likewise
-    sums: Array  # of obs - shift over all steps: (members, obs_size) while they are played, in the end (obs_size,)
-    squares: Array  # of its square
-    shift: Array  # (obs_size,) the first observation of the chunk's first member
+    scores: Scores
+    sums: Sums
+    steps: Array  # () that the program made, with all its lanes in each
 
 
-class _Live(NamedTuple):
-    """The loop over environment steps."""
+class _Lanes(NamedTuple):
+    """Episodes that are being played; a lane's parts change together when it takes another row."""
 
-    t: Array
-    live: Array  # (members,)
+    live: Array  # (lanes,)
+    row: Array  # (lanes,) that the lane plays or has played
+    place: Array  # (lanes,) of the row, where its observation sums go
+    horizon: Array  # (lanes,)
+    shift: Array  # (lanes, obs_size) of the row's group
+    matrices: Any
     environment: Any
     network: Any
-    played: Played
+    scores: Scores
+    sums: Array  # (lanes, obs_size) of obs - shift over the steps so far
+    squares: Array  # (lanes, obs_size) of its square
+
+
+class _Told(NamedTuple):
+    """What is known of a chunk's rows; those that are being played are noted when lanes are refilled."""
+
+    scores: Scores
+    shifts: Array  # (groups, obs_size)
+    sums: Array  # (places, obs_size)
+    squares: Array  # (places, obs_size)
+    steps: Array
 
 
 class Snapshot:
@@ -125,12 +138,11 @@ def sizes(environment: Any) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)
 def compiled(program: Program) -> Any:
-    """The jitted program that plays one chunk on every device; one compilation for each chunk size.
+    """The jitted program that plays one chunk on every device; one compilation for each number of lanes.
 
-    Takes matrices by name as (planes, flips); then, per chunk (chunks, members, ...), keys by matrix, keys of initial
-    potentials, environment seeds and which members are meant; then what is the same for all: mean, inverse_std, clip,
-    horizon and the zero of :func:`ecpolicy.kernels.device.rounded`. Gives what each chunk :class:`Played`, (chunks,
-    ...), to every process.
+    Takes matrices by name as (planes, flips) or (means, standard deviation); then, per chunk (chunks, ...), the rows,
+    their places and how many they are; then what is the same for all: mean, inverse_std, clip and the zero of
+    :func:`ecpolicy.kernels.device.rounded`. Gives what each chunk :class:`Played`, (chunks, ...), to every process.
     """
     environment, network, n_outputs, devices = program.environment.environment, twin(program.network), *program[2:]
 
@@ -149,55 +161,127 @@ def play_chunk(
     network: Twin,
     n_outputs: int,
     slices: Mapping[str, tuple[Array, Array]],
-    keys: Mapping[str, Array],
-    signs: Array,
-    membrane_keys: Array,
-    seeds: Array,
-    meant: Array,
+    rows: Rows,
+    places: Array,
+    count: Array,
     mean: Array,
     inverse_std: Array,
     clip: Array,
-    horizon: Array,
     zero: Array,
 ) -> Played:
-    """Draw the members of a chunk and play an episode with each, until all are done; see :func:`compiled`."""
-    members, obs_size = seeds.shape[0], mean.shape[0]
-    matrices = network.prepare({name: draw(*slices[name], keys[name], signs, zero) for name in slices})
+    """Play the first ``count`` rows of a chunk, each in the first lane that is free; see :func:`compiled`.
+
+    As many rows as there are lanes are made ready at a time: their networks are drawn and their environments are reset,
+    so that a lane takes one over by copying it. What is left over from a chunk's last rows is stepped and not noted.
+    """
+    size, obs_size = rows.seeds.shape[0], mean.shape[0]
+    lanes = size // ROWS_PER_LANE
     step = jax.vmap(environment.step)
 
-    def advance(now: _Live) -> _Live:
-        seen, past = observation(now.environment), now.played
-        live = now.live[:, None]
-        deviation = seen - past.shift
+    def make_ready(first: Array) -> _Lanes:
+        """The rows from ``first`` on, at the start of their episodes."""
+        part, place = jax.tree.map(lambda each: lax.dynamic_slice_in_dim(each, first, lanes), (rows, places))
+        drawn = {name: draw(*slices[name], part.keys[name], part.signs, zero) for name in slices}
+        begun = jax.vmap(environment.reset)(jnp.stack([jnp.zeros_like(part.seeds), part.seeds], axis=1))
+        zeros, sums = jnp.zeros(lanes), jnp.zeros((lanes, obs_size))
+        return _Lanes(
+            jnp.ones(lanes, jnp.bool_), first + lax.iota(jnp.int32, lanes), place, part.horizons, sums,
+            network.prepare(drawn), begun, network.initial_state(part.membrane_keys, n_outputs),
+            Scores(zeros, zeros.astype(jnp.int32), zeros.astype(jnp.bool_), zeros, zeros), sums, sums,
+        )  # fmt: skip
+
+    def advance(now: _Lanes) -> _Lanes:
+        """One step of all lanes."""
+        seen, past, live = observation(now.environment), now.scores, now.live
+        deviation = jnp.where(live[:, None], seen - now.shift, 0)
         x = jnp.clip((seen - mean) * inverse_std, -clip, clip)
-        state, output = network.step(matrices, now.network, x, zero)
+        state, output = network.step(now.matrices, now.network, x, zero)
         after = step(now.environment, jnp.clip(output, -1, 1))
         after = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, now.environment)
         velocity, position = travel(after)
-        played = Played(
-            past.returns + jnp.where(now.live, after.reward, 0),
-            past.lengths + now.live,
-            past.spoilt | (now.live & ~(jnp.abs(seen) <= LARGEST_OBSERVATION).all(axis=1)),
-            past.velocities + jnp.where(now.live, velocity, 0),
-            jnp.where(now.live, position, past.positions),
-            past.sums + jnp.where(live, deviation, 0),
-            past.squares + jnp.where(live, deviation * deviation, 0),
-            past.shift,
+        scores = Scores(
+            past.returns + jnp.where(live, after.reward, 0),
+            past.lengths + live,
+            past.spoilt | (live & ~(jnp.abs(seen) <= LARGEST_OBSERVATION).all(axis=1)),
+            past.velocities + jnp.where(live, velocity, 0),
+            jnp.where(live, position, past.positions),
         )
-        t = now.t + 1
-        return _Live(t, now.live & (after.done == 0) & (t < horizon), after, state, played)
+        return now._replace(
+            live=live & (after.done == 0) & (scores.lengths < now.horizon),
+            environment=after,
+            network=state,
+            scores=scores,
+            sums=now.sums + deviation,
+            squares=now.squares + deviation * deviation,
+        )
 
-    def none(*shape: int, dtype: Any = jnp.float32) -> Array:
-        return jnp.zeros((members, *shape), dtype)
+    def play_block(carry: tuple[Array, _Lanes, _Told]) -> tuple[Array, _Lanes, _Told]:
+        """Make the next rows ready and play until all of them have begun or, where they are the last, ended."""
+        first, now, told = carry
+        ready, n_ready = make_ready(first), jnp.minimum(count - first, lanes)
+        opens = (lax.iota(jnp.int32, lanes) < n_ready) & (ready.place % GROUP == 0)
+        shifts = told.shifts.at[jnp.where(opens, ready.place // GROUP, size)].set(
+            observation(ready.environment).astype(jnp.float32), mode="drop"
+        )
+        ready, told = ready._replace(shift=shifts[ready.place // GROUP]), told._replace(shifts=shifts)
 
-    begun = jax.vmap(environment.reset)(jnp.stack([jnp.zeros_like(seeds), seeds], axis=1))
-    nothing = Played(
-        none(), none(dtype=jnp.int32), none(dtype=jnp.bool_), none(), none(), none(obs_size), none(obs_size),
-        observation(begun)[0].astype(jnp.float32),
-    )  # fmt: skip
-    start = _Live(jnp.int32(0), meant, begun, network.initial_state(membrane_keys, n_outputs), nothing)
-    played: Played = lax.while_loop(lambda now: jnp.any(now.live), advance, start).played
-    return played._replace(sums=pairwise_sum(played.sums), squares=pairwise_sum(played.squares))
+        def unfinished(carry: tuple[Array, _Lanes, _Told]) -> Array:
+            taken, now, _ = carry
+            return (taken < n_ready) | ((first + lanes >= count) & now.live.any())
+
+        def play_on(carry: tuple[Array, _Lanes, _Told]) -> tuple[Array, _Lanes, _Told]:
+            """Let idle lanes take ready rows, play until some lanes are idle again, and note how far all have come."""
+            taken, now, told = carry
+            now, begun = refilled(now, ready, taken, n_ready, size)
+            taken += begun
+            rows_wait = first + taken < count
+
+            def busy(state: tuple[Array, _Lanes]) -> Array:
+                n_live = state[1].live.sum(dtype=jnp.int32)
+                return (n_live > 0) & ~(rows_wait & (lanes - n_live >= max(lanes // REFILL, 1)))
+
+            steps, now = lax.while_loop(busy, lambda state: (state[0] + 1, advance(state[1])), (told.steps, now))
+            note = jax.tree.map(lambda whole, lane: whole.at[now.row].set(lane, mode="drop"), told.scores, now.scores)
+            sums, squares = (
+                whole.at[now.place].set(lane, mode="drop")
+                for whole, lane in ((told.sums, now.sums), (told.squares, now.squares))
+            )
+            return taken, now, _Told(note, told.shifts, sums, squares, steps)
+
+        _, now, told = lax.while_loop(unfinished, play_on, (jnp.int32(0), now, told))
+        return first + lanes, now, told
+
+    def nothing(*shape: int, dtype: Any = jnp.float32) -> Array:
+        return jnp.zeros(shape, dtype)
+
+    idle = jax.tree.map(lambda part: jnp.zeros(part.shape, part.dtype), jax.eval_shape(make_ready, jnp.int32(0)))
+    scores = Scores(
+        nothing(size), nothing(size, dtype=jnp.int32), nothing(size, dtype=jnp.bool_), nothing(size), nothing(size)
+    )
+    sums = nothing(size, obs_size)
+    told = _Told(scores, nothing(size // GROUP, obs_size), sums, sums, jnp.int32(0))
+    told = lax.while_loop(lambda carry: carry[0] < count, play_block, (jnp.int32(0), idle, told))[2]
+    sums, squares = (jax.vmap(pairwise_sum)(part.reshape(-1, GROUP, obs_size)) for part in (told.sums, told.squares))
+    return Played(told.scores, Sums(told.shifts, sums, squares), told.steps)
+
+
+def refilled(now: _Lanes, ready: _Lanes, taken: Array, n_ready: Array, nowhere: int) -> tuple[_Lanes, Array]:
+    """Idle lanes with the next ready rows, from the one numbered ``taken`` on, and how many have begun.
+
+    Where no row is left a lane becomes a copy of some row, whose state is a valid one, and is noted ``nowhere``.
+    """
+    idle = ~now.live
+    number = taken + jnp.cumsum(idle, dtype=jnp.int32) - 1  # of the row that an idle lane takes
+    begins = idle & (number < n_ready)
+
+    def taken_over(new: Array, old: Array) -> Array:
+        flags = idle.reshape(idle.shape + (1,) * (old.ndim - 1))
+        return jnp.where(flags, new[jnp.minimum(number, idle.size - 1)], old)
+
+    refilled: _Lanes = jax.tree.map(taken_over, ready, now)
+    live = now.live | begins
+    row, place = (jnp.where(live, part, nowhere) for part in (refilled.row, refilled.place))
+    return refilled._replace(live=live, row=row, place=place), begins.sum(dtype=jnp.int32)
 
 
 def travel(state: Any) -> tuple[Array, Array]:
@@ -210,9 +294,9 @@ def travel(state: Any) -> tuple[Array, Array]:
 
 
 def draw(first: Array, second: Array, keys: Array, signs: Array, zero: Array) -> Array:
-    """One matrix of every member: bits from (planes, flips), real weights from (means, standard deviation)."""
+    """One matrix of every row: bits from (planes, flips), real weights from (means, standard deviation)."""
     if first.dtype == jnp.uint32:
-        return kernels.sample(keys, first, second)
+        return jnp.where(signs[:, None, None] == 0, second, kernels.sample(keys, first, second))
     return kernels.perturb(keys, signs, first, second, zero)
 
 
@@ -225,28 +309,29 @@ def pairwise_sum(terms: Array) -> Array:
 
 
 def default_chunk_size() -> int:
-    """Members that a device plays at once, at most: part of the result. On a CPU they should stay in its caches."""
-    return 256 if jax.default_backend() == "cpu" else 2048
+    """Lanes of a device. On a CPU few of them stay in its caches and are refilled often, see ROWS_PER_LANE."""
+    return 64 if jax.default_backend() == "cpu" else 2048
 
 
 class DeviceRunner:
-    """Plays tasks on all devices of all processes; the counterpart of :class:`ecpolicy.rollout.parallel.Runner`.
+    """Plays tables on all devices of all processes; the counterpart of :class:`ecpolicy.rollout.runner.Runner`.
 
     Parameters
     ----------
     plan : Plan
     chunk_size : int or None
-        Members that a device plays at once; None for all of them, up to 2048, or 256 on a CPU.
+        Lanes, the episodes that a device plays at once; None for 2048, or 64 on a CPU.
     """
 
-    def __init__(self, plan: Plan, chunk_size: int | None) -> None:
-        self._plan = plan
-        identities = plan.identities or (None,) * len(plan.environments)
-        self._environments = [Snapshot(*pair) for pair in zip(plan.environments, identities, strict=True)]
-        self._devices = tuple(jax.devices())
-        self._chunk_size = chunk_size or default_chunk_size()
+    plays_beside = True
 
-    plays_beside = False
+    def __init__(self, plan: Plan, chunk_size: int | None) -> None:
+        identities = plan.identities or (None,) * len(plan.environments)
+        environments = [Snapshot(*pair) for pair in zip(plan.environments, identities, strict=True)]
+        self._devices = tuple(jax.devices())
+        n_outputs = int(np.prod(plan.action_space.shape or ()))
+        self._programs = [Program(each, plan.network, n_outputs, self._devices) for each in environments]
+        self._lanes = chunk_size or default_chunk_size()
 
     def __enter__(self) -> Self:
         return self
@@ -259,99 +344,114 @@ class DeviceRunner:
     def run(
         self, play: Play[T], ahead: Table | None = None, wanted: Callable[[T | None], bool] = lambda result: True
     ) -> tuple[T, Outcome | Exception | None]:
-        """Play what ``play`` asks for; the outcome is the same for any number of devices and processes."""
-        outcome = None
+        """Play what ``play`` asks for, and the episodes ``ahead`` with the first of it, in the same programs.
+
+        Episodes ahead with other networks are not played: nothing would be gained by playing them early.
+
+        Returns
+        -------
+        (result, Outcome or Exception or None)
+            As :meth:`ecpolicy.rollout.runner.Runner.run`. The outcomes are the same for any number of devices and
+            processes.
+        """
+        if ahead is not None and not wanted(None):
+            ahead = None
+        outcome: Outcome | None = None
+        played: Outcome | Exception | None = None
         while True:
             try:
                 table = next(play) if outcome is None else play.send(outcome)
             except StopIteration as end:
-                return end.value, None
-            outcome = self._outcome(table)
+                result: T = end.value
+                return result, played if played is not None and wanted(result) else None
+            if ahead is not None and ahead.networks is table.networks:
+                outcome, played = self._play_beside(table, ahead)
+            else:
+                outcome = self._play_alone(table)
+            ahead = None
 
-    def _outcome(self, task: Table) -> Outcome:
-        members, deployed = task.members, task.keys is None
-        if deployed:
-            task = task._replace(keys=np.zeros((task.seeds.size, 2), np.uint32))
-        size = EPISODES_PER_CHUNK if deployed else min(self._chunk_size, members)
-        slices = _slices(task.networks.sampler, deployed)
-        return beside([self._play(task, slices, size, episode) for episode in range(task.episodes)])
+    def _play_alone(self, table: Table) -> Outcome:
+        (outcome,) = self._play([table])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-    def _play(self, task: Table, slices: Any, size: int, episode: int) -> Outcome:
-        """One episode of every member on one of the environments."""
-        plan, members = self._plan, task.members
-        assert task.keys is not None
-        rows, index = slice(episode, None, task.episodes), int(task.environments[episode])
-        seeds, standardizer = task.seeds[rows], task.networks.standardizer
-        each = (
-            task.networks.sampler.streams(task.keys[rows]),
-            np.resize(np.array([1, -1], np.float32), members),
-            task.membrane_keys[rows],
-            seeds.astype(np.uint32),
-            np.ones(members, np.bool_),
-        )
-        mean = standardizer.mean.astype(np.float32)
-        inverse_std = standardizer.inverse_std.astype(np.float32)
-        horizon = np.int32(min(task.horizons[episode], FOREVER))
-        shared = mean, inverse_std, np.float32(standardizer.clip), horizon, np.uint32(0)
-        n_outputs = int(np.prod(plan.action_space.shape or ()))
-        run = compiled(Program(self._environments[index], plan.network, n_outputs, self._devices))
-        at_once = size * len(self._devices)
-        outcomes = []
-        for start in range(0, members, at_once):
-            chunks = jax.tree.map(lambda part, start=start: self._deal(part[start : start + at_once], size), each)
-            try:
-                played = jax.tree.map(np.asarray, run(slices, chunks, shared))
-            except jax.errors.JaxRuntimeError as error:
-                raise self._explain(error, size) from error
-            for number, first in enumerate(range(start, min(start + at_once, members), size)):
-                chunk = jax.tree.map(lambda part, number=number: part[number], played)
-                outcomes.append(_outcome(chunk, seeds[first : first + size]))
-        return below(outcomes)
+    def _play_beside(self, table: Table, ahead: Table) -> tuple[Outcome, Outcome | Exception]:
+        """The outcomes of two tables; an error that may be of the second is given in its place."""
+        try:
+            outcome, played = self._play([table, ahead])
+        except Exception as error:  # of the device's
+            return self._play_alone(table), error
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome, played
 
-    def _deal(self, part: NDArray[Any], size: int) -> NDArray[Any]:
-        """Members (n, ...) as chunks (devices, size, ...); those that are missing are zero."""
-        missing = size * len(self._devices) - part.shape[0]
-        padded = np.pad(part, ((0, missing), *((0, 0),) * (part.ndim - 1)))
-        return padded.reshape(len(self._devices), size, *part.shape[1:])
+    def _play(self, tables: Sequence[Table]) -> list[Outcome | EpisodeError]:
+        """The outcomes of tables with the same networks; all that the devices have to do is asked for at once."""
+        groups, rows, size = deal.groups(tables), deal.rows(tables), self._lanes * ROWS_PER_LANE
+        networks = tables[0].networks
+        mean, inverse_std = (part.astype(np.float32) for part in networks.standardizer[:2])
+        shared = mean, inverse_std, np.float32(networks.standardizer.clip), np.uint32(0)
+        slices = _slices(networks.sampler)
+        try:
+            dealt, asked = [], []
+            for number, program in enumerate(self._programs):
+                waiting = [group for group in groups if group.environment == number]
+                for each in deal.rounds(waiting, size // GROUP, len(self._devices)):
+                    chunks = [_chunk(rows, some, size) for some in each]
+                    stacked = jax.tree.map(lambda *parts: np.stack(parts), *chunks)
+                    asked.append(compiled(program)(slices, stacked, shared))
+                    dealt.append(each)
+            played = [jax.tree.map(np.asarray, chunks) for chunks in asked]
+        except jax.errors.JaxRuntimeError as error:
+            raise self._explain(error) from error
+        return deal.outcomes(tables, groups, *_gathered(dealt, played))
 
-    def _explain(self, error: Exception, size: int) -> Exception:
+    def _explain(self, error: Exception) -> Exception:
         """An error of the device in the user's terms."""
+        size = self._lanes
         if "RESOURCE_EXHAUSTED" not in str(error):
             return EpisodeError(f"The device failed while it played {size} members at once: {error}")
-        smaller = max(size // 2, 1)
         return MemoryError(
-            f"The device ran out of memory with {size} members at once. Try chunk_size={smaller}, or a smaller "
-            f"network. XLA says: {str(error).splitlines()[0]}"
+            f"The device ran out of memory with {size} members at once. Try chunk_size={max(size // 2, 1)}, or a "
+            f"smaller network. XLA says: {str(error).splitlines()[0]}"
         )
 
 
-def _slices(sampler: Any, deployed: bool) -> dict[str, tuple[Any, Any]]:
-    """What every matrix is drawn from, by name; the deployed network is drawn as well, whatever the keys."""
+def _chunk(rows: Rows, dealt: Sequence[Group], size: int) -> tuple[Rows, NDArray[np.int32], NDArray[np.int32]]:
+    """What a device was dealt, as :func:`play_chunk` takes it; zeros follow, which make a network and an episode too."""
+    index = deal.rows_of(dealt)
+
+    def padded(part: NDArray[Any]) -> NDArray[Any]:
+        return np.pad(part, ((0, size - index.size), *((0, 0),) * (part.ndim - 1)))
+
+    some: Rows = jax.tree.map(lambda part: padded(part[index]), rows)
+    return some, padded(deal.places(dealt)), np.int32(index.size)
+
+
+def _gathered(dealt: Sequence[Sequence[Sequence[Group]]], played: Sequence[Played]) -> tuple[Scores, Sums]:
+    """The scores of all rows and the sums of all groups, in their order."""
+    rows, numbers, scores, sums = [], [], [], []
+    for each, chunks in zip(dealt, played, strict=True):
+        for device, some in enumerate(each):
+            rows.append(deal.rows_of(some))
+            numbers.append(np.array([group.number for group in some], np.int64))
+            scores.append(jax.tree.map(lambda part, n=rows[-1].size, d=device: part[d, :n], chunks.scores))
+            sums.append(jax.tree.map(lambda part, n=len(some), d=device: part[d, :n], chunks.sums))
+
+    def joined(parts: Sequence[Any], order: Sequence[NDArray[np.int64]]) -> Any:
+        index = np.argsort(np.concatenate(order))
+        return jax.tree.map(lambda *each: np.concatenate(each)[index], *parts)
+
+    return joined(scores, rows), joined(sums, numbers)
+
+
+def _slices(sampler: Any) -> dict[str, tuple[Any, Any]]:
+    """What every matrix is drawn from, by name."""
     if isinstance(sampler, BernoulliSampler):
         return {
-            name: (kernels.halves(planes * np.uint64(not deployed)), kernels.halves(flips))
-            for name, (planes, flips) in sampler.slices.items()
+            name: (kernels.halves(planes), kernels.halves(flips)) for name, (planes, flips) in sampler.slices.items()
         }
-    step = np.float32(0 if deployed else sampler.distribution.sigma * NORMAL_UNIT)
+    distribution = sampler.distribution
+    step = np.float32(distribution.sigma * NORMAL_UNIT if isinstance(distribution, Gaussian) else 0)
     return {name: (np.asarray(mean), step) for name, mean in sampler.parameters.items()}
-
-
-def _outcome(played: Any, seeds: NDArray[np.int64]) -> Outcome:
-    """Check the episodes of a chunk that were meant; their outcome, one column."""
-    returns, lengths = (part[: seeds.size].astype(np.float64) for part in (played.returns, played.lengths))
-    for member in np.flatnonzero(played.spoilt):
-        raise EpisodeError(
-            f"An observation is NaN, infinite or beyond {LARGEST_OBSERVATION:g} in the episode started with "
-            f"reset(PRNGKey({seeds[member]})), after at most {lengths[member]:.0f} steps. Mend the environment, or "
-            "wrap it to end such episodes."
-        )
-    for member in np.flatnonzero(~np.isfinite(returns)):
-        raise EpisodeError(
-            f"The return is {returns[member]} in the episode started with reset(PRNGKey({seeds[member]})): a reward "
-            "was NaN or infinite. Mend the environment."
-        )
-    sums = (part.astype(np.float64) for part in (played.shift, played.sums, played.squares))
-    moments = Moments.from_sums(int(lengths.sum()), *sums)
-    velocities, positions = (part[: seeds.size].astype(np.float64) for part in (played.velocities, played.positions))
-    travelled = np.stack([velocities / np.maximum(lengths, 1), positions], axis=1)
-    return Outcome(returns[:, None], lengths.astype(np.int64)[:, None], moments, travelled[:, None])

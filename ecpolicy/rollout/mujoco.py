@@ -21,10 +21,7 @@ from ecpolicy.rollout.outcome import EpisodeError
 __all__ = ["Robot", "Simulations", "recognised"]
 
 PACKAGE = "gymnasium.envs.mujoco."
-KNOWN = (
-    "1.3",
-    "1.4",
-)  # versions of Gymnasium whose tasks compute what ours do: to 1.2, the Humanoid's sums had another order
+KNOWN = "1.3", "1.4"  # versions of Gymnasium compared with the tasks: up to 1.2, the Humanoid adds in another order
 TRANSPARENT = (
     gym.wrappers.TimeLimit, gym.wrappers.OrderEnforcing, gym.wrappers.PassiveEnvChecker,
     gym.wrappers.RecordEpisodeStatistics,
@@ -62,7 +59,8 @@ def recognised(environment: Any) -> Robot | str:
 class Simulations:
     """Simulations of a robot, played on the thread that calls.
 
-    Objects of their own may be played on threads at the same time: the physics releases the GIL.
+    Threads may play objects of their own at the same time, as the physics releases the GIL: for all simulations of a
+    step at once, or for one after the other where contact forces are part of the task.
 
     Parameters
     ----------
