@@ -64,8 +64,10 @@ def fitted(name, arguments, trained, environment, **changes):
     policy = policy_of(
         name, arguments, n_generations=arguments.generations, max_env_steps=None, initial_probability=start, **changes
     )
+    moments = trained._training.search.moments
+    statistics = moments.mean, moments.squares / moments.n, moments.n
     began = time.perf_counter()
-    policy.fit(environment, observation_statistics=trained)
+    policy.fit(environment, observation_statistics=statistics)
     seconds = time.perf_counter() - began
     return seconds, policy.n_env_steps_ + policy.history_[-1]["n_evaluation_steps"]
 

@@ -83,7 +83,7 @@ def test_a_candidate_that_is_clearly_not_better_is_given_up():
     runner = Noted(drawn(generator, 0.0))
     confirmed = runner.run(judge(None, 100).confirm(NETWORKS, 3, goal=8.0))
     assert confirmed.score == confirmed.low == -np.inf
-    assert played(runner) == confirmed.episodes == 4
+    assert played(runner) == confirmed.episodes == 8
 
 
 def test_a_better_candidate_is_measured_on_all_episodes():

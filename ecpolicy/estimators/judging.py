@@ -10,7 +10,7 @@ from ecpolicy.random import Key, Stream, environment_seed, fold_in, reserved_key
 from ecpolicy.rollout.episodes import Networks, Play, Table, of_deployed
 from ecpolicy.rollout.outcome import Outcome, mean_and_std
 
-FIRST_LOOK = 4  # fresh episodes after which a candidate may be given up; then after twice as many, and so on
+FIRST_LOOK = 8  # fresh episodes after which a candidate may be given up; then after twice as many, and so on
 MISSED = 0.1  # chance, at a look, that the mean over all episodes would be beyond a bound
 SHARE = 0.15  # of the population's steps, beyond which confirmations end early, but not before LEAST
 LEAST = 12  # episodes that a kept network is measured on at least, where confirm_episodes are that many
@@ -122,7 +122,8 @@ class Judge:
             if high < goal:
                 return Confirmed(-np.inf, -np.inf, False, n_steps, fitness.size)
             left = (allowance - n_steps) * fitness.size / n_steps  # episodes, of such a length
-            look = fitness.size + int(np.clip(left, max(0, LEAST - fitness.size), fitness.size))
+            further = fitness.size if most > 2.5 * fitness.size else most - fitness.size
+            look = fitness.size + int(np.clip(left, max(0, LEAST - fitness.size), further))
             if look == fitness.size:
                 break
         score, played = mean_and_std(fitness)[0], fitness.size
