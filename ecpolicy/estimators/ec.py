@@ -89,8 +89,8 @@ class EvolvingConnectivityPolicy(BasePolicy):
         "numpy" runs Numba kernels on the CPU; "jax" runs XLA's on whatever device JAX has, and is what environments of
         Brax and MuJoCo Playground need. "auto" takes what the environment suits. Policies are the same.
     chunk_size : int or None, default None
-        Members that a device plays at once, on environments of Brax and MuJoCo Playground; None for all, up to 2048 (on
-        a CPU, 256). Smaller chunks take less memory and can be spread over more devices; results change by rounding.
+        Episodes that a device plays at once, on environments of Brax and MuJoCo Playground; None for 2048 (on a CPU,
+        64). Fewer take less memory; results change by rounding.
     engine : {"auto", "mujoco", "gymnasium"}, default "auto"
         What plays Gymnasium environments. "mujoco" plays Gymnasium's robots natively, by the batch engine of MuJoCo 4
         in ``n_jobs`` threads; it raises where it does not know an environment, and says why. "gymnasium" steps the
