@@ -72,7 +72,7 @@ def main():
     print(
         f"{arguments.env}, population {arguments.population:,}, episodes of {arguments.steps} steps: {tasks} tasks of "
         f"{one:.2f} s ({1e6 * per_step:.0f} µs a step), serial {serial:.2f} s, evaluation {evaluation:.2f} s; once a "
-        f"generation {rho_bytes:,} bytes of networks to draw from (the plan of the fit: {len(cloudpickle.dumps(plan)):,}), per "
+        f"generation {rho_bytes:,} bytes of networks to draw from (the plan: {len(cloudpickle.dumps(plan)):,}), per "
         f"task {call_bytes:,} bytes out and {outcome_bytes:,} back"
     )
     print(

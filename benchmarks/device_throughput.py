@@ -19,9 +19,13 @@ import numpy as np
 from jax import lax
 
 from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy.estimators.backends import Engine, runner
 from ecpolicy.estimators.environments import resolve
+from ecpolicy.evolution import member_keys
 from ecpolicy.kernels import device
+from ecpolicy.random import key_from_seed
 from ecpolicy.rollout.device import default_chunk_size
+from ecpolicy.rollout.episodes import Networks, playing, population
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -97,6 +101,20 @@ def network(rsnn, obs_size, n_outputs, members, steps):
     return compiling, members * steps / seconds
 
 
+def surplus(policy, resolved):
+    """Steps of the program times lanes, over the steps of a generation's episodes, for networks drawn as now."""
+    setting, search = policy._training.setting, policy._training.search
+    sampler = policy._deployed.distribution.sampler(search.parameters)
+    keys = member_keys(key_from_seed(1), 0, policy.population_size)
+    horizons = (float(policy.max_episode_steps),)
+    table = population(Networks(sampler, setting.standardizer(search.moments)), keys, n_episodes=1, horizons=horizons)
+    with runner(
+        "jax", resolved, setting.network, engine=Engine("jax"), n_jobs=1, timeout=None, chunk_size=policy.chunk_size
+    ) as plays:
+        outcome, _ = plays.run(playing(table))
+    return plays.lane_steps / outcome.n_steps
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", nargs="+", default=["brax/inverted_pendulum"])
@@ -149,6 +167,7 @@ def main():
                 f"on average, {rates[-1]:,.0f} environment steps/s"
             )
         print(f"compilations after the first generation: {len(compilations)}")
+        print(f"steps that the program makes over those of a generation's episodes: {surplus(policy, resolved):.2f}")
         members = min(arguments.chunk_size or default_chunk_size(), arguments.population)
         deployed = policy._deployed
         compiling, alone = physics(environment, members, arguments.steps)

@@ -194,6 +194,37 @@ def test_weighted_sum_equals_reference(words, members, seed):
     np.testing.assert_array_equal(total, reference.weighted_sum(unpack(bits, words * WORD), weights))
 
 
+@pytest.mark.parametrize("members", [1, 5, 200])
+def test_weighted_sum_is_the_same_for_any_number_of_threads(members):
+    generator = np.random.default_rng(0)
+    keys = fold_in(key_from_seed(0), np.arange(members))
+    weights = generator.integers(-(2**24), 2**24, members).astype(np.int32)
+    drawing = slices(generator.random((3, WORD)).astype(np.float32))
+    expected = host.weighted_sum(keys, *drawing, weights)
+    for n_threads in (2, 3, 7):
+        np.testing.assert_array_equal(host.weighted_sum(keys, *drawing, weights, n_threads=n_threads), expected)
+
+
+def test_observations_of_zero_and_large_ones_equal_the_reference():
+    network = RSNN(n_neurons=130, gain_in=1)
+    dense, packed = make(network, 6, 2, 0.5, 1)
+    x = np.array([[0.0, -0.0, 1e30, 1.5, -1e30, 1e-30]], np.float32)
+    state = network.initial_state(key_from_seed(0)[None], 2)
+    expected, output, row = reference_state(state, 0, 130), np.zeros((1, 2), np.float32), np.zeros(1, np.int64)
+    for _ in range(3):
+        network.step(packed, state, x, output, owners=row, rows=row)
+        expected, filtered, _ = reference.rsnn_step(
+            *(matrix[0] for matrix in dense),
+            expected,
+            x[0],
+            n_excitatory=network.n_excitatory,
+            substeps=network.substeps,
+            constants=network.constants(6),
+        )
+        np.testing.assert_array_equal(state.v[0, :130].view(np.uint32), expected.v.view(np.uint32))
+        np.testing.assert_array_equal(output[0], filtered)
+
+
 def test_standardize():
     generator = np.random.default_rng(0)
     raw, mean, inverse_std = generator.normal(size=(4, 3)), generator.normal(size=3), generator.random(3) + 1

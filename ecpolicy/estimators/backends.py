@@ -1,9 +1,13 @@
 """Which code plays the episodes and adds up the population: strings become objects here."""
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple, Protocol, TypeVar
+
+from joblib import effective_n_jobs
 
 from ecpolicy.distributions import WeightedNoise, WeightedSum, host_noise
 from ecpolicy.estimators.environments import Resolved
@@ -60,10 +64,11 @@ def check_seed(backend: str, random_state: Any) -> None:
             )
 
 
-def weighted_sum(backend: str) -> WeightedSum:
-    """What adds up a population's connections."""
+def weighted_sum(backend: str, n_jobs: int | None) -> WeightedSum:
+    """What adds up a population's connections, on the host in as many threads as there are workers here."""
     if backend == "numpy":
-        return host.weighted_sum
+        n_threads = 1 if n_jobs in (None, 1) else min(effective_n_jobs(n_jobs), os.cpu_count() or 1)
+        return partial(host.weighted_sum, n_threads=n_threads)
     from ecpolicy.kernels import device
 
     return device.weighted_sum

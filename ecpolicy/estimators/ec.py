@@ -90,7 +90,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
         Brax and MuJoCo Playground need. "auto" takes what the environment suits. Policies are the same.
     chunk_size : int or None, default None
         Episodes that a device plays at once, on environments of Brax and MuJoCo Playground; None for 2048 (on a CPU,
-        64). Fewer take less memory; results change by rounding.
+        16). Fewer take less memory; results change by rounding.
     engine : {"auto", "mujoco", "gymnasium"}, default "auto"
         What plays Gymnasium environments. "mujoco" plays Gymnasium's robots natively, by the batch engine of MuJoCo 4
         in ``n_jobs`` threads; it raises where it does not know an environment, and says why. "gymnasium" steps the
@@ -322,7 +322,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
         shapes = network.shapes(obs_size, n_outputs)
         start = check_initial_probability(self.initial_probability, shapes)
         eps = scheduled(check_eps(self.eps), n_env_steps)
-        return Bernoulli(shapes, start, eps, weighted_sum(backend))
+        return Bernoulli(shapes, start, eps, weighted_sum(backend, self.n_jobs))
 
     def _ascent(self) -> tuple[str, Callable[[int], Optimizer]]:
         rule, rates = OPTIMIZERS[self.optimizer], check_learning_rate(self.learning_rate)

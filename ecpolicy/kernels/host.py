@@ -5,6 +5,7 @@ first use, cached on disk, release the GIL and use one thread.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -114,20 +115,35 @@ def add_weighted(bits: Words, weights: NDArray[np.int32], total: NDArray[np.int6
 
 
 def weighted_sum(
-    keys: NDArray[np.uint32], planes: Words, flips: Words, weights: NDArray[np.int32]
+    keys: NDArray[np.uint32], planes: Words, flips: Words, weights: NDArray[np.int32], n_threads: int = 1
 ) -> NDArray[np.int64]:
     """``sum_m weights[m] theta_m`` (n_words * 64,) over the members with these keys, drawn again a few at a time.
 
-    ``keys`` (members, 2), ``planes`` (24, n_words), ``flips`` (n_words,), ``weights`` (members,) within +-2**25.
+    ``keys`` (members, 2), ``planes`` (24, n_words), ``flips`` (n_words,), ``weights`` (members,) within +-2**25. The
+    members are shared among ``n_threads`` threads; integer sums are exact, so their number never changes the result.
     """
-    total = np.zeros(flips.size * WORD, dtype=np.int64)
-    bits = np.empty((min(keys.shape[0], MEMBERS_AT_A_TIME), flips.size), dtype=np.uint64)
-    for start in range(0, keys.shape[0], MEMBERS_AT_A_TIME):
-        members = slice(start, min(start + MEMBERS_AT_A_TIME, keys.shape[0]))
-        drawn = bits[: members.stop - start]
-        sample(keys[members], planes, flips, drawn)
-        add_weighted(drawn, weights[members], total)
-    return total
+    members = keys.shape[0]
+    parts = max(1, min(n_threads, members))
+    bounds = [members * part // parts for part in range(parts + 1)]
+
+    def partial_sum(part: int) -> NDArray[np.int64]:
+        total = np.zeros(flips.size * WORD, dtype=np.int64)
+        first, last = bounds[part], bounds[part + 1]
+        bits = np.empty((min(last - first, MEMBERS_AT_A_TIME), flips.size), dtype=np.uint64)
+        for start in range(first, last, MEMBERS_AT_A_TIME):
+            batch = slice(start, min(start + MEMBERS_AT_A_TIME, last))
+            drawn = bits[: batch.stop - start]
+            sample(keys[batch], planes, flips, drawn)
+            add_weighted(drawn, weights[batch], total)
+        return total
+
+    if parts == 1:
+        return partial_sum(0)
+    with ThreadPoolExecutor(parts) as pool:
+        first_total, *others = pool.map(partial_sum, range(parts))
+    for total in others:
+        first_total += total
+    return first_total
 
 
 @compiled
@@ -198,6 +214,8 @@ def rsnn_step(words: int) -> Callable[..., None]:
 
 
 def _make_rsnn_step(block: int) -> Callable[..., None]:
+    current_words = min(block, 2)  # at most 128 sums: 8 registers of AVX-512, 16 of AVX2
+
     @compiled
     def step(
         k_in: Words,
@@ -247,12 +265,17 @@ def _make_rsnn_step(block: int) -> Callable[..., None]:
             network = owners[row]
             row_v, row_syn, row_spikes = v[row], i_syn[row], spikes[row]
             inputs, recurrent = k_in[network].reshape(-1), k_h[network].reshape(-1)
+            outgoing = k_out[network].reshape(-1)
 
-            i_in[:] = 0
-            for d in range(obs_size):
-                for w in range(0, words, block):
-                    simd.add_where(i_in, w * WORD, simd.load(inputs, d * words + w, block), x[row, d])
-                    simd.add_where(i_in, w * WORD, simd.load(inputs, (obs_size + d) * words + w, block), -x[row, d])
+            # A lane starts at +0 and so is never -0, which adding 0 of either sign would change: zeros are skipped.
+            for w in range(0, words, current_words):
+                current = simd.no_floats(current_words)
+                for d in range(obs_size):
+                    value = x[row, d]
+                    if value != 0:
+                        current = simd.plus_where(current, inputs, d * words + w, value)
+                        current = simd.plus_where(current, inputs, (obs_size + d) * words + w, -value)
+                simd.store_floats(i_in, w * WORD, current)
             for lane in range(lanes):
                 i_in[lane] *= r_in
                 row_syn[lane] = np.float32(0) if abs(row_syn[lane]) < FLUSH else row_syn[lane]
@@ -304,9 +327,9 @@ def _make_rsnn_step(block: int) -> Callable[..., None]:
 
                 for a in range(readout.shape[1]):
                     count = 0
-                    for w in range(words):
-                        word = row_spikes[w] & k_out[network, a, w]
-                        count += 2 * simd.popcount(word & excitatory[w]) - simd.popcount(word)
+                    for w in range(0, words, block):
+                        fired, signs = simd.load(row_spikes, w, block), simd.load(excitatory, w, block)
+                        count += simd.excess(fired, simd.load(outgoing, a * words + w, block), signs)
                     target = np.float32(count) * rate
                     readout[row, a] = target + decay_out * (readout[row, a] - target)
 

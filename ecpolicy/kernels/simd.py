@@ -1,9 +1,9 @@
 """SIMD building blocks for Numba: values that hold whole blocks of lanes, and the few operations the kernels need.
 
 Numba has no vector types. The intrinsics below emit LLVM vector instructions directly, so the same code becomes AVX2,
-AVX-512 or NEON. A ``Bits`` value holds one bit per lane in 64-bit words; a ``Counts`` value holds one int8 per lane.
-No fast-math flag is set anywhere: LLVM neither contracts nor reorders floating-point operations, and the results are
-those of the scalar formulas.
+AVX-512 or NEON. A ``Bits`` value holds one bit per lane in 64-bit words; a ``Counts`` value holds one int8 per lane,
+and a ``Floats`` value one float32. No fast-math flag is set anywhere: LLVM neither contracts nor reorders
+floating-point operations, and the results are those of the scalar formulas.
 
 The functions have no Python body to fall back on; call them from ``@njit`` code only.
 """
@@ -13,13 +13,14 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from ecpolicy.random import PARITY, ROTATIONS
 
 I1, I8, I32, I64, F32 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _intrinsic: Callable[..., Any] = intrinsic  # what it makes is called with values, not with their types
-FLOATS = 8  # float32 lanes handled at a time: one AVX2 register
+FLOATS = 16  # float32 lanes handled at a time: one AVX-512 register, two of AVX2
 
 
 class Bits(types.Type):
@@ -38,6 +39,14 @@ class Counts(types.Type):
         super().__init__(name=f"Counts({words})")
 
 
+class Floats(types.Type):
+    """One float32 for each of the 64 lanes of ``words`` words."""
+
+    def __init__(self, words: int) -> None:
+        self.words = words
+        super().__init__(name=f"Floats({words})")
+
+
 @register_model(Bits)
 class _BitsModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Bits) -> None:
@@ -48,6 +57,12 @@ class _BitsModel(models.PrimitiveModel):
 class _CountsModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Counts) -> None:
         super().__init__(manager, kind, ir.VectorType(I8, 64 * kind.words))  # type: ignore[no-untyped-call]
+
+
+@register_model(Floats)
+class _FloatsModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Floats) -> None:
+        super().__init__(manager, kind, ir.VectorType(F32, 64 * kind.words))  # type: ignore[no-untyped-call]
 
 
 def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
@@ -65,6 +80,14 @@ def _lanes(builder: Any, vector: Any, start: int, count: int) -> Any:
     """Lanes ``start`` to ``start + count`` of a vector."""
     undefined = ir.Constant(vector.type, ir.Undefined)
     return builder.shuffle_vector(vector, undefined, _indices(range(start, start + count)))
+
+
+def _joined(builder: Any, parts: Sequence[Any]) -> Any:
+    """The lanes of all parts, a power of two of them, in one vector."""
+    while len(parts) > 1:
+        both = _indices(range(2 * parts[0].type.count))
+        parts = [builder.shuffle_vector(a, b, both) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, pointee: Any) -> Any:
@@ -102,6 +125,17 @@ def no_counts(typing_context, words):  # type: ignore[no-untyped-def]
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return ir.Constant(ir.VectorType(I8, 64 * kind.words), None)
+
+    return kind(words), codegen
+
+
+@_intrinsic(prefer_literal=True)
+def no_floats(typing_context, words):  # type: ignore[no-untyped-def]
+    """``Floats`` for ``words`` words (a compile-time constant), all +0."""
+    kind = Floats(words.literal_value)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(ir.VectorType(F32, 64 * kind.words), None)
 
     return kind(words), codegen
 
@@ -244,6 +278,39 @@ def add_where(typing_context, array, offset, bits, value):  # type: ignore[no-un
 
 
 @_intrinsic
+def plus_where(typing_context, floats, array, offset, value):  # type: ignore[no-untyped-def]
+    """``floats + value`` in the lanes whose bit is set in ``array[offset : offset + words]``.
+
+    The others are left alone, where :func:`add_where` adds +0: the same unless the lane is -0.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        mask = ir.VectorType(I1, FLOATS)
+        start = _pointer(context, builder, signature.args[1], args[1], args[2], ir.IntType(FLOATS))
+        values = _splat(builder, args[3], FLOATS)
+        parts = []
+        for part in range(64 * signature.args[0].words // FLOATS):
+            bits = builder.bitcast(builder.load(builder.gep(start, [ir.Constant(I32, part)]), align=2), mask)
+            before = _lanes(builder, args[0], part * FLOATS, FLOATS)
+            parts.append(builder.select(bits, builder.fadd(before, values), before))
+        return _joined(builder, parts)
+
+    return floats(floats, array, types.intp, types.float32), codegen
+
+
+@_intrinsic
+def store_floats(typing_context, array, offset, floats):  # type: ignore[no-untyped-def]
+    """``array[offset : offset + lanes] = floats`` for a float32 array."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], args[2].type)
+        builder.store(args[2], pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, floats), codegen
+
+
+@_intrinsic
 def fire(  # type: ignore[no-untyped-def]
     typing_context, v, i_syn, i_in, spikes, word, eights, rest, surplus, bias, decay_syn, decay_m, r_h
 ):
@@ -260,7 +327,7 @@ def fire(  # type: ignore[no-untyped-def]
         v_start, syn_start, in_start = (
             _pointer(context, builder, signature.args[k], args[k], lane, floats) for k in range(3)
         )
-        spike_start = _pointer(context, builder, signature.args[3], args[3], args[4], I8)
+        spike_start = _pointer(context, builder, signature.args[3], args[3], args[4], ir.IntType(FLOATS))
         surplus_start = _pointer(context, builder, signature.args[7], args[7], ir.Constant(I64, 0), ints)
         bias = _splat(builder, args[8], FLOATS)
         decay_syn, decay_m, r_h = (_splat(builder, args[k], FLOATS) for k in (9, 10, 11))
@@ -282,7 +349,7 @@ def fire(  # type: ignore[no-untyped-def]
             )
             spike = builder.fcmp_ordered(">", potential, one)
             builder.store(builder.select(spike, zero, potential), pointer, align=4)
-            builder.store(builder.bitcast(spike, I8), builder.gep(spike_start, index))
+            builder.store(builder.bitcast(spike, ir.IntType(FLOATS)), builder.gep(spike_start, index))
         return context.get_dummy_value()
 
     signature = types.none(
@@ -343,6 +410,25 @@ def popcount(typing_context, word):  # type: ignore[no-untyped-def]
         return builder.ctpop(args[0])
 
     return types.int64(types.uint64), codegen
+
+
+@_intrinsic
+def excess(typing_context, bits, among, positive):  # type: ignore[no-untyped-def]
+    """Of the bits set in ``bits`` and ``among``: the number set in ``positive`` less the number of the others."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        words = signature.args[0].words
+        kind = ir.FunctionType(args[0].type, [args[0].type])
+        count = cgutils.get_or_insert_function(builder.module, kind, f"llvm.ctpop.v{words}i64")  # type: ignore[no-untyped-call]
+        both = builder.and_(args[0], args[1])
+        ahead = builder.call(count, [builder.and_(both, args[2])])
+        total = builder.sub(builder.add(ahead, ahead), builder.call(count, [both]))
+        while words > 1:
+            words //= 2
+            total = builder.add(_lanes(builder, total, 0, words), _lanes(builder, total, words, words))
+        return builder.extract_element(total, ir.Constant(I32, 0))
+
+    return types.int64(bits, bits, bits), codegen
 
 
 @_intrinsic

@@ -225,7 +225,7 @@ def play_chunk(
         )
         ready, told = ready._replace(shift=shifts[ready.place // GROUP]), told._replace(shifts=shifts)
 
-        def unfinished(carry: tuple[Array, _Lanes, _Told]) -> Array:
+        def unfinished(carry: tuple[Array, _Lanes, _Told]) -> Any:
             taken, now, _ = carry
             return (taken < n_ready) | ((first + lanes >= count) & now.live.any())
 
@@ -236,7 +236,7 @@ def play_chunk(
             taken += begun
             rows_wait = first + taken < count
 
-            def busy(state: tuple[Array, _Lanes]) -> Array:
+            def busy(state: tuple[Array, _Lanes]) -> Any:
                 n_live = state[1].live.sum(dtype=jnp.int32)
                 return (n_live > 0) & ~(rows_wait & (lanes - n_live >= max(lanes // REFILL, 1)))
 
@@ -310,7 +310,7 @@ def pairwise_sum(terms: Array) -> Array:
 
 def default_chunk_size() -> int:
     """Lanes of a device. On a CPU few of them stay in its caches and are refilled often, see ROWS_PER_LANE."""
-    return 64 if jax.default_backend() == "cpu" else 2048
+    return 16 if jax.default_backend() == "cpu" else 2048
 
 
 class DeviceRunner:
@@ -320,7 +320,7 @@ class DeviceRunner:
     ----------
     plan : Plan
     chunk_size : int or None
-        Lanes, the episodes that a device plays at once; None for 2048, or 64 on a CPU.
+        Lanes, the episodes that a device plays at once; None for 2048, or 16 on a CPU.
     """
 
     plays_beside = True
@@ -332,6 +332,7 @@ class DeviceRunner:
         n_outputs = int(np.prod(plan.action_space.shape or ()))
         self._programs = [Program(each, plan.network, n_outputs, self._devices) for each in environments]
         self._lanes = chunk_size or default_chunk_size()
+        self.lane_steps = 0  # steps that the programs have made so far, times their lanes
 
     def __enter__(self) -> Self:
         return self
@@ -405,6 +406,7 @@ class DeviceRunner:
             played = [jax.tree.map(np.asarray, chunks) for chunks in asked]
         except jax.errors.JaxRuntimeError as error:
             raise self._explain(error) from error
+        self.lane_steps += self._lanes * sum(int(chunks.steps.sum()) for chunks in played)
         return deal.outcomes(tables, groups, *_gathered(dealt, played))
 
     def _explain(self, error: Exception) -> Exception:
@@ -418,8 +420,8 @@ class DeviceRunner:
         )
 
 
-def _chunk(rows: Rows, dealt: Sequence[Group], size: int) -> tuple[Rows, NDArray[np.int32], NDArray[np.int32]]:
-    """What a device was dealt, as :func:`play_chunk` takes it; zeros follow, which make a network and an episode too."""
+def _chunk(rows: Rows, dealt: Sequence[Group], size: int) -> tuple[Rows, NDArray[np.int32], np.int32]:
+    """What a device was dealt, as :func:`play_chunk` takes it; the zeros that follow are rows of no meaning."""
     index = deal.rows_of(dealt)
 
     def padded(part: NDArray[Any]) -> NDArray[Any]:
@@ -436,8 +438,8 @@ def _gathered(dealt: Sequence[Sequence[Sequence[Group]]], played: Sequence[Playe
         for device, some in enumerate(each):
             rows.append(deal.rows_of(some))
             numbers.append(np.array([group.number for group in some], np.int64))
-            scores.append(jax.tree.map(lambda part, n=rows[-1].size, d=device: part[d, :n], chunks.scores))
-            sums.append(jax.tree.map(lambda part, n=len(some), d=device: part[d, :n], chunks.sums))
+            scores.append(Scores(*(part[device, : rows[-1].size] for part in chunks.scores)))
+            sums.append(Sums(*(part[device, : len(some)] for part in chunks.sums)))
 
     def joined(parts: Sequence[Any], order: Sequence[NDArray[np.int64]]) -> Any:
         index = np.argsort(np.concatenate(order))
