@@ -176,5 +176,5 @@ def test_rho_is_sent_once_a_generation(cluster, monkeypatch):
     assert len(sent) > 2 * 5 + 2  # the deployed network is played after every generation
     assert (
         sum(isinstance(value, Networks) for value in shared) == 3
-    )  # before the first and after each of two generations
+    )  # at the start, and after each generation
     assert len([value for value in shared if not isinstance(value, Networks)]) == 1  # the plan, once a fit
