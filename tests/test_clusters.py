@@ -174,7 +174,5 @@ def test_rho_is_sent_once_a_generation(cluster, monkeypatch):
         policy.fit(Match)
     assert max(sent) < 3000
     assert len(sent) > 2 * 5 + 2  # the deployed network is played after every generation
-    assert (
-        sum(isinstance(value, Networks) for value in shared) == 3
-    )  # at the start, and after each generation
+    assert sum(isinstance(value, Networks) for value in shared) == 3  # at the start, and after each generation
     assert len([value for value in shared if not isinstance(value, Networks)]) == 1  # the plan, once a fit
