@@ -127,7 +127,21 @@ def test_example_of_an_own_network():
     ("script", "arguments"),
     [
         ("network_step.py", ["--neurons", "16", "--rounds", "1"]),
-        ("throughput.py", ["--env", "CartPole-v1", "--generations", "2", "--rounds", "1"]),
+        (
+            "throughput.py",
+            [
+                "--env",
+                "InvertedPendulum-v5",
+                "--population",
+                "16",
+                "--train-steps",
+                "50",
+                "--generations",
+                "1",
+                "--rounds",
+                "1",
+            ],
+        ),
         ("learning.py", ["--tasks", "cartpole", "--seeds", "0", "--generations", "1"]),
         ("import_time.py", ["--rounds", "1"]),
         ("c_header.py", ["--neurons", "8", "--env", "CartPole-v1", "--rounds", "1"]),
