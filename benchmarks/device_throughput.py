@@ -2,9 +2,9 @@
 
 All run in this process on the same device, one after the other. The physics alone is the environments' own ``step``
 over as many members in one jitted loop, with constant actions; the network alone is the spiking network in the same
-loop, fed with noise. Both count every member in every step; the fit counts the steps of live members and of the
-deployed network alone: members that are done wait for the last one of their chunk. With ``--endless`` no episode ends
-before the horizon, as late in training, and both sides do the same work.
+loop, fed with noise. Both count every member in every step; the fit counts the steps of episodes, and not those of
+lanes that idle while the last episodes of a chunk are played. With ``--endless`` no episode ends before the horizon, as
+late in training, and both sides do the same work.
 
     python benchmarks/device_throughput.py [--env brax/hopper] [--population 10240] [--chunk-size N] [--generations 4]
 """
@@ -102,7 +102,10 @@ def network(rsnn, obs_size, n_outputs, members, steps):
 
 
 def surplus(policy, resolved):
-    """Steps of the program times lanes, over the steps of a generation's episodes, for networks drawn as now."""
+    """Steps of the program times lanes, over the steps of a generation's episodes, for networks drawn as now.
+
+    The second figure is what chunks of 256 members come to that are each played until the longest episode is over.
+    """
     setting, search = policy._training.setting, policy._training.search
     sampler = policy._deployed.distribution.sampler(search.parameters)
     keys = member_keys(key_from_seed(1), 0, policy.population_size)
@@ -112,7 +115,9 @@ def surplus(policy, resolved):
         "jax", resolved, setting.network, engine=Engine("jax"), n_jobs=1, timeout=None, chunk_size=policy.chunk_size
     ) as plays:
         outcome, _ = plays.run(playing(table))
-    return plays.lane_steps / outcome.n_steps
+    lengths = outcome.lengths[:, 0]
+    waiting = sum(256 * lengths[first : first + 256].max() for first in range(0, lengths.size, 256))
+    return plays.lane_steps / outcome.n_steps, waiting / outcome.n_steps
 
 
 def main():
@@ -167,7 +172,8 @@ def main():
                 f"on average, {rates[-1]:,.0f} environment steps/s"
             )
         print(f"compilations after the first generation: {len(compilations)}")
-        print(f"steps that the program makes over those of a generation's episodes: {surplus(policy, resolved):.2f}")
+        refilled, waiting = surplus(policy, resolved)
+        print(f"steps of lanes over those of a generation's episodes: {refilled:.2f}; without refilling: {waiting:.2f}")
         members = min(arguments.chunk_size or default_chunk_size(), arguments.population)
         deployed = policy._deployed
         compiling, alone = physics(environment, members, arguments.steps)

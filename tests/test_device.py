@@ -16,12 +16,17 @@ from gymnasium.spaces import Box
 
 import fused
 from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy.distributions import Bernoulli
 from ecpolicy.estimators.environments import resolve
 from ecpolicy.kernels import device, host, reference
 from ecpolicy.kernels.layout import WORD, pack, unpack, words_per_row
 from ecpolicy.networks import RSNN
+from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, uniform
 from ecpolicy.rollout import device as rollout
+from ecpolicy.rollout.episodes import Networks, of_deployed, playing, population
+from ecpolicy.rollout.outcome import EpisodeError
+from ecpolicy.rollout.workers import Plan
 from probes import DeviceMatch, Lengths, Match
 
 WIDTHS = [1, 31, 63, 64, 65, 128, 129, 257]
@@ -241,7 +246,7 @@ def test_nothing_is_compiled_again_between_generations_and_fits(small):
     policy.partial_fit(environment)
     devices, network = tuple(jax.devices()), policy._deployed.network
     snapshot = rollout.Snapshot(environment, *resolve(environment).identities)
-    program = rollout.compiled(rollout.Program(snapshot, network, 1, devices))
+    program = rollout.compiled(rollout.Program(snapshot, network, 1, rollout.default_chunk_size(), devices))
     policy.score(environment, n_episodes=3)
     assert program._cache_size() == 1  # the population's episodes, the deployed network's, and those of score
 
@@ -263,6 +268,128 @@ def test_lists_callables_and_time_limits(small):
     assert policy.history_[0]["episode_length"] == 5
     assert policy.history_[0]["n_evaluation_steps"] == 6 * 50
     assert policy.episode_returns(DeviceMatch(2000), n_episodes=1, max_episode_steps=3).sum() <= 3
+
+
+# Lanes, and what is played beside what is asked for
+
+
+class Setup:
+    """A runner on one environment, and tables of a population and of the deployed network for it."""
+
+    def __init__(self, environment, lanes, n_neurons=32, horizon=np.inf):
+        resolved, network = resolve(environment), RSNN(n_neurons=n_neurons)
+        self.runner = rollout.DeviceRunner(
+            Plan(
+                resolved.environments, resolved.observation_space, resolved.action_space, network, False,
+                identities=resolved.identities,
+            ),
+            lanes,
+        )  # fmt: skip
+        shapes = network.shapes(resolved.observation_space.shape[0], resolved.action_space.shape[0])
+        generator = np.random.default_rng(0)
+        rho = {name: generator.random((shape.pre, shape.post), np.float32) for name, shape in shapes.items()}
+        moments = Moments.empty(resolved.observation_space.shape[0])
+        self.networks = Networks(Bernoulli(shapes).sampler(rho), Standardizer.of(moments, enabled=False, clip=10.0))
+        self.horizon = horizon
+
+    def population(self, members):
+        keys = fold_in(key_from_seed(3), np.arange(members))
+        return population(self.networks, keys, n_episodes=1, horizons=[self.horizon])
+
+    def deployed(self, episodes, horizon=None):
+        horizons = [self.horizon if horizon is None else horizon]
+        seeds = np.arange(episodes)[None]
+        return of_deployed(self.networks, seeds, membrane_key=key_from_seed(4), horizons=horizons)
+
+
+def assert_same(ours, theirs):
+    for name in ("returns", "lengths", "travel"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+    for one, other in zip(ours.moments, theirs.moments, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_episodes_are_the_same_in_any_lane_and_beside_others():
+    one = Setup(DeviceMatch(50, random_length=True, walks=True), 8)
+    alone, deployed = (one.runner.run(playing(table))[0] for table in (one.population(300), one.deployed(5)))
+    assert np.unique(alone.returns).size > 10
+    assert len(set(alone.lengths[:, 0])) > 10
+    beside, ahead = one.runner.run(playing(one.deployed(5)), one.population(300))
+    assert_same(beside, deployed)
+    assert_same(ahead, alone)
+    more = Setup(DeviceMatch(50, random_length=True, walks=True), 24)
+    assert_same(more.runner.run(playing(more.population(300)))[0], alone)
+    keys = fold_in(key_from_seed(3), np.arange(300))[::-1]
+    turned = one.runner.run(playing(population(one.networks, keys, n_episodes=1, horizons=[np.inf])))[0]
+    np.testing.assert_array_equal(turned.returns[::-1], alone.returns)
+
+
+@pytest.mark.slow
+def test_physics_is_the_same_in_any_lane():
+    """A CPU's compiler treats the last of more than eight lanes differently, unless they are stepped in tiles."""
+    setup = Setup("brax/hopper", 16, horizon=60.0)
+    table = setup.population(24)
+    reverse = np.arange(24)[::-1]
+    turned = table._replace(
+        keys=table.keys[reverse], membrane_keys=table.membrane_keys[reverse], seeds=table.seeds[reverse]
+    )
+    expected, returns = (setup.runner.run(playing(each))[0].returns for each in (table, turned))
+    np.testing.assert_array_equal(returns[reverse], expected)
+
+
+def test_lanes_take_the_next_episode_where_one_ends():
+    setup = Setup(DeviceMatch(50, random_length=True), 8)
+    outcome, _ = setup.runner.run(playing(setup.population(400)))
+    lengths = outcome.lengths[:, 0]
+    assert setup.runner.lane_steps <= 1.1 * outcome.n_steps
+    assert 8 * sum(lengths[k : k + 8].max() for k in range(0, 400, 8)) > 1.5 * outcome.n_steps  # otherwise
+
+
+def test_horizons_are_those_of_rows():
+    setup = Setup(DeviceMatch(10), 8, horizon=4.0)
+    beside, ahead = setup.runner.run(playing(setup.deployed(20, horizon=7.0)), setup.population(30))
+    assert (beside.lengths == 7).all()
+    assert (ahead.lengths == 4).all()
+
+
+def test_what_is_ahead_is_given_where_it_is_wanted():
+    setup = Setup(DeviceMatch(4), 8)
+    table, ahead = setup.deployed(3), setup.population(20)
+    assert setup.runner.run(playing(table), ahead)[1].lengths.shape == (20, 1)
+    assert setup.runner.run(playing(table), ahead, lambda result: result is None)[1] is None
+    before = setup.runner.lane_steps
+    setup.runner.run(playing(table), ahead, lambda result: result is not None)
+    setup.runner.run(playing(table), ahead._replace(networks=Networks(*setup.networks)))
+    assert setup.runner.lane_steps - before == 2 * 4 * 8  # nothing was played beside these
+
+
+def test_errors_ahead_are_given_and_others_raised():
+    setup = Setup(DeviceMatch(spoilt="observation"), 8)
+    fine, bad = setup.deployed(3, horizon=1.0), setup.population(20)  # the second observation is NaN
+    outcome, error = setup.runner.run(playing(fine), bad)
+    assert outcome.n_steps == 3
+    assert isinstance(error, EpisodeError)
+    assert f"reset(PRNGKey({bad.seeds[0]}))" in str(error)
+    with pytest.raises(EpisodeError, match=r"reset\(PRNGKey\(0\)\)"):
+        setup.runner.run(playing(setup.deployed(3)), fine)
+
+
+def test_a_device_that_fails_beside_what_is_ahead_plays_the_rest_alone(monkeypatch):
+    setup = Setup(DeviceMatch(4), 8)
+    compiled = rollout.compiled
+
+    def small(program):
+        def played(slices, chunk, shared):
+            if chunk[2].sum() > 3:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory.")
+            return compiled(program)(slices, chunk, shared)
+
+        return played
+
+    monkeypatch.setattr(rollout, "compiled", small)
+    outcome, error = setup.runner.run(playing(setup.deployed(3)), setup.population(20))
+    assert outcome.n_steps == 12
+    assert isinstance(error, MemoryError)
 
 
 PROGRAM = """
@@ -381,10 +508,10 @@ def test_a_device_without_memory_names_the_chunk_size_to_try(small, monkeypatch)
     def full(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 99 bytes.")
 
-    policy = make(small, chunk_size=12).fit(MATCH)
+    policy = make(small, chunk_size=16).fit(MATCH)
     learnt = fingerprint(policy)
     monkeypatch.setattr(rollout, "compiled", lambda program: full)
-    with pytest.raises(MemoryError, match=r"with 12 members at once. Try chunk_size=6, or .* Out of memory"):
+    with pytest.raises(MemoryError, match=r"with 16 members at once. Try chunk_size=8, or .* Out of memory"):
         policy.fit(MATCH)
     assert fingerprint(policy) == learnt
 

@@ -90,7 +90,7 @@ class EvolvingConnectivityPolicy(BasePolicy):
         Brax and MuJoCo Playground need. "auto" takes what the environment suits. Policies are the same.
     chunk_size : int or None, default None
         Episodes that a device plays at once, on environments of Brax and MuJoCo Playground; None for 2048 (on a CPU,
-        16). Fewer take less memory; results change by rounding.
+        8, and others are rounded up to multiples of 8). Fewer take less memory; results may change by rounding.
     engine : {"auto", "mujoco", "gymnasium"}, default "auto"
         What plays Gymnasium environments. "mujoco" plays Gymnasium's robots natively, by the batch engine of MuJoCo 4
         in ``n_jobs`` threads; it raises where it does not know an environment, and says why. "gymnasium" steps the

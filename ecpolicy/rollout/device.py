@@ -35,10 +35,9 @@ from ecpolicy.rollout.workers import Plan
 
 T = TypeVar("T")
 
-ROWS_PER_LANE = (
-    GROUP  # of a chunk: lanes idle only while its last rows are played, and unused ones cost next to nothing
-)
+LEAST_ROWS = 512  # of a chunk, and 16 times the lanes: lanes idle only while its last rows are played
 REFILL = 32  # lanes are refilled where one in so many is idle
+VECTOR = 8  # lanes that a CPU steps at a time, see :func:`in_tiles`
 
 
 class Played(NamedTuple):
@@ -102,12 +101,19 @@ class Snapshot:
 
 
 class Program(NamedTuple):
-    """What a compiled program depends on, apart from the sizes of its inputs."""
+    """What a compiled program depends on."""
 
     environment: Snapshot
     network: Network
     n_outputs: int
+    lanes: int  # of a device
     devices: tuple[jax.Device, ...]
+
+    @property
+    def rows(self) -> int:
+        """The rows of a chunk, whole groups and as many for each lane; those that are not used cost next to nothing."""
+        step = GROUP * self.lanes
+        return -(-LEAST_ROWS // step) * step
 
 
 def observation(state: Any) -> Array:
@@ -138,20 +144,20 @@ def sizes(environment: Any) -> tuple[int, int]:
 
 @lru_cache(maxsize=16)
 def compiled(program: Program) -> Any:
-    """The jitted program that plays one chunk on every device; one compilation for each number of lanes.
+    """The jitted program that plays one chunk on every device.
 
     Takes matrices by name as (planes, flips) or (means, standard deviation); then, per chunk (chunks, ...), the rows,
     their places and how many they are; then what is the same for all: mean, inverse_std, clip and the zero of
     :func:`ecpolicy.kernels.device.rounded`. Gives what each chunk :class:`Played`, (chunks, ...), to every process.
     """
-    environment, network, n_outputs, devices = program.environment.environment, twin(program.network), *program[2:]
+    environment, network = program.environment.environment, twin(program.network)
 
     def play(slices: Any, chunk: Any, shared: Any) -> Any:
         chunk = jax.tree.map(lambda part: part[0], chunk)
-        played = play_chunk(environment, network, n_outputs, slices, *chunk, *shared)
+        played = play_chunk(environment, network, program.n_outputs, program.lanes, slices, *chunk, *shared)
         return jax.tree.map(lambda part: lax.all_gather(part, "chunks"), played)
 
-    mesh, same = Mesh(np.array(devices), ("chunks",)), PartitionSpec()
+    mesh, same = Mesh(np.array(program.devices), ("chunks",)), PartitionSpec()
     specs = (same, PartitionSpec("chunks"), same)
     return jax.jit(jax.shard_map(play, mesh=mesh, in_specs=specs, out_specs=same, check_vma=False))
 
@@ -160,6 +166,7 @@ def play_chunk(
     environment: Any,
     network: Twin,
     n_outputs: int,
+    lanes: int,
     slices: Mapping[str, tuple[Array, Array]],
     rows: Rows,
     places: Array,
@@ -174,15 +181,14 @@ def play_chunk(
     As many rows as there are lanes are made ready at a time: their networks are drawn and their environments are reset,
     so that a lane takes one over by copying it. What is left over from a chunk's last rows is stepped and not noted.
     """
-    size, obs_size = rows.seeds.shape[0], mean.shape[0]
-    lanes = size // ROWS_PER_LANE
-    step = jax.vmap(environment.step)
+    size, obs_size, tile = rows.seeds.shape[0], mean.shape[0], tile_size(lanes)
 
     def make_ready(first: Array) -> _Lanes:
         """The rows from ``first`` on, at the start of their episodes."""
         part, place = jax.tree.map(lambda each: lax.dynamic_slice_in_dim(each, first, lanes), (rows, places))
         drawn = {name: draw(*slices[name], part.keys[name], part.signs, zero) for name in slices}
-        begun = jax.vmap(environment.reset)(jnp.stack([jnp.zeros_like(part.seeds), part.seeds], axis=1))
+        keys = jnp.stack([jnp.zeros_like(part.seeds), part.seeds], axis=1)
+        begun = in_tiles(jax.vmap(environment.reset), tile, keys)
         zeros, sums = jnp.zeros(lanes), jnp.zeros((lanes, obs_size))
         return _Lanes(
             jnp.ones(lanes, jnp.bool_), first + lax.iota(jnp.int32, lanes), place, part.horizons, sums,
@@ -190,14 +196,18 @@ def play_chunk(
             Scores(zeros, zeros.astype(jnp.int32), zeros.astype(jnp.bool_), zeros, zeros), sums, sums,
         )  # fmt: skip
 
+    def step(matrices: Any, state: Any, now: Any) -> tuple[Any, Any]:
+        """The next states of networks and environments."""
+        x = jnp.clip((observation(now) - mean) * inverse_std, -clip, clip)
+        state, output = network.step(matrices, state, x, zero)
+        after = jax.vmap(environment.step)(now, jnp.clip(output, -1, 1))
+        return state, jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, now)
+
     def advance(now: _Lanes) -> _Lanes:
         """One step of all lanes."""
         seen, past, live = observation(now.environment), now.scores, now.live
         deviation = jnp.where(live[:, None], seen - now.shift, 0)
-        x = jnp.clip((seen - mean) * inverse_std, -clip, clip)
-        state, output = network.step(now.matrices, now.network, x, zero)
-        after = step(now.environment, jnp.clip(output, -1, 1))
-        after = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, now.environment)
+        state, after = in_tiles(step, tile, now.matrices, now.network, now.environment)
         velocity, position = travel(after)
         scores = Scores(
             past.returns + jnp.where(live, after.reward, 0),
@@ -212,7 +222,7 @@ def play_chunk(
             network=state,
             scores=scores,
             sums=now.sums + deviation,
-            squares=now.squares + deviation * deviation,
+            squares=now.squares + kernels.rounded(deviation * deviation, zero),
         )
 
     def play_block(carry: tuple[Array, _Lanes, _Told]) -> tuple[Array, _Lanes, _Told]:
@@ -265,6 +275,24 @@ def play_chunk(
     return Played(told.scores, Sums(told.shifts, sums, squares), told.steps)
 
 
+def tile_size(lanes: int) -> int:
+    """How many of these lanes are stepped at a time: on a CPU few, see :func:`in_tiles`, elsewhere all."""
+    return VECTOR if jax.default_backend() == "cpu" else lanes
+
+
+def in_tiles(function: Callable[..., Any], tile: int, *parts: Any) -> Any:
+    """``function`` of parts (lanes, ...), for ``tile`` lanes at a time by the same code.
+
+    A CPU's compiler contracts a product and a sum into one operation with one rounding, and not always the same ones in
+    the last vector of lanes as in those before. A tile is one vector, so that all lanes are treated alike and an
+    episode is the same in whatever lane it is played.
+    """
+    if all(part.shape[0] == tile for part in jax.tree.leaves(parts)):
+        return function(*parts)
+    split = jax.tree.map(lambda part: part.reshape(-1, tile, *part.shape[1:]), parts)
+    return jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), lax.map(lambda some: function(*some), split))
+
+
 def refilled(now: _Lanes, ready: _Lanes, taken: Array, n_ready: Array, nowhere: int) -> tuple[_Lanes, Array]:
     """Idle lanes with the next ready rows, from the one numbered ``taken`` on, and how many have begun.
 
@@ -309,8 +337,8 @@ def pairwise_sum(terms: Array) -> Array:
 
 
 def default_chunk_size() -> int:
-    """Lanes of a device. On a CPU few of them stay in its caches and are refilled often, see ROWS_PER_LANE."""
-    return 16 if jax.default_backend() == "cpu" else 2048
+    """Lanes of a device. A CPU has one tile of them: more take longer in proportion, and idle at the end of a chunk."""
+    return VECTOR if jax.default_backend() == "cpu" else 2048
 
 
 class DeviceRunner:
@@ -320,18 +348,21 @@ class DeviceRunner:
     ----------
     plan : Plan
     chunk_size : int or None
-        Lanes, the episodes that a device plays at once; None for 2048, or 16 on a CPU.
+        Lanes, the episodes that a device plays at once; None for 2048, or 8 on a CPU, which takes
+        multiples of 8 alone and rounds other numbers up.
     """
 
     plays_beside = True
 
     def __init__(self, plan: Plan, chunk_size: int | None) -> None:
+        lanes = chunk_size or default_chunk_size()
+        self._lanes = -(-lanes // tile_size(lanes)) * tile_size(lanes)
         identities = plan.identities or (None,) * len(plan.environments)
-        environments = [Snapshot(*pair) for pair in zip(plan.environments, identities, strict=True)]
-        self._devices = tuple(jax.devices())
-        n_outputs = int(np.prod(plan.action_space.shape or ()))
-        self._programs = [Program(each, plan.network, n_outputs, self._devices) for each in environments]
-        self._lanes = chunk_size or default_chunk_size()
+        n_outputs, devices = int(np.prod(plan.action_space.shape or ())), tuple(jax.devices())
+        self._programs = [
+            Program(Snapshot(*pair), plan.network, n_outputs, self._lanes, devices)
+            for pair in zip(plan.environments, identities, strict=True)
+        ]
         self.lane_steps = 0  # steps that the programs have made so far, times their lanes
 
     def __enter__(self) -> Self:
@@ -389,8 +420,7 @@ class DeviceRunner:
 
     def _play(self, tables: Sequence[Table]) -> list[Outcome | EpisodeError]:
         """The outcomes of tables with the same networks; all that the devices have to do is asked for at once."""
-        groups, rows, size = deal.groups(tables), deal.rows(tables), self._lanes * ROWS_PER_LANE
-        networks = tables[0].networks
+        groups, rows, networks = deal.groups(tables), deal.rows(tables), tables[0].networks
         mean, inverse_std = (part.astype(np.float32) for part in networks.standardizer[:2])
         shared = mean, inverse_std, np.float32(networks.standardizer.clip), np.uint32(0)
         slices = _slices(networks.sampler)
@@ -398,8 +428,8 @@ class DeviceRunner:
             dealt, asked = [], []
             for number, program in enumerate(self._programs):
                 waiting = [group for group in groups if group.environment == number]
-                for each in deal.rounds(waiting, size // GROUP, len(self._devices)):
-                    chunks = [_chunk(rows, some, size) for some in each]
+                for each in deal.rounds(waiting, program.rows // GROUP, len(program.devices)):
+                    chunks = [_chunk(rows, some, program.rows) for some in each]
                     stacked = jax.tree.map(lambda *parts: np.stack(parts), *chunks)
                     asked.append(compiled(program)(slices, stacked, shared))
                     dealt.append(each)
