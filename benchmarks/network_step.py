@@ -7,7 +7,11 @@ are reported. Bytes are those of a member's connections, and GB/s the rate at wh
 read them once. Where the device tells its peak memory, that is printed as well. On a GPU, a candidate that fuses all
 substeps (fused.py) runs beside them.
 
+What the packed kernel on the host costs depends on the size of the observation and on how many neurons fire. With
+``--activity``, observations are scaled until about that share of the neurons spikes in a substep.
+
     python benchmarks/network_step.py [--neurons 64 256 1024 4096] [--population 256] [--rounds 7] [--no-numba]
+    python benchmarks/network_step.py --neurons 256 --size HalfCheetah Humanoid --activity 0.05 0.14 0.28
 """
 
 import argparse
@@ -15,6 +19,8 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import product
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +33,16 @@ from ecpolicy.kernels.layout import pack
 from ecpolicy.networks import RSNN
 from ecpolicy.random import fold_in, key_from_seed
 
-OBS_SIZE, OUTPUTS, WARM_UP = 11, 3, 100  # Hopper's sizes
+
+class Size(NamedTuple):
+    """What an environment shows and takes."""
+
+    observations: int
+    outputs: int
+
+
+SIZES = {"Hopper": Size(11, 3), "HalfCheetah": Size(17, 6), "Humanoid": Size(348, 17)}
+WARM_UP, SEARCH = 100, 8  # environment steps before those that are timed, and to find the scale of observations
 POPULATIONS = {64: [256, 4096], 256: [256, 4096], 1024: [64], 4096: [8]}
 MEMORY = 12 << 30  # bytes that a rival's connections may take
 
@@ -35,13 +50,13 @@ MEMORY = 12 << 30  # bytes that a rival's connections may take
 class Packed:
     """The library's kernel on slices of the population, one thread per slice."""
 
-    def __init__(self, network, dense, v, threads):
+    def __init__(self, network, size, dense, v, threads):
         members = v.shape[0]
         k_out = np.ascontiguousarray(dense[2].swapaxes(1, 2))
         self.connections = {"input": pack(dense[0]), "recurrent": pack(dense[1]), "output": pack(k_out)}
-        self.state = network.initial_state(fold_in(key_from_seed(0), np.arange(members)), OUTPUTS)
+        self.state = network.initial_state(fold_in(key_from_seed(0), np.arange(members)), size.outputs)
         self.state.v[:, : v.shape[1]] = v
-        self.network, self.output = network, np.zeros((members, OUTPUTS), np.float32)
+        self.network, self.output = network, np.zeros((members, size.outputs), np.float32)
         self.owners = np.arange(members)
         self.slices = np.array_split(self.owners, threads)
         self.pool = ThreadPoolExecutor(threads)
@@ -58,7 +73,7 @@ class Packed:
 class XLA:
     """The library's kernel in XLA, or the candidate that fuses all substeps."""
 
-    def __init__(self, network, dense, v, rsnn_step=device.rsnn_step):
+    def __init__(self, network, size, dense, v, rsnn_step=device.rsnn_step):
         members, neurons = v.shape
         k_out = np.ascontiguousarray(dense[2].swapaxes(1, 2))
         k_in, k_h, k_out = (jnp.asarray(device.halves(pack(part))) for part in (dense[0], dense[1], k_out))
@@ -67,14 +82,14 @@ class XLA:
             jnp.asarray(v),
             jnp.zeros((members, neurons)),
             jnp.zeros((members, k_in.shape[2]), jnp.uint32),
-            jnp.zeros((members, OUTPUTS)),
+            jnp.zeros((members, size.outputs)),
         )
         self.run = jax.jit(
             partial(
                 rsnn_step,
                 n_excitatory=network.n_excitatory,
                 substeps=network.substeps,
-                constants=network.constants(OBS_SIZE),
+                constants=network.constants(size.observations),
             )
         )
         self.bytes_per_member = sum(part.nbytes for part in self.connections) // members
@@ -87,8 +102,8 @@ class XLA:
 class Dense:
     """A rival: one member per row of dense matrices."""
 
-    def __init__(self, network, dense, v, dtype):
-        self.run = rivals.population_step(network, OBS_SIZE, dtype)
+    def __init__(self, network, size, dense, v, dtype):
+        self.run = rivals.population_step(network, size.observations, dtype)
         self.connections = tuple(jnp.asarray(part, dtype=dtype) for part in dense)
         self.state = rivals.initial_state(v, dtype)
         self.bytes_per_member = sum(part.nbytes for part in self.connections) // v.shape[0]
@@ -98,22 +113,39 @@ class Dense:
         return jax.block_until_ready(output)
 
 
-def measure(neurons, members, rounds, threads, numba):
+def scale_for(activity, network, size, dense, v):
+    """The scale of observations at which about this share of the neurons spikes, by bisection on a few members."""
+    some, few = [part[:8] for part in dense], v[:8]
+    observations = np.random.default_rng(1).standard_normal((SEARCH, len(few), size.observations)).astype(np.float32)
+    low, high = 1e-3, 1e4
+    for _ in range(16):
+        scale, spikes = np.sqrt(low * high), 0
+        side = Packed(network, size, some, few, 1)
+        for x in observations:
+            side.step(x * np.float32(scale))
+            spikes += np.bitwise_count(side.state.spikes).sum()
+        low, high = (scale, high) if spikes < activity * few.size * SEARCH else (low, scale)
+    return np.float32(scale)
+
+
+def measure(neurons, members, size, activity, rounds, threads, numba):
     network = RSNN(n_neurons=neurons)
     generator = np.random.default_rng(0)
-    shapes = network.shapes(OBS_SIZE, OUTPUTS).values()
+    shapes = network.shapes(*size).values()
     dense = [generator.random((members, s.pre, s.post), dtype=np.float32) < 0.5 for s in shapes]
     v = generator.random((members, neurons), dtype=np.float32)
     weights = sum(s.pre * s.post for s in shapes)
-    sides = {"Numba": Packed(network, dense, v, threads)} if numba else {}
-    sides["XLA"] = XLA(network, dense, v)
+    sides = {"Numba": Packed(network, size, dense, v, threads)} if numba else {}
+    sides["XLA"] = XLA(network, size, dense, v)
     if jax.default_backend() == "gpu" and neurons & (neurons - 1) == 0:
-        sides["fused"] = XLA(network, dense, v, fused.rsnn_step)
+        sides["fused"] = XLA(network, size, dense, v, fused.rsnn_step)
     for name, dtype in {"int8": jnp.int8, "float32": jnp.float32}.items():
         if weights * members * np.dtype(dtype).itemsize <= MEMORY:
-            sides[name] = Dense(network, dense, v, dtype)
+            sides[name] = Dense(network, size, dense, v, dtype)
     warm_up = WARM_UP if weights * members < 1e8 or not numba else 20  # the dense sides take seconds a step there
-    observations = generator.standard_normal((warm_up + rounds, members, OBS_SIZE)).astype(np.float32)
+    observations = generator.standard_normal((warm_up + rounds, members, size.observations)).astype(np.float32)
+    if activity is not None:
+        observations *= scale_for(activity, network, size, dense, v)
     times = {name: [] for name in sides}
     for x in observations[:warm_up]:
         outputs = {name: np.array(side.step(x)) for name, side in sides.items()}
@@ -128,7 +160,8 @@ def measure(neurons, members, rounds, threads, numba):
     rate = np.bitwise_count(np.asarray(sides["XLA"].state.spikes)).sum() / members / neurons
     kind = jax.devices()[0].device_kind
     print(
-        f"\n{neurons} neurons, population {members}, {threads} threads, {kind}, after {warm_up} steps; {rate:.1%} spike"
+        f"\n{neurons} neurons, {size.observations} observations, {size.outputs} outputs, population {members}, "
+        f"{threads} threads, {kind}, after {warm_up} steps; {rate:.1%} spike"
     )
     print(
         f"{'layout':>8} {'µs/member median':>17} {'best':>9} {'× Numba':>9} {'× XLA':>9} {'bytes/member':>13} "
@@ -149,13 +182,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--neurons", type=int, nargs="+", default=list(POPULATIONS))
     parser.add_argument("--population", type=int, nargs="+", help="default: what suits each size")
+    parser.add_argument("--size", choices=SIZES, nargs="+", default=["Hopper"])
+    parser.add_argument("--activity", type=float, nargs="+", default=[None], help="default: whatever it is")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-numba", action="store_true", help="on an accelerator: leave the host's kernel out")
     arguments = parser.parse_args()
-    for neurons in arguments.neurons:
+    for neurons, name, activity in product(arguments.neurons, arguments.size, arguments.activity):
         for members in arguments.population or POPULATIONS.get(neurons, [256]):
-            measure(neurons, members, arguments.rounds, arguments.threads, not arguments.no_numba)
+            measure(
+                neurons, members, SIZES[name], activity, arguments.rounds, arguments.threads, not arguments.no_numba
+            )
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
-from ecpolicy.kernels import host, reference
+from ecpolicy.kernels import host, reference, simd, spiking
 from ecpolicy.kernels.layout import WORD, block_words, pack, unpack, words_per_row
 from ecpolicy.networks import RSNN
 from ecpolicy.networks.network import copied
@@ -112,11 +113,66 @@ def test_rsnn_equals_reference_with_other_time_constants_and_gains():
     assert check_against_reference(network, obs_size=4, n_outputs=2, steps=20, density=0.25) > 0
 
 
-@pytest.mark.parametrize("ratio", [0.5, 0.97])
-def test_rsnn_counts_more_simultaneous_spikes_than_an_int8_holds(ratio):
-    network = RSNN(n_neurons=2600, excitatory_ratio=ratio, gain_in=20, gain_recurrent=0.02)
-    peak = check_against_reference(network, obs_size=16, n_outputs=2, steps=2, scale=100, members=1)
-    assert peak > 8 * host.GROUPS
+def check_one_substep(neurons, ratio, activity, density=0.5):
+    """A substep from a random state in which a share of the neurons has just fired; the numbers of both kinds."""
+    network = RSNN(n_neurons=neurons, excitatory_ratio=ratio, step_ms=0.5, gain_in=1)
+    assert network.substeps == 1
+    dense, packed = make(network, 3, 9, density, 1, seed=neurons)
+    generator = np.random.default_rng([neurons, int(100 * ratio), int(100 * activity)])
+    state = network.initial_state(key_from_seed(0)[None], 9)
+    state.i_syn[0, :neurons] = generator.standard_normal(neurons)
+    state.spikes[:] = pack(generator.random((1, neurons)) < activity)
+    before = reference_state(state, 0, neurons)
+    x, output, row = (
+        generator.standard_normal((1, 3)).astype(np.float32),
+        np.zeros((1, 9), np.float32),
+        np.zeros(1, int),
+    )
+    network.step(packed, state, x, output, owners=row, rows=row)
+    expected, filtered, _ = reference.rsnn_step(
+        *(matrix[0] for matrix in dense),
+        before,
+        x[0],
+        n_excitatory=network.n_excitatory,
+        substeps=1,
+        constants=network.constants(3),
+    )
+    np.testing.assert_array_equal(state.v[0, :neurons], expected.v)
+    np.testing.assert_array_equal(state.i_syn[0, :neurons], expected.i_syn)
+    np.testing.assert_array_equal(state.spikes, pack(expected.spike[None]))  # lanes beyond the neurons stay silent
+    np.testing.assert_array_equal(output[0], filtered)
+    return int(before.spike[: network.n_excitatory].sum()), int(before.spike[network.n_excitatory :].sum())
+
+
+@pytest.mark.parametrize("neurons", [1, 15, 63, 64, 65, 127, 128, 129, 255, 256, 257, 320])
+def test_a_substep_equals_the_reference_for_any_number_of_spikes(neurons):
+    for ratio in (0, 0.3, 0.5, 0.97, 1):
+        for activity in (0, 0.02, 0.05, 0.14, 0.28, 0.6, 0.95, 1):
+            check_one_substep(neurons, ratio, activity)
+
+
+@pytest.mark.parametrize(("ratio", "density"), [(1, 1), (0, 0), (0.97, 0.5)])
+def test_a_substep_counts_more_groups_of_spikes_than_an_int8_holds(ratio, density):
+    assert sum(check_one_substep(2100, ratio, 1, density)) > spiking.GROUP * spiking.GROUPS
+
+
+@pytest.mark.parametrize("density", [0, 1])
+@pytest.mark.parametrize(
+    ("neurons", "ratio"), [(126, 0), (127, 0), (128, 0), (127, 1), (128, 1), (254, 0.5), (256, 0.5)]
+)
+def test_a_substep_equals_the_reference_where_counts_are_the_least_and_largest_of_an_int8(neurons, ratio, density):
+    n_excitatory = round(ratio * neurons)
+    assert check_one_substep(neurons, ratio, 1, density) == (n_excitatory, neurons - n_excitatory)
+
+
+def test_a_substep_equals_the_reference_with_and_without_mask_registers(monkeypatch):
+    kernel = njit(nogil=True, error_model="numpy")(spiking._make_rsnn_step(2).py_func)  # not the one kept on disk
+    here = simd._has_masks
+    monkeypatch.setattr(simd, "_has_masks", lambda context: not here(context))
+    monkeypatch.setattr(spiking, "rsnn_step", lambda words: kernel)
+    for ratio in (0.3, 0.5):
+        for activity in (0, 0.05, 0.28, 1):
+            check_one_substep(100, ratio, activity)
 
 
 def test_silent_network_stays_clear_of_denormals():

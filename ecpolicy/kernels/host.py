@@ -1,31 +1,26 @@
-"""Compiled kernels on packed bits: sampling, the integer gradient sum, and the spiking network of a population.
+"""Compiled kernels on packed bits: sampling, the integer gradient sum, and the observations of a population.
 
 Each has an obviously correct twin in :mod:`ecpolicy.kernels.reference` and gives the same bits. They are compiled on
-first use, cached on disk, release the GIL and use one thread.
+first use, cached on disk, release the GIL and use one thread. :mod:`ecpolicy.kernels.spiking` steps the networks.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ecpolicy.kernels import simd
 from ecpolicy.kernels.compiling import compiled
-from ecpolicy.kernels.layout import WORD, Words, block_words
+from ecpolicy.kernels.layout import FLUSH as FLUSH
+from ecpolicy.kernels.layout import WORD, Words
+from ecpolicy.kernels.spiking import rsnn_step as rsnn_step
 
 PLANES = 24  # bits of a connection probability: float32 resolves 2**-24 next to one
-SAMPLE_WORDS = 8  # words sampled at a time
-FLUSH = np.float32(1e-12)  # smaller state variables are zero: denormal arithmetic is slow, and differs between devices
+SAMPLE_WORDS = 16  # words sampled at a time
 MEMBERS_AT_A_TIME = 64  # members whose connections exist at once while they are summed
-ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 NONE = np.uint64(0)
 ONE = np.uint64(1)
 LARGEST_OBSERVATION = 1e140  # squares of larger ones, summed up, would leave the range of float64
-GROUPS = 127  # groups of eight rows whose carries an int8 can count
 
 
 @compiled
@@ -107,9 +102,10 @@ def add_weighted(bits: Words, weights: NDArray[np.int32], total: NDArray[np.int6
     flat = bits.reshape(-1)
     n_words = bits.shape[1]
     for word in range(n_words):
-        partial[:] = 0
+        sums = simd.no_sums(1, weights[0])
         for member in range(bits.shape[0]):
-            simd.add_where(partial, 0, simd.load(flat, member * n_words + word, 1), weights[member])
+            sums = simd.plus_where(sums, flat, member * n_words + word, weights[member])
+        simd.store_sums(partial, 0, sums)
         for lane in range(WORD):
             total[word * WORD + lane] += partial[lane]
 
@@ -190,150 +186,3 @@ def accumulate(
             sums[row, d] += deviation
             squares[row, d] += deviation * deviation
     return -1
-
-
-@njit(inline="always")
-def _add(partial: Any, a: Any, b: Any) -> Any:
-    """Carry-save adder: the carry and the sum of three bits, in every lane."""
-    return simd.carry_bit(partial, a, b), simd.sum_bit(partial, a, b)
-
-
-@njit(inline="always")
-def _add_two(ones: Any, i: int, at: Any) -> Any:
-    """Add the rows of the i-th and the next firing neuron to ``ones``; the carry, and the new ``ones``."""
-    rows, offsets, word, masks, keep, excite = at
-    a = simd.load_signed(rows, offsets[i] + word, masks, keep + i, excite + i, ones)
-    b = simd.load_signed(rows, offsets[i + 1] + word, masks, keep + i + 1, excite + i + 1, ones)
-    return _add(ones, a, b)
-
-
-@cache
-def rsnn_step(words: int) -> Callable[..., None]:
-    """The compiled network step for rows of ``words`` words; see :func:`_make_rsnn_step`."""
-    return _make_rsnn_step(block_words(words))
-
-
-def _make_rsnn_step(block: int) -> Callable[..., None]:
-    current_words = min(block, 2)  # at most 128 sums: 8 registers of AVX-512, 16 of AVX2
-
-    @compiled
-    def step(
-        k_in: Words,
-        k_h: Words,
-        k_out: Words,
-        owners: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        v: NDArray[np.float32],
-        i_syn: NDArray[np.float32],
-        spikes: Words,
-        readout: NDArray[np.float32],
-        x: NDArray[np.float32],
-        output: NDArray[np.float32],
-        n_excitatory: int,
-        substeps: int,
-        constants: NDArray[np.float32],
-    ) -> None:
-        """Advance the networks of ``rows`` by one environment step: all substeps, in place.
-
-        The recurrent input is event-driven. Of a substep's spikes (about 5 % of the neurons) the packed rows of the
-        firing neurons are added with carry-save adders, eight rows at a time, 256 postsynaptic neurons to a vector;
-        only every eighth carry is widened to bytes. Inhibitory rows are complemented first, which adds their number
-        to every lane: ``E - I = E + (n_I - I) - n_I``. Counts are exact integers, so the order of spikes is free.
-
-        Parameters
-        ----------
-        k_in : (networks, 2 obs_size, words); k_h : (networks, neurons, words); k_out : (networks, outputs, words)
-        owners : (episodes,) the network of each episode
-        rows : (live,) the episodes to advance
-        v, i_syn : (episodes, words * 64); spikes : (episodes, words); readout : (episodes, outputs)
-        x : (episodes, obs_size); output : (episodes, outputs), written
-        constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt
-        """
-        decay_syn, decay_m, decay_out, r_in, r_h, r_out, rate = constants
-        words, obs_size = k_h.shape[2], x.shape[1]
-        lanes = words * WORD
-        i_in = np.empty(lanes, np.float32)
-        offsets = np.zeros(lanes + 16, np.int64)
-        ramp = np.zeros(2 * lanes + 16, np.uint64)  # all ones, then zeros: masks[i] = ramp[lanes - n + i] is i < n
-        ramp[:lanes] = ALL
-        surplus = np.zeros(block * WORD, np.int32)
-        excitatory = np.zeros(words, np.uint64)
-        for neuron in range(n_excitatory):
-            excitatory[neuron // WORD] |= ONE << np.uint64(neuron % WORD)
-
-        for row in rows:
-            network = owners[row]
-            row_v, row_syn, row_spikes = v[row], i_syn[row], spikes[row]
-            inputs, recurrent = k_in[network].reshape(-1), k_h[network].reshape(-1)
-            outgoing = k_out[network].reshape(-1)
-
-            # A lane starts at +0 and so is never -0, which adding 0 of either sign would change: zeros are skipped.
-            for w in range(0, words, current_words):
-                current = simd.no_floats(current_words)
-                for d in range(obs_size):
-                    value = x[row, d]
-                    if value != 0:
-                        current = simd.plus_where(current, inputs, d * words + w, value)
-                        current = simd.plus_where(current, inputs, (obs_size + d) * words + w, -value)
-                simd.store_floats(i_in, w * WORD, current)
-            for lane in range(lanes):
-                i_in[lane] *= r_in
-                row_syn[lane] = np.float32(0) if abs(row_syn[lane]) < FLUSH else row_syn[lane]
-                row_v[lane] = np.float32(0) if abs(row_v[lane]) < FLUSH else row_v[lane]
-
-            for a in range(readout.shape[1]):
-                readout[row, a] = np.float32(0) if abs(readout[row, a]) < FLUSH else readout[row, a]
-
-            for _ in range(substeps):
-                # Row offsets of the firing neurons, excitatory first; eight are written at a time to spare branches.
-                n, n_inhibitory = 0, 0
-                for w in range(words):
-                    word = row_spikes[w]
-                    found = simd.popcount(word)
-                    n_inhibitory += simd.popcount(word & ~excitatory[w])
-                    for start in range(n, n + max(found, 1), 8):
-                        for k in range(8):
-                            offsets[start + k] = (w * WORD + simd.lowest_bit(word)) * words
-                            word &= word - ONE
-                    n += found
-                offsets[n : n + 8] = 0
-                keep, excite = lanes - n, lanes - n + n_inhibitory
-
-                for w in range(0, words, block):
-                    ones, twos, fours = simd.no_bits(block), simd.no_bits(block), simd.no_bits(block)
-                    eights = simd.no_counts(block)
-                    for first in range(0, n, 8 * GROUPS):
-                        if first > 0:  # more spikes than int8 counters hold: move them to int32
-                            simd.add_counts(surplus, eights, np.int32(8))
-                            eights = simd.no_counts(block)
-                        for i in range(first, min(first + 8 * GROUPS, n), 8):
-                            at = recurrent, offsets, w, ramp, keep, excite
-                            two_a, ones = _add_two(ones, i, at)
-                            two_b, ones = _add_two(ones, i + 2, at)
-                            four_a, twos = _add(twos, two_a, two_b)
-                            two_a, ones = _add_two(ones, i + 4, at)
-                            two_b, ones = _add_two(ones, i + 6, at)
-                            four_b, twos = _add(twos, two_a, two_b)
-                            eight, fours = _add(fours, four_a, four_b)
-                            eights = simd.tally(eights, eight)
-                    rest = simd.double(simd.tally(simd.no_counts(block), fours))
-                    rest = simd.tally(simd.double(simd.tally(rest, twos)), ones)
-                    simd.fire(
-                        row_v, row_syn, i_in, row_spikes, w, eights, rest, surplus, np.int32(n_inhibitory),
-                        decay_syn, decay_m, r_h,
-                    )  # fmt: skip
-                    if n > 8 * GROUPS:
-                        surplus[:] = 0
-
-                for a in range(readout.shape[1]):
-                    count = 0
-                    for w in range(0, words, block):
-                        fired, signs = simd.load(row_spikes, w, block), simd.load(excitatory, w, block)
-                        count += simd.excess(fired, simd.load(outgoing, a * words + w, block), signs)
-                    target = np.float32(count) * rate
-                    readout[row, a] = target + decay_out * (readout[row, a] - target)
-
-            for a in range(readout.shape[1]):
-                output[row, a] = r_out * readout[row, a]
-
-    return step

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORD = 64
+FLUSH = np.float32(1e-12)  # smaller state variables are zero: denormal arithmetic is slow, and differs between devices
 
 Words = NDArray[np.uint64]
 

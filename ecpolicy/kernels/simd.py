@@ -2,7 +2,7 @@
 
 Numba has no vector types. The intrinsics below emit LLVM vector instructions directly, so the same code becomes AVX2,
 AVX-512 or NEON. A ``Bits`` value holds one bit per lane in 64-bit words; a ``Counts`` value holds one int8 per lane,
-and a ``Floats`` value one float32. No fast-math flag is set anywhere: LLVM neither contracts nor reorders
+and a ``Sums`` value one float32 or int32. No fast-math flag is set anywhere: LLVM neither contracts nor reorders
 floating-point operations, and the results are those of the scalar formulas.
 
 The functions have no Python body to fall back on; call them from ``@njit`` code only.
@@ -20,7 +20,7 @@ from ecpolicy.random import PARITY, ROTATIONS
 
 I1, I8, I32, I64, F32 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _intrinsic: Callable[..., Any] = intrinsic  # what it makes is called with values, not with their types
-FLOATS = 16  # float32 lanes handled at a time: one AVX-512 register, two of AVX2
+FLOATS = 16  # float32 or int32 lanes handled at a time: one AVX-512 register, two of AVX2
 
 
 class Bits(types.Type):
@@ -39,12 +39,12 @@ class Counts(types.Type):
         super().__init__(name=f"Counts({words})")
 
 
-class Floats(types.Type):
-    """One float32 for each of the 64 lanes of ``words`` words."""
+class Sums(types.Type):
+    """One float32 or int32 for each of the 64 lanes of ``words`` words."""
 
-    def __init__(self, words: int) -> None:
-        self.words = words
-        super().__init__(name=f"Floats({words})")
+    def __init__(self, words: int, dtype: Any) -> None:
+        self.words, self.dtype = words, dtype
+        super().__init__(name=f"Sums({words}, {dtype})")
 
 
 @register_model(Bits)
@@ -59,10 +59,11 @@ class _CountsModel(models.PrimitiveModel):
         super().__init__(manager, kind, ir.VectorType(I8, 64 * kind.words))  # type: ignore[no-untyped-call]
 
 
-@register_model(Floats)
-class _FloatsModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: Floats) -> None:
-        super().__init__(manager, kind, ir.VectorType(F32, 64 * kind.words))  # type: ignore[no-untyped-call]
+@register_model(Sums)
+class _SumsModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Sums) -> None:
+        element = F32 if kind.dtype == types.float32 else I32
+        super().__init__(manager, kind, ir.VectorType(element, 64 * kind.words))  # type: ignore[no-untyped-call]
 
 
 def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
@@ -94,6 +95,11 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: An
     """A pointer to element ``offset`` of a C-contiguous array, cast to ``pointee``."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [offset]), pointee.as_pointer())
+
+
+def _has_masks(context: Any) -> bool:
+    """Whether instructions take one bit per lane as their mask (AVX-512); elsewhere bits are widened to lanes first."""
+    return "+avx512bw" in context.codegen().magic_tuple()[2]
 
 
 def _expand(builder: Any, bits: Any, words: int) -> Any:
@@ -130,14 +136,14 @@ def no_counts(typing_context, words):  # type: ignore[no-untyped-def]
 
 
 @_intrinsic(prefer_literal=True)
-def no_floats(typing_context, words):  # type: ignore[no-untyped-def]
-    """``Floats`` for ``words`` words (a compile-time constant), all +0."""
-    kind = Floats(words.literal_value)
+def no_sums(typing_context, words, like):  # type: ignore[no-untyped-def]
+    """``Sums`` for ``words`` words (a compile-time constant) of the type of the number ``like``, all +0."""
+    kind = Sums(words.literal_value, like)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return ir.Constant(ir.VectorType(F32, 64 * kind.words), None)
+        return ir.Constant(context.get_value_type(kind), None)
 
-    return kind(words), codegen
+    return kind(words, like), codegen
 
 
 @_intrinsic(prefer_literal=True)
@@ -204,19 +210,58 @@ def any_bit(typing_context, bits):  # type: ignore[no-untyped-def]
 
 
 @_intrinsic
-def load_signed(typing_context, array, offset, masks, keep, excite, like):  # type: ignore[no-untyped-def]
-    """``Bits`` of a row, complemented where ``masks[excite]`` is zero, then zeroed where ``masks[keep]`` is zero."""
+def load_signed(typing_context, array, offsets, i, word, masks, keep, excite, like):  # type: ignore[no-untyped-def]
+    """``Bits`` at ``array[offsets[i] + word]``, as many words as ``like`` has; ``offsets`` are int32, not negative.
+
+    They are complemented where ``masks[excite + i]`` is zero, then zeroed where ``masks[keep + i]`` is zero.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        words = signature.args[5].words
-        row = builder.load(_pointer(context, builder, signature.args[0], args[0], args[1], args[5].type), align=8)
+        def at(k: int, index: Any, pointee: Any) -> Any:
+            return _pointer(context, builder, signature.args[k], args[k], index, pointee)
+
+        offset = builder.zext(builder.load(at(1, args[2], I32), align=4), I64)
+        row = builder.load(at(0, builder.add(offset, args[3]), args[7].type), align=8)
         keep, excite = (
-            _splat(builder, builder.load(_pointer(context, builder, signature.args[2], args[2], at, I64)), words)
-            for at in (args[3], args[4])
+            _splat(builder, builder.load(at(4, builder.add(first, args[2]), I64)), signature.args[7].words)
+            for first in args[5:7]
         )
         return builder.and_(builder.not_(builder.xor(row, excite)), keep)
 
-    return like(array, types.intp, masks, types.intp, types.intp, like), codegen
+    return like(array, offsets, types.intp, types.intp, masks, types.intp, types.intp, like), codegen
+
+
+@_intrinsic
+def append_bits(typing_context, numbers, n, spikes, byte, starts, table):  # type: ignore[no-untyped-def]
+    """Append ``starts[byte] + table[8 b : 8 b + 8]`` to the first ``n`` numbers, for the byte ``b = spikes[byte]``.
+
+    All numbers are int32. Eight are written, to spare branches; returned is ``n`` plus the number of bits of ``b``.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def at(k: int, index: Any, pointee: Any) -> Any:
+            return _pointer(context, builder, signature.args[k], args[k], index, pointee)
+
+        eight = ir.VectorType(I32, 8)
+        b = builder.zext(builder.load(at(2, args[3], I8)), I64)
+        entry = builder.load(at(5, builder.shl(b, ir.Constant(I64, 3)), eight), align=4)
+        start = _splat(builder, builder.load(at(4, args[3], I32)), 8)
+        builder.store(builder.add(entry, start), at(0, args[1], eight), align=4)
+        return builder.add(args[1], builder.ctpop(b))
+
+    return types.intp(numbers, types.intp, spikes, types.intp, starts, table), codegen
+
+
+@_intrinsic
+def append_copies(typing_context, numbers, n, value):  # type: ignore[no-untyped-def]
+    """``numbers[n : n + 16] = value`` for int32 numbers."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = _splat(builder, builder.trunc(args[2], I32), 16)
+        builder.store(values, _pointer(context, builder, signature.args[0], args[0], args[1], values.type), align=4)
+        return context.get_dummy_value()
+
+    return types.none(numbers, types.intp, types.intp), codegen
 
 
 @_intrinsic
@@ -224,7 +269,15 @@ def tally(typing_context, counts, bits):  # type: ignore[no-untyped-def]
     """``counts`` plus one in every lane whose bit is set."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.sub(args[0], _expand(builder, args[1], signature.args[1].words))
+        words = signature.args[1].words
+        if not _has_masks(context):
+            return builder.sub(args[0], _expand(builder, args[1], words))
+        parts = []
+        for w in range(words):
+            mask = builder.bitcast(builder.extract_element(args[1], ir.Constant(I32, w)), ir.VectorType(I1, 64))
+            before = _lanes(builder, args[0], 64 * w, 64)
+            parts.append(builder.select(mask, builder.add(before, ir.Constant(before.type, [1] * 64)), before))
+        return _joined(builder, parts)
 
     return counts(counts, bits), codegen
 
@@ -237,6 +290,16 @@ def double(typing_context, counts):  # type: ignore[no-untyped-def]
         return builder.add(args[0], args[0])
 
     return counts(counts), codegen
+
+
+@_intrinsic
+def less(typing_context, counts, number):  # type: ignore[no-untyped-def]
+    """The counts less a number, modulo 256."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.sub(args[0], _splat(builder, builder.trunc(args[1], I8), 64 * signature.args[0].words))
+
+    return counts(counts, types.intp), codegen
 
 
 @_intrinsic
@@ -255,89 +318,79 @@ def add_counts(typing_context, array, counts, factor):  # type: ignore[no-untype
     return types.none(array, counts, types.int32), codegen
 
 
-@_intrinsic
-def add_where(typing_context, array, offset, bits, value):  # type: ignore[no-untyped-def]
-    """``array[offset : offset + lanes] += value`` in the lanes whose bit is set; float32 or int32."""
+def _where(operation: str) -> Any:
+    """An intrinsic that adds a number to, or subtracts it from, the ``Sums`` whose bit is set in a row of words."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        lanes = 64 * signature.args[2].words
-        mask = builder.bitcast(args[2], ir.VectorType(I1, lanes))
-        values = _splat(builder, args[3], FLOATS)
-        start = _pointer(context, builder, signature.args[0], args[0], args[1], values.type)
-        is_float = signature.args[0].dtype == types.float32
-        add, zero = (builder.fadd, [0.0] * FLOATS) if is_float else (builder.add, None)
-        for part in range(lanes // FLOATS):
-            pointer = builder.gep(start, [ir.Constant(I32, part)])
-            chosen = builder.select(
-                _lanes(builder, mask, part * FLOATS, FLOATS), values, ir.Constant(values.type, zero)
-            )
-            builder.store(add(builder.load(pointer, align=4), chosen), pointer, align=4)
-        return context.get_dummy_value()
+    def typed(typing_context, sums, array, offset, value):  # type: ignore[no-untyped-def]
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            change = getattr(builder, f"f{operation}" if sums.dtype == types.float32 else operation)
+            values, masked = _splat(builder, args[3], FLOATS), _has_masks(context)
+            integer = ir.IntType(FLOATS) if masked else I32
+            start = _pointer(context, builder, signature.args[1], args[1], args[2], integer)
+            parts = []
+            for lane in range(0, 64 * sums.words, FLOATS):
+                before = _lanes(builder, args[0], lane, FLOATS)
+                place = builder.gep(start, [ir.Constant(I32, lane // integer.width)])
+                bits = builder.load(place, align=integer.width // 8)
+                if masked:
+                    mask = builder.bitcast(bits, ir.VectorType(I1, FLOATS))
+                    parts.append(builder.select(mask, change(before, values), before))
+                else:
+                    bit = ir.Constant(ir.VectorType(I32, FLOATS), [1 << (lane + k) % 32 for k in range(FLOATS)])
+                    mask = builder.icmp_signed("==", builder.and_(_splat(builder, bits, FLOATS), bit), bit)
+                    parts.append(change(before, builder.select(mask, values, ir.Constant(values.type, None))))
+            return _joined(builder, parts)
 
-    return types.none(array, types.intp, bits, array.dtype), codegen
+        return sums(sums, array, types.intp, sums.dtype), codegen
+
+    return _intrinsic(typed)
 
 
-@_intrinsic
-def plus_where(typing_context, floats, array, offset, value):  # type: ignore[no-untyped-def]
-    """``floats + value`` in the lanes whose bit is set in ``array[offset : offset + words]``.
-
-    The others are left alone, where :func:`add_where` adds +0: the same unless the lane is -0.
-    """
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        mask = ir.VectorType(I1, FLOATS)
-        start = _pointer(context, builder, signature.args[1], args[1], args[2], ir.IntType(FLOATS))
-        values = _splat(builder, args[3], FLOATS)
-        parts = []
-        for part in range(64 * signature.args[0].words // FLOATS):
-            bits = builder.bitcast(builder.load(builder.gep(start, [ir.Constant(I32, part)]), align=2), mask)
-            before = _lanes(builder, args[0], part * FLOATS, FLOATS)
-            parts.append(builder.select(bits, builder.fadd(before, values), before))
-        return _joined(builder, parts)
-
-    return floats(floats, array, types.intp, types.float32), codegen
+# (sums, array, offset, value): the sums whose bit is set in array[offset : offset + words], plus or less the value. The
+# others are left alone or have 0 added to them, which is the same unless a sum is -0.
+plus_where = _where("add")
+minus_where = _where("sub")
 
 
 @_intrinsic
-def store_floats(typing_context, array, offset, floats):  # type: ignore[no-untyped-def]
-    """``array[offset : offset + lanes] = floats`` for a float32 array."""
+def store_sums(typing_context, array, offset, sums):  # type: ignore[no-untyped-def]
+    """``array[offset : offset + lanes] = sums``."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1], args[2].type)
         builder.store(args[2], pointer, align=4)
         return context.get_dummy_value()
 
-    return types.none(array, types.intp, floats), codegen
+    return types.none(array, types.intp, sums), codegen
 
 
 @_intrinsic
-def fire(  # type: ignore[no-untyped-def]
-    typing_context, v, i_syn, i_in, spikes, word, eights, rest, surplus, bias, decay_syn, decay_m, r_h
-):
-    """One Euler step of a block of neurons from their synaptic counts ``8 eights + rest + surplus - bias``.
+def fire(typing_context, v, i_syn, i_in, spikes, word, counts, like, decay_syn, decay_m, r_h):  # type: ignore[no-untyped-def]
+    """One Euler step of the neurons of a block, as wide as ``like``, from their synaptic counts.
 
     ``i_syn = decay_syn i_syn + r_h count``; ``u = i_syn + i_in``; ``v = u + decay_m (v - u)``; a neuron with ``v > 1``
-    spikes and is reset to 0. Updates ``v`` and ``i_syn`` in place and writes the block's spike words.
+    spikes and is reset to 0. Updates ``v`` and ``i_syn`` in place and writes the block's spike words. The counts are
+    ``Counts``, or the int32 numbers of an array.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        lanes = 64 * signature.args[5].words
+        words, in_array = signature.args[6].words, isinstance(signature.args[5], types.Array)
         floats, ints = ir.VectorType(F32, FLOATS), ir.VectorType(I32, FLOATS)
         lane = builder.mul(args[4], ir.Constant(I64, 64))
         v_start, syn_start, in_start = (
             _pointer(context, builder, signature.args[k], args[k], lane, floats) for k in range(3)
         )
-        spike_start = _pointer(context, builder, signature.args[3], args[3], args[4], ir.IntType(FLOATS))
-        surplus_start = _pointer(context, builder, signature.args[7], args[7], ir.Constant(I64, 0), ints)
-        bias = _splat(builder, args[8], FLOATS)
-        decay_syn, decay_m, r_h = (_splat(builder, args[k], FLOATS) for k in (9, 10, 11))
-        zero, one = ir.Constant(floats, [0.0] * FLOATS), ir.Constant(floats, [1.0] * FLOATS)
-        three = ir.Constant(ints, [3] * FLOATS)
-        for part in range(lanes // FLOATS):
-            index = [ir.Constant(I32, part)]
-            eights, rest = (builder.sext(_lanes(builder, args[k], part * FLOATS, FLOATS), ints) for k in (5, 6))
-            count = builder.sub(builder.add(builder.shl(eights, three), rest), bias)
-            count = builder.add(count, builder.load(builder.gep(surplus_start, index), align=4))
+        spike_start = _pointer(context, builder, signature.args[3], args[3], args[4], I64)
+        decay_syn, decay_m, r_h = (_splat(builder, args[k], FLOATS) for k in (7, 8, 9))
+        if in_array:
+            count_start = _pointer(context, builder, signature.args[5], args[5], ir.Constant(I64, 0), ints)
+        zero, one, fired = ir.Constant(floats, None), ir.Constant(floats, [1.0] * FLOATS), ir.Constant(I64, 0)
+        for start in range(0, 64 * words, FLOATS):
+            index = [ir.Constant(I32, start // FLOATS)]
+            if in_array:
+                count = builder.load(builder.gep(count_start, index), align=4)
+            else:
+                count = builder.sext(_lanes(builder, args[5], start, FLOATS), ints)
             count = builder.sitofp(count, floats)
             pointer = builder.gep(syn_start, index)
             current = builder.fadd(builder.fmul(decay_syn, builder.load(pointer, align=4)), builder.fmul(r_h, count))
@@ -349,13 +402,17 @@ def fire(  # type: ignore[no-untyped-def]
             )
             spike = builder.fcmp_ordered(">", potential, one)
             builder.store(builder.select(spike, zero, potential), pointer, align=4)
-            builder.store(builder.bitcast(spike, ir.IntType(FLOATS)), builder.gep(spike_start, index))
+            # Words are written whole: the next substep reads bytes of them, and must not wait for several stores.
+            bits = builder.zext(builder.bitcast(spike, ir.IntType(FLOATS)), I64)
+            fired = builder.or_(fired, builder.shl(bits, ir.Constant(I64, start % 64)))
+            if (start + FLOATS) % 64 == 0:
+                builder.store(fired, builder.gep(spike_start, [ir.Constant(I32, start // 64)]), align=8)
+                fired = ir.Constant(I64, 0)
         return context.get_dummy_value()
 
     signature = types.none(
-        v, i_syn, i_in, spikes, types.intp, eights, rest, surplus,
-        types.int32, types.float32, types.float32, types.float32,
-    )  # fmt: skip
+        v, i_syn, i_in, spikes, types.intp, counts, like, types.float32, types.float32, types.float32
+    )
     return signature, codegen
 
 
@@ -402,40 +459,44 @@ def random_words(typing_context, key0, key1, first, plane, words):  # type: igno
     return kind(types.uint64, types.uint64, types.uint64, types.uint64, words), codegen
 
 
-@_intrinsic
-def popcount(typing_context, word):  # type: ignore[no-untyped-def]
-    """Number of set bits of a uint64."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.ctpop(args[0])
-
-    return types.int64(types.uint64), codegen
-
-
-@_intrinsic
-def excess(typing_context, bits, among, positive):  # type: ignore[no-untyped-def]
-    """Of the bits set in ``bits`` and ``among``: the number set in ``positive`` less the number of the others."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        words = signature.args[0].words
-        kind = ir.FunctionType(args[0].type, [args[0].type])
-        count = cgutils.get_or_insert_function(builder.module, kind, f"llvm.ctpop.v{words}i64")  # type: ignore[no-untyped-call]
-        both = builder.and_(args[0], args[1])
-        ahead = builder.call(count, [builder.and_(both, args[2])])
-        total = builder.sub(builder.add(ahead, ahead), builder.call(count, [both]))
-        while words > 1:
-            words //= 2
-            total = builder.add(_lanes(builder, total, 0, words), _lanes(builder, total, words, words))
-        return builder.extract_element(total, ir.Constant(I32, 0))
-
-    return types.int64(bits, bits, bits), codegen
+def _common(context: Any, builder: Any, kinds: Any, arrays: Any, at: Any) -> Any:
+    """The bits that two arrays of words have in common at an index."""
+    first, second = (
+        builder.load(_pointer(context, builder, kind, array, at, I64), align=8)
+        for kind, array in zip(kinds, arrays, strict=True)
+    )
+    return builder.and_(first, second)
 
 
 @_intrinsic
-def lowest_bit(typing_context, word):  # type: ignore[no-untyped-def]
-    """Index of the lowest set bit of a uint64; 64 for zero."""
+def count_common(typing_context, words, mask, w):  # type: ignore[no-untyped-def]
+    """Number of bits that are set in ``words[w]`` and in ``mask[w]``."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(I1, 0))
+        return builder.ctpop(_common(context, builder, signature.args[:2], args[:2], args[2]))
 
-    return types.int64(types.uint64), codegen
+    return types.int64(words, mask, types.intp), codegen
+
+
+def _common_bits(operation: str) -> Any:
+    """An intrinsic that adds to every total, or subtracts from it, the number of bits that a row shares with a word."""
+
+    def typed(typing_context, totals, array, offset, words, mask, w):  # type: ignore[no-untyped-def]
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind = args[0].type
+            word = _common(context, builder, signature.args[3:5], args[3:5], args[5])
+            row = builder.load(_pointer(context, builder, signature.args[1], args[1], args[2], kind), align=8)
+            both = builder.and_(row, _splat(builder, word, kind.count))
+            function = ir.FunctionType(kind, [kind])
+            count = cgutils.get_or_insert_function(builder.module, function, f"llvm.ctpop.v{kind.count}i64")  # type: ignore[no-untyped-call]
+            return getattr(builder, operation)(args[0], builder.call(count, [both]))
+
+        return totals(totals, array, types.intp, words, mask, types.intp), codegen
+
+    return _intrinsic(typed)
+
+
+# (totals, array, offset, words, mask, w): each of the totals, plus or less the number of bits that its word of
+# array[offset:] has in common with words[w] & mask[w].
+plus_common = _common_bits("add")
+minus_common = _common_bits("sub")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.kernels import host, weights
+from ecpolicy.kernels import spiking, weights
 from ecpolicy.kernels.layout import WORD, Words, words_per_row
 from ecpolicy.networks.network import Shape
 from ecpolicy.random import Key, uniform
@@ -123,7 +123,7 @@ class RSNN:
         rows : ndarray of int64
             The episodes to advance; the others are left alone.
         """
-        host.rsnn_step(state.spikes.shape[1])(
+        spiking.rsnn_step(state.spikes.shape[1])(
             connections["input"],
             connections["recurrent"],
             connections["output"],
