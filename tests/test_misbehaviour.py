@@ -59,7 +59,6 @@ def test_a_limit_that_is_kept_changes_nothing(small):
             EvolvingConnectivityPolicy(**small, timeout=bad).fit(Match)
 
 
-@pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given:UserWarning")
 def test_workers_that_grow_are_replaced(small, tmp_path):
     """loky replaces a process that has grown by 300 MB, where psutil is there to tell."""
     settings = {**small, "population_size": 160, "n_generations": 1}

@@ -7,6 +7,7 @@ joblib's: joblib waits for ever where Dask gives a task up, and deals Ray's task
 import multiprocessing
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
@@ -141,6 +142,13 @@ class JoblibEngine:
 
     def run(self, function: Callable[..., Result], pull: Pull) -> Iterator[tuple[int, Result]]:
         """Results with their numbers, in any order."""
+        with warnings.catch_warnings():
+            # loky warns where it replaces a worker that has grown. It does so in a thread that an error would end, and
+            # the fit would wait for ever: the warning stays one, whatever the filters say.
+            warnings.filterwarnings("always", "A worker stopped while some jobs", UserWarning)
+            yield from self._run(function, pull)
+
+    def _run(self, function: Callable[..., Result], pull: Pull) -> Iterator[tuple[int, Result]]:
         try:
             results = self._parallel(delayed(_numbered)(i, function, *given) for i, given in iter(pull, None))
             for result in results:
