@@ -10,6 +10,7 @@ installed, a fit on it with two threads stands beside; it plays other episodes, 
 """
 
 import argparse
+import copy
 import os
 import sys
 import tempfile
@@ -30,7 +31,7 @@ REWARD = {"Hopper-v5", "Walker2d-v5", "Humanoid-v5", "Ant-v5"}  # without a bonu
 
 
 def environment_of(name):
-    spec = gym.spec(name)
+    spec = copy.deepcopy(gym.spec(name))
     spec.kwargs.update({"healthy_reward": 0.0} if name in REWARD else {})
     return spec
 

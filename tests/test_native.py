@@ -1,5 +1,7 @@
 """The native engine in fits: what they learn equals Gymnasium's bit for bit; which engine plays, and what it says."""
 
+import copy
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 def short(name, **kwargs):
-    spec = gym.spec(name)
+    spec = copy.deepcopy(gym.spec(name))
     spec.max_episode_steps = 9
     spec.kwargs.update(kwargs)
     return spec
