@@ -16,7 +16,7 @@ import numpy as np
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint
-from ecpolicy.estimators.environments import resolve
+from ecpolicy.environments import resolve
 
 
 def velocity(policy, environment, episodes, steps):

@@ -19,7 +19,7 @@ import cloudpickle
 import numpy as np
 
 from ecpolicy.distributions import Bernoulli
-from ecpolicy.estimators.environments import resolve
+from ecpolicy.environments import resolve
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
 from ecpolicy.networks import RSNN
 from ecpolicy.normalization import Moments, Standardizer

@@ -19,9 +19,9 @@ import numpy as np
 from jax import lax
 
 from ecpolicy import EvolvingConnectivityPolicy
-from ecpolicy.estimators.backends import Engine, runner
-from ecpolicy.estimators.environments import resolve
+from ecpolicy.environments import resolve
 from ecpolicy.evolution import member_keys
+from ecpolicy.fitting.backends import Engine, runner
 from ecpolicy.kernels import device
 from ecpolicy.random import key_from_seed
 from ecpolicy.rollout.device import default_chunk_size

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ecpolicy import EvolvingConnectivityPolicy, tuned
-from ecpolicy.estimators.judging import SHARE, Judge
+from ecpolicy.fitting.judge import SHARE, Judge
 from ecpolicy.normalization import Moments
 from ecpolicy.rollout.episodes import Networks
 from ecpolicy.rollout.outcome import Outcome

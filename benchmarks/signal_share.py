@@ -24,8 +24,8 @@ from reproduce import environment_of
 from scipy.stats import rankdata
 
 from ecpolicy import EvolvingConnectivityPolicy, tuned
-from ecpolicy.estimators.backends import Engine, runner
-from ecpolicy.estimators.environments import resolve
+from ecpolicy.environments import resolve
+from ecpolicy.fitting.backends import Engine, runner
 from ecpolicy.kernels.layout import unpack
 from ecpolicy.random import fold_in, key_from_seed
 from ecpolicy.rollout.episodes import Networks, playing, population

@@ -19,7 +19,7 @@ import torch
 from spikingjelly.activation_based.nir_exchange import import_from_nir
 
 import ecpolicy
-from ecpolicy.estimators.environments import registered_ids
+from ecpolicy.environments import registered_ids
 from ecpolicy.inspection import record_activity
 
 

@@ -114,3 +114,14 @@ def environment_seed(key: Key) -> NDArray[np.int64]:
     """One seed in [0, 2**31) per key, for ``env.reset(seed=...)``."""
     bits, _ = threefry2x32(key, (np.uint32(0), np.uint32(0)))
     return (bits >> np.uint32(1)).astype(np.int64)
+
+
+def seed_of(random_state: Any) -> int:
+    """A seed below 2**64 from an int, a NumPy generator or random state, or fresh entropy for None."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**64, dtype=np.uint64))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**63, dtype=np.int64))
+    return int(random_state)

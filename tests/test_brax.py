@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy
-from ecpolicy.estimators.environments import resolve
+from ecpolicy.environments import resolve
 from ecpolicy.rollout.device import Snapshot
 
 pytestmark = pytest.mark.slow

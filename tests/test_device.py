@@ -17,7 +17,7 @@ from gymnasium.spaces import Box
 import fused
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.distributions import Bernoulli
-from ecpolicy.estimators.environments import resolve
+from ecpolicy.environments import resolve
 from ecpolicy.kernels import device, host, reference
 from ecpolicy.kernels.layout import WORD, pack, unpack, words_per_row
 from ecpolicy.networks import RSNN

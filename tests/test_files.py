@@ -25,7 +25,7 @@ import ecpolicy
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError, SurrogateGradientPPOPolicy, persistence
 from ecpolicy.callbacks import Checkpoint, Evaluation
 from ecpolicy.cli import main
-from ecpolicy.estimators.environments import registered_ids
+from ecpolicy.environments import registered_ids
 from ecpolicy.inspection import ConnectionProbabilityDisplay, LearningCurveDisplay, record_activity
 from ecpolicy.networks import RSNN
 from probes import Match, Spaces

@@ -19,7 +19,7 @@ from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import TimeLimit, TransformReward
 
 from ecpolicy import EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
-from ecpolicy.estimators.environments import resolve
+from ecpolicy.environments import resolve
 from ecpolicy.identity import alike, description, known_different, same, told
 from probes import DeviceMatch, Match
 
@@ -447,7 +447,7 @@ def test_thresholds_of_envpool(monkeypatch):
 
     registry = SimpleNamespace(specs={"CartPole-v1": ("envpool.classic", "Spec", {"max_episode_steps": 500})})
     monkeypatch.setitem(sys.modules, "envpool.registration", SimpleNamespace(registry=registry))
-    from ecpolicy.estimators.environments import _is_as_registered
+    from ecpolicy.environments import _is_as_registered
 
     assert _is_as_registered([SimpleNamespace(spec=Spec(max_episode_steps=500, num_envs=4, seed=7))], "", True)
     assert not _is_as_registered([SimpleNamespace(spec=Spec(max_episode_steps=100))], "", True)

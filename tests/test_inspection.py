@@ -9,7 +9,7 @@ from sklearn.base import clone
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.callbacks import Checkpoint, ProbabilityHistogram
-from ecpolicy.estimators.judging import deployment_key
+from ecpolicy.fitting.deployed import deployment_key
 from ecpolicy.inspection import (
     ConnectionProbabilityDisplay,
     FiringRateDisplay,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
-from ecpolicy.estimators.judging import LEAST, MISSED, SHARE, SOLVED_EPISODES, Judge, bounds
 from ecpolicy.estimators.parameters import endless_episode
+from ecpolicy.fitting.judge import LEAST, MISSED, SHARE, SOLVED_EPISODES, Judge, bounds
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, reserved_key
 from ecpolicy.rollout.episodes import Networks

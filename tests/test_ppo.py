@@ -22,7 +22,7 @@ pytest.importorskip("sb3_contrib")
 from stable_baselines3.common.evaluation import evaluate_policy  # noqa: E402
 
 from ecpolicy.callbacks import Checkpoint, Progress  # noqa: E402
-from ecpolicy.estimators.environments import resolve  # noqa: E402
+from ecpolicy.environments import resolve  # noqa: E402
 from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy  # noqa: E402
 from ecpolicy.estimators.ppo_environment import training_environment  # noqa: E402
 from ecpolicy.estimators.ppo_files import policy_shapes  # noqa: E402

@@ -15,7 +15,7 @@ from joblib import parallel_config
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.distributions import Bernoulli
-from ecpolicy.estimators.environments import resolve
+from ecpolicy.environments import resolve
 from ecpolicy.kernels import reference
 from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import RSNN

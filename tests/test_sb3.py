@@ -7,7 +7,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
-from ecpolicy.estimators.observation_statistics import initial_moments
+from ecpolicy.fitting.observation_statistics import initial_moments
 from probes import Spaces
 
 SEED, EPISODES = 700, 6

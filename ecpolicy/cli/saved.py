@@ -9,9 +9,9 @@ import numpy as np
 import ecpolicy
 from ecpolicy.cli.reports import json_line, played, write_report
 from ecpolicy.cli.settings import UNLIMITED, add_environment, defaults, environment_of
-from ecpolicy.estimators.environments import registered_ids
+from ecpolicy.environments import registered_ids
 from ecpolicy.estimators.parameters import ENGINES
-from ecpolicy.estimators.resumption import is_resumable
+from ecpolicy.fitting.resumption import is_resumable
 from ecpolicy.tuned_settings import tuned, tuned_ids
 
 

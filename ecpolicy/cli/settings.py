@@ -6,7 +6,7 @@ import re
 import tomllib
 from typing import Any
 
-from ecpolicy.estimators.environments import BRAX, registered_ids
+from ecpolicy.environments import BRAX, registered_ids
 from ecpolicy.ids import without_module
 from ecpolicy.tuned_settings import Tuned
 

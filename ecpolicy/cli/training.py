@@ -21,7 +21,7 @@ from ecpolicy.cli.settings import (
     number,
     value_of,
 )
-from ecpolicy.estimators.environments import resolve
+from ecpolicy.environments import resolve
 from ecpolicy.spaces import interchangeable
 from ecpolicy.tuned_settings import is_tuned, tuned
 

@@ -1,6 +1,8 @@
-"""What every policy estimator shares: predict in Stable-Baselines3's contract, score, save and load."""
+"""What every policy estimator shares: fit, predict in Stable-Baselines3's contract, score, save and load."""
 
 import os
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple, Self
 
 import gymnasium as gym
@@ -11,26 +13,22 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy import persistence
-from ecpolicy.distributions import Connections, Distribution, Parameters
+from ecpolicy.callbacks import Callback
+from ecpolicy.distributions import Connections
+from ecpolicy.environments import ENDLESS_EPISODE, Resolved
 from ecpolicy.estimators import evaluation
-from ecpolicy.estimators.judging import deployment_key
 from ecpolicy.estimators.migrations import up_to_date
 from ecpolicy.estimators.parameters import check_flag
-from ecpolicy.estimators.resumption import check_resumable
+from ecpolicy.fitting import fit as fitting
+from ecpolicy.fitting.deployed import Deployable, DeployedPolicy, deployment_key
+from ecpolicy.fitting.fit import Learner, Run
+from ecpolicy.fitting.resumption import ResumeFrom, check_resumable
 from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import RSNN, RealRSNN
 from ecpolicy.networks.network import Network, copied, overwrite
-from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Key, Stream, fold_in, reserved_key
 from ecpolicy.rollout.outcome import EvaluatedEpisodes, mean_and_std
-from ecpolicy.spaces import (
-    Decode,
-    action_decoder,
-    action_outputs,
-    batch_length,
-    encode_batch,
-    observation_encoder,
-)
+from ecpolicy.spaces import action_outputs, batch_length, encode_batch, observation_encoder
 
 NEXT_EPISODE = 0xFFFFFFFE  # derives the key of an environment's next network from that of this one
 
@@ -43,36 +41,11 @@ class PolicyState(NamedTuple):
     keys: Key | None = None  # (environments, 2) from which their next networks are derived
 
 
-class DeployedPolicy(NamedTuple):
-    """What a fitted policy needs to act, apart from the state of its episodes."""
-
-    network: Network
-    distribution: Distribution
-    parameters: Parameters  # of the distribution
-    standardizer: Standardizer
-    connections: Connections  # the most probable network, leading axis of one
-    start: tuple[NDArray[Any], ...]  # its state when an episode starts, leading axis of one
-    decode: Decode
-    seed: int
-
-    @classmethod
-    def of(
-        cls,
-        network: Network,
-        distribution: Distribution,
-        parameters: Parameters,
-        standardizer: Standardizer,
-        action_space: gym.Space[Any],
-        seed: int,
-    ) -> Self:
-        """Ready to act in this space."""
-        start = network.initial_state(deployment_key(seed)[None], action_outputs(action_space))
-        connections, decode = distribution.mode(parameters), action_decoder(action_space)
-        return cls(network, distribution, parameters, standardizer, connections, start, decode, seed)
-
-
 class BasePolicy(BaseEstimator):
-    """Base of the estimators. A subclass fits, and keeps ``_deployed`` and the fitted attributes up to date."""
+    """Base of the estimators. A subclass has parameters, a learner, and what it makes of a training.
+
+    What these are to :func:`ecpolicy.fitting.fit.fit`, :class:`ecpolicy.fitting.fit.Trainable` says.
+    """
 
     observation_space_: gym.Space[Any]
     action_space_: gym.Space[Any]
@@ -81,10 +54,101 @@ class BasePolicy(BaseEstimator):
     chunk_size: int | None
     n_jobs: int | None
     timeout: float | None
+    score_threshold: float | str | None
+    eval_episodes: int
+    confirm_episodes: int
+    eval_every: int = 1
+    n_generations: Any
+    max_env_steps: Any
+    warm_start: bool
+    random_state: int | np.random.Generator | np.random.RandomState | None
+    verbose: int
     stop_reason_: str | None
     _deployed: DeployedPolicy
     _training: Any
     _n_sampled: int = 0  # batches of episodes that predict(deterministic=False) has begun since the last fit
+
+    def fit(
+        self,
+        environments: Any,
+        y: None = None,
+        *,
+        callbacks: Callback | Sequence[Callback] | None = None,
+        resume_from: ResumeFrom | None = None,
+        observation_statistics: Any = None,
+    ) -> Self:
+        """Train on an environment, or on the mean return over a list of environments.
+
+        Ctrl-C ends training after the current generation (of PPO: update); a second one at once. Whatever happens, the
+        policy stays usable with what the last finished generation learnt.
+
+        Parameters
+        ----------
+        environments : environment, or list of environments
+            An id, a ``gymnasium.Env``, a ``VectorEnv``, an ``EnvSpec``, a callable that makes one, or a list of these.
+            "brax/hopper" and the like, and environment objects of Brax and MuJoCo Playground, are played in JAX.
+        y : None
+            Ignored; scikit-learn's place for labels.
+        callbacks : callable or sequence of callables, optional
+            Called with a read-only view of the policy after every generation; one that returns True ends training. See
+            :mod:`ecpolicy.callbacks`.
+        resume_from : path-like or Checkpoint, optional
+            Go on from a saved training instead of starting anew: from this file, or from the newest file of this
+            :class:`ecpolicy.callbacks.Checkpoint`, if there is one yet. The result is that of a fit which was never
+            interrupted, bit for bit, where the parameters are the same; of PPO, whose environments start new episodes,
+            it is not.
+        observation_statistics : VecNormalize or (mean, variance, count), optional
+            Of observations made before, which the normalisation of a new training starts from.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the parameter or environment, what was given and what is wanted.
+        ImportError
+            Where an optional package is missing; it says how to install it.
+        FileNotFoundError, ModelFileError
+            Where ``resume_from`` does not exist, or is damaged.
+        EpisodeError
+            Where an environment raises, hangs, returns NaN, changes its spaces or kills its worker.
+        """
+        fitting.fit(self, environments, callbacks, resume_from, observation_statistics)
+        return self
+
+    def partial_fit(self, environments: Any, y: None = None) -> Self:
+        """Train for one generation (of PPO: update), going on from where the last ``fit`` or ``partial_fit`` ended.
+
+        Parameters
+        ----------
+        environments, y
+            As for ``fit``. A vector environment is reset.
+
+        Returns
+        -------
+        self
+        """
+        fitting.partial_fit(self, environments)
+        return self
+
+    def _check(self) -> Network:
+        """Check the parameters; the network that they describe."""
+        raise NotImplementedError
+
+    def _check_environments(self, resolved: Resolved) -> None:
+        """Raise where the estimator cannot train on these."""
+
+    def _endless_episode(self) -> float:
+        """Steps that are played of an environment without a time limit."""
+        return ENDLESS_EPISODE
+
+    def _learner(self, run: Run, closing: ExitStack) -> Learner[Any]:
+        raise NotImplementedError
+
+    def _deployable(self, training: Any, n_outputs: int) -> Deployable:
+        raise NotImplementedError
 
     def predict(
         self,

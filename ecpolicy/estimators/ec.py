@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy import persistence
-from ecpolicy.callbacks import Callback
 from ecpolicy.connectome import Connectome
 from ecpolicy.distributions import Bernoulli, Parameters
-from ecpolicy.estimators import evolving, files
-from ecpolicy.estimators.backends import weighted_sum
-from ecpolicy.estimators.base import BasePolicy
+from ecpolicy.estimators import files
+from ecpolicy.estimators.evolved import EvolvedPolicy
 from ecpolicy.estimators.parameters import (
     check_ec,
     check_eps,
@@ -21,12 +19,12 @@ from ecpolicy.estimators.parameters import (
     check_learning_rate,
     scheduled,
 )
-from ecpolicy.estimators.resumption import ResumeFrom
+from ecpolicy.fitting.backends import weighted_sum
 from ecpolicy.networks import RSNN, Network
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer
 
 
-class EvolvingConnectivityPolicy(BasePolicy):
+class EvolvingConnectivityPolicy(EvolvedPolicy):
     """Policy that evolves the connection probabilities of a 1-bit recurrent spiking network.
 
     Every generation draws a population of networks from Bernoulli connection probabilities, plays fresh episodes with
@@ -230,68 +228,6 @@ class EvolvingConnectivityPolicy(BasePolicy):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(
-        self,
-        environments: Any,
-        y: None = None,
-        *,
-        callbacks: Callback | Sequence[Callback] | None = None,
-        resume_from: ResumeFrom | None = None,
-        observation_statistics: Any = None,
-    ) -> Self:
-        """Train on an environment, or on the mean return over a list of environments.
-
-        Ctrl-C ends training after the current generation; a second one at once. Whatever happens, the policy stays
-        usable with what the last finished generation learnt.
-
-        Parameters
-        ----------
-        environments : environment, or list of environments
-            An id, a ``gymnasium.Env``, a ``VectorEnv``, an ``EnvSpec``, a callable that makes one, or a list of these.
-            "brax/hopper" and the like, and environment objects of Brax and MuJoCo Playground, are played in JAX.
-        y : None
-            Ignored; scikit-learn's place for labels.
-        callbacks : callable or sequence of callables, optional
-            Called with a read-only view of the policy after every generation; one that returns True ends training. See
-            :mod:`ecpolicy.callbacks`.
-        resume_from : path-like or Checkpoint, optional
-            Go on from a saved training instead of starting anew: from this file, or from the newest file of this
-            :class:`ecpolicy.callbacks.Checkpoint`, if there is one yet. The result is that of a fit which was never
-            interrupted, bit for bit, where the parameters are the same.
-        observation_statistics : VecNormalize or (mean, variance, count), optional
-            Of observations made before, which the normalisation of a new training starts from.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        TypeError, ValueError
-            Naming the parameter or environment, what was given and what is wanted.
-        FileNotFoundError, ModelFileError
-            Where ``resume_from`` does not exist, or is damaged.
-        EpisodeError
-            Where an environment raises, hangs, returns NaN, changes its spaces or kills its worker.
-        """
-        evolving.fit(self, environments, callbacks, resume_from, observation_statistics)
-        return self
-
-    def partial_fit(self, environments: Any, y: None = None) -> Self:
-        """Train for one generation, going on from where the last ``fit`` or ``partial_fit`` ended.
-
-        Parameters
-        ----------
-        environments, y
-            As for ``fit``. A vector environment is reset.
-
-        Returns
-        -------
-        self
-        """
-        evolving.partial_fit(self, environments)
-        return self
-
     @property
     def search_probabilities_(self) -> dict[str, NDArray[np.float32]]:
         """The probabilities from which the next generation is drawn, as ``connection_probabilities_`` has them.
@@ -318,7 +254,9 @@ class EvolvingConnectivityPolicy(BasePolicy):
     def _check(self) -> Network:
         return check_ec(self)
 
-    def _search(self, network: Network, obs_size: int, n_outputs: int, backend: str, n_env_steps: int = 0) -> Bernoulli:
+    def _search(
+        self, network: Network, obs_size: int, n_outputs: int, backend: str = "numpy", n_env_steps: int = 0
+    ) -> Bernoulli:
         shapes = network.shapes(obs_size, n_outputs)
         start = check_initial_probability(self.initial_probability, shapes)
         eps = scheduled(check_eps(self.eps), n_env_steps)

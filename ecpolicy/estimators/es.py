@@ -6,13 +6,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from ecpolicy import persistence
-from ecpolicy.callbacks import Callback
 from ecpolicy.distributions import Gaussian, Parameters
-from ecpolicy.estimators import evolving, files
-from ecpolicy.estimators.backends import weighted_noise
-from ecpolicy.estimators.base import BasePolicy
+from ecpolicy.estimators import files
+from ecpolicy.estimators.evolved import EvolvedPolicy
 from ecpolicy.estimators.parameters import check_es, check_learning_rate, scheduled
-from ecpolicy.estimators.resumption import ResumeFrom
+from ecpolicy.fitting.backends import weighted_noise
 from ecpolicy.networks import Network
 from ecpolicy.optimizers import Optimizer, adamw
 
@@ -27,7 +25,7 @@ class Published(NamedTuple):
 PAPER = {"rsnn": Published(0.3, 0.15), "gru": Published(0.02, 0.01), "lstm": Published(0.02, 0.01)}
 
 
-class ESPolicy(BasePolicy):
+class ESPolicy(EvolvedPolicy):
     """Policy that evolves the real weights of a recurrent network by Evolution Strategies (Salimans et al., 2017).
 
     Every generation draws antithetic pairs of networks from a normal distribution around the mean weights, plays fresh
@@ -152,27 +150,6 @@ class ESPolicy(BasePolicy):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(
-        self,
-        environments: Any,
-        y: None = None,
-        *,
-        callbacks: Callback | Sequence[Callback] | None = None,
-        resume_from: ResumeFrom | None = None,
-        observation_statistics: Any = None,
-    ) -> Self:
-        """Train on an environment, or on the mean return over a list of environments.
-
-        Parameters, returns and errors are those of :meth:`ecpolicy.EvolvingConnectivityPolicy.fit`.
-        """
-        evolving.fit(self, environments, callbacks, resume_from, observation_statistics)
-        return self
-
-    def partial_fit(self, environments: Any, y: None = None) -> Self:
-        """Train for one generation, going on from where the last ``fit`` or ``partial_fit`` ended."""
-        evolving.partial_fit(self, environments)
-        return self
-
     def _check(self) -> Network:
         return check_es(self)
 
@@ -180,7 +157,9 @@ class ESPolicy(BasePolicy):
         """The paper's settings for the network; for one of your own, those of its gated networks."""
         return PAPER[self.network] if isinstance(self.network, str) else PAPER["gru"]
 
-    def _search(self, network: Any, obs_size: int, n_outputs: int, backend: str, n_env_steps: int = 0) -> Gaussian:
+    def _search(
+        self, network: Any, obs_size: int, n_outputs: int, backend: str = "numpy", n_env_steps: int = 0
+    ) -> Gaussian:
         sigma = self._published().sigma if self.sigma is None else float(self.sigma)
         sizes = obs_size, n_outputs
         return Gaussian(network.shapes(*sizes), sigma, network.initial_scales(*sizes), weighted_noise(backend))

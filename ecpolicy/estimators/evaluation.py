@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ecpolicy.estimators.backends import choose, engine, runner
-from ecpolicy.estimators.environments import check_trained_for, resolve
-from ecpolicy.estimators.judging import deployment_key
-from ecpolicy.estimators.parameters import check_number, check_playing, endless_episode
+from ecpolicy.environments import check_trained_for, resolve
+from ecpolicy.estimators.parameters import check_number, check_playing
+from ecpolicy.fitting.backends import choose, engine, runner
+from ecpolicy.fitting.deployed import deployment_key
 from ecpolicy.random import Stream, environment_seed, fold_in, reserved_key
 from ecpolicy.rollout.episodes import Networks, of_deployed, playing
 from ecpolicy.rollout.outcome import EvaluatedEpisodes
@@ -37,7 +37,7 @@ def evaluate(
         Networks(deployed.distribution.sampler(deployed.parameters), deployed.standardizer),
         seeds,
         membrane_key=deployment_key(deployed.seed),
-        horizons=resolved.horizons(wanted, otherwise=endless_episode(policy)),
+        horizons=resolved.horizons(wanted, otherwise=policy._endless_episode()),
     )
     backend = choose(policy.backend, resolved)
     with runner(

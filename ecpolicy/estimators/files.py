@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.distributions import Parameters
-from ecpolicy.estimators.base import DeployedPolicy
 from ecpolicy.estimators.documents import (
     common_to_file,
     count,
@@ -19,17 +18,19 @@ from ecpolicy.estimators.documents import (
     standardizer_from_file,
     standardizer_to_file,
 )
-from ecpolicy.estimators.evolving import Run, deploy
 from ecpolicy.estimators.parameters import check_choice, check_flag, check_number
-from ecpolicy.estimators.resumption import NoTraining
-from ecpolicy.estimators.starts import Starts
-from ecpolicy.estimators.training import Deployed, Setting, Training
 from ecpolicy.evolution import State
+from ecpolicy.fitting.deployed import Deployable, DeployedPolicy
+from ecpolicy.fitting.evolution_learner import Deployed, Setting, Training
+from ecpolicy.fitting.fit import act_with, deploy
+from ecpolicy.fitting.resumption import NoTraining
+from ecpolicy.fitting.starts import Starts
 from ecpolicy.kernels.layout import unpack, words_per_row
 from ecpolicy.networks import Network, Shape
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import OptimizerState
 from ecpolicy.persistence import Arrays, ModelFileError, take
+from ecpolicy.spaces import action_outputs
 
 RULES = ("adam", "adamw", "sgd")
 MOST_EPISODES = 10**9
@@ -111,8 +112,8 @@ def from_file(cls: Any, document: dict[str, Any], arrays: Arrays, network: Netwo
     policy = cls(**given)
     policy._check()
     names = restore_common(policy, document, arrays)
-    run = Run(policy.seed_, policy.observation_space_, policy.action_space_)
-    shapes = trained.shapes(run.obs_size, run.n_outputs)
+    obs_size, n_outputs = policy.n_features_in_, action_outputs(policy.action_space_)
+    shapes = trained.shapes(obs_size, n_outputs)
     if isinstance(getattr(policy, "initial_probability", None), dict):
         policy.initial_probability = {
             name: take(arrays, f"prior/{name}", "<f4", (shapes[name].pre, shapes[name].post), 0.0, 1.0)
@@ -122,11 +123,11 @@ def from_file(cls: Any, document: dict[str, Any], arrays: Arrays, network: Netwo
         }
     if document["training_state"]:
         within = (0.0, 1.0) if bits else (-LARGE, LARGE)
-        training = _training_from_file(document, arrays, trained, names, shapes, run.obs_size, within)
-        deploy(policy, training, run)
+        training = _training_from_file(document, arrays, trained, names, shapes, obs_size, within)
+        deploy(policy, training, policy.action_space_, policy.seed_)
         return policy
     found = {name: _connections(arrays, name, shape, bits) for name, shape in shapes.items()}
-    _deploy_alone(policy, document, trained, names, found, standardizer_from_file(document, arrays, run.obs_size), run)
+    _deploy_alone(policy, document, trained, names, found, standardizer_from_file(document, arrays, obs_size))
     return policy
 
 
@@ -137,19 +138,18 @@ def _deploy_alone(
     names: tuple[str, ...],
     found: Parameters,
     standardizer: Standardizer,
-    run: Run,
 ) -> None:
     """Act with the network of a file that holds nothing else."""
-    distribution = policy._search(network, run.obs_size, run.n_outputs, "numpy")
+    distribution = policy._search(network, policy.n_features_in_, action_outputs(policy.action_space_))
     generation = count(document, "generation", LAST_GENERATION)
-    further = {
-        "_training": NoTraining(Setting(network, True, standardizer.clip, names)),
-        "_deployed": DeployedPolicy.of(network, distribution, found, standardizer, run.action_space, run.seed),
+    shown = policy._shown(network, found) | {
         "deployed_generation_": count(document, "deployed_generation", generation),
         "n_generations_": generation,
         "n_env_steps_": count(document, "n_env_steps"),
     }
-    vars(policy).update(policy._shown(network, found) | further)
+    training = NoTraining(Setting(network, True, standardizer.clip, names))
+    chosen = Deployable(network, distribution, found, standardizer, shown)
+    act_with(policy, chosen, training, policy.action_space_, policy.seed_)
 
 
 def _connections(arrays: Arrays, name: str, shape: Shape, bits: bool) -> NDArray[np.float32]:

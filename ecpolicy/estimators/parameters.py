@@ -17,7 +17,6 @@ BACKENDS = ("auto", "numpy", "jax")
 ENGINES = ("auto", "mujoco", "gymnasium")
 NETWORKS: dict[str, Any] = {"rsnn": RSNN, "real-rsnn": RealRSNN, "gru": GRU, "lstm": LSTM}  # as files name them
 MOST_SUBSTEPS = 100_000
-ENDLESS_EPISODE = 1000.0  # steps that are played of an environment where nothing says how many, as in the paper
 
 
 def check_number(
@@ -83,12 +82,6 @@ def check_horizon(value: Any) -> list[tuple[int, float]]:
     return (
         [(0, np.inf)] if value is None else check_schedule("max_episode_steps", value, low=1, high=2**63, integer=True)
     )
-
-
-def endless_episode(policy: Any) -> float:
-    """Steps that are played of an environment without a time limit: the policy's last training horizon, else 1000."""
-    last = check_horizon(getattr(policy, "max_episode_steps", None))[-1][1]
-    return last if np.isfinite(last) else ENDLESS_EPISODE
 
 
 def check_learning_rate(value: Any) -> list[tuple[int, float]]:
@@ -257,14 +250,3 @@ def make_network(kind: str, settings: Mapping[str, Any]) -> Network:
         if isinstance(network, RSNN | RealRSNN) and not np.isfinite(network.constants(1)).all():
             raise ValueError(f"Times, gains and density must give constants of single precision; got {network}.")
     return network
-
-
-def seed_of(random_state: Any) -> int:
-    """A seed below 2**64 from an int, a NumPy generator or random state, or fresh entropy for None."""
-    if random_state is None:
-        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**64, dtype=np.uint64))
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**63, dtype=np.int64))
-    return int(random_state)

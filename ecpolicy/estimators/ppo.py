@@ -1,70 +1,28 @@
 """SurrogateGradientPPOPolicy: spiking networks with real weights, trained by PPO through surrogate gradients."""
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import fields
-from time import perf_counter
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ecpolicy.callbacks import Callback, Chain, Progress
-from ecpolicy.callbacks.protocol import chained
 from ecpolicy.distributions import Point
+from ecpolicy.environments import Resolved
 from ecpolicy.estimators import ppo_files
-from ecpolicy.estimators.backends import Engine, Plays, engine, runner
-from ecpolicy.estimators.base import BasePolicy, DeployedPolicy, PolicyState
-from ecpolicy.estimators.environments import Resolved, resolve
-from ecpolicy.estimators.evolving import check_same_spaces, notes, warn_of_another_task
-from ecpolicy.estimators.judging import Judge, deployed_measures
-from ecpolicy.estimators.loop import interrupts, train
-from ecpolicy.estimators.observation_statistics import initial_moments
-from ecpolicy.estimators.parameters import (
-    check_choice,
-    check_fit,
-    check_flag,
-    check_number,
-    endless_episode,
-    make_network,
-    seed_of,
-)
+from ecpolicy.estimators.base import BasePolicy, PolicyState
+from ecpolicy.estimators.parameters import check_choice, check_fit, check_flag, check_number, make_network
 from ecpolicy.estimators.ppo_environment import training_environments
-from ecpolicy.estimators.ppo_training import (
-    CRITICS,
-    Learnt,
-    PPOTrainer,
-    Setting,
-    Training,
-    check_ppo_kwargs,
-    globals_kept,
-)
-from ecpolicy.estimators.resumption import ResumeFrom, adopt, earlier_training, own_training
-from ecpolicy.estimators.training import Record
-from ecpolicy.history import appended
+from ecpolicy.estimators.ppo_training import CRITICS, PPOLearner, Setting, Training, check_ppo_kwargs, globals_kept
+from ecpolicy.fitting.deployed import Deployable
+from ecpolicy.fitting.fit import Run
 from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.optional import require
 from ecpolicy.persistence import Arrays
 from ecpolicy.random import Stream, fold_in, reserved_key, uniform
-from ecpolicy.rollout.episodes import Networks
-from ecpolicy.rollout.outcome import Outcome
-from ecpolicy.spaces import action_outputs, observation_size
 
-CONFIRM_EPISODES = 20  # fresh ones, on which a new best deployed network must hold
 SURROGATE_NAMES = ("superspike", "piecewise_linear", "sigmoid")
-
-
-class _Run(NamedTuple):
-    """What one call of fit or partial_fit works with."""
-
-    trainer: PPOTrainer
-    runner: Plays
-    judge: Judge
-    resolved: Resolved
-    seed: int
-    engine: Engine
 
 
 class SurrogateGradientPPOPolicy(BasePolicy):
@@ -172,9 +130,11 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     (16, 16)
     """
 
-    # What BasePolicy asks of how episodes are played: the kernel of the CPU, which is what the weights are exported to.
+    # What every fit asks for and is settled here. Episodes are played by the CPU's kernel, as the weights are deployed.
     backend = "numpy"
     chunk_size = None
+    confirm_episodes = 20
+    n_generations = np.inf
 
     def __init__(
         self,
@@ -255,110 +215,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(
-        self,
-        environments: Any,
-        y: None = None,
-        *,
-        callbacks: Callback | Sequence[Callback] | None = None,
-        resume_from: ResumeFrom | None = None,
-        observation_statistics: Any = None,
-    ) -> Self:
-        """Train on an environment, or on a list of environments.
-
-        Ctrl-C ends training after the current update; a second one at once. Whatever happens, the policy stays usable
-        with what the last finished update learnt.
-
-        Parameters
-        ----------
-        environments : environment, or list of environments
-            An id, a ``gymnasium.Env`` (of which ``n_envs`` copies are made), an ``EnvSpec``, a callable that makes one,
-            or a list of these.
-        y : None
-            Ignored; scikit-learn's place for labels.
-        callbacks : callable or sequence of callables, optional
-            Called with a read-only view of the policy after every update; one that returns True ends training. See
-            :mod:`ecpolicy.callbacks`.
-        resume_from : path-like or Checkpoint, optional
-            Go on from a saved training instead of starting anew, as with ``warm_start``: environments start new
-            episodes, so the result is not that of an uninterrupted fit.
-        observation_statistics : VecNormalize or (mean, variance, count), optional
-            Of observations made before, which the normalisation of a new training starts from.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ImportError
-            Where sb3-contrib or PyTorch is missing.
-        TypeError, ValueError
-            Naming the parameter or environment, what was given and what is wanted.
-        FileNotFoundError, ModelFileError
-            Where ``resume_from`` does not exist, or is damaged.
-        EpisodeError
-            Where an environment raises, hangs, returns NaN or changes its spaces.
-        """
-        called = chained(callbacks)
-        earlier, observation_statistics = earlier_training(self, resume_from, observation_statistics)
-        with (
-            self._prepared(environments, earlier, observation_statistics) as run,
-            interrupts() as interrupted,
-        ):
-            if self.verbose:
-                called = Chain(called, Progress(int(self.verbose) * int(self.eval_every)))
-            if earlier is not None:
-                adopt(self, earlier)
-            training = run.trainer.training()
-
-            def step() -> None:
-                nonlocal training
-                training = self._advance(run, training, interrupted)
-
-            def reason(began: bool) -> str:
-                nonlocal training
-                if not began and earlier is not None:
-                    training = _measure_again(run, training)
-                return self._reason_to_stop(training, run.judge.threshold, began and interrupted())
-
-            stopped = train(self, called, continues=earlier is not None, step=step, reason=reason)
-        if stopped == "interrupted":
-            warnings.warn(f"Interrupted: fit ended after update {self.n_updates_}.", stacklevel=2)
-        return self
-
-    def partial_fit(self, environments: Any, y: None = None) -> Self:
-        """Train for one update, going on from where the last ``fit`` or ``partial_fit`` ended.
-
-        The network is evaluated after it. Environments start new episodes at every call, so the result is not that of
-        ``fit``.
-
-        Parameters
-        ----------
-        environments, y
-            As for ``fit``.
-
-        Returns
-        -------
-        self
-        """
-        earlier = own_training(self)
-        with self._prepared(environments, earlier) as run:
-            training = run.trainer.training()
-            if earlier is not None:
-                training = _measure_again(run, training)
-            self._advance(run, training, lambda: True)
-        self.stop_reason_ = "partial_fit"
-        return self
-
-    @contextmanager
-    def _prepared(self, environments: Any, earlier: Any, observation_statistics: Any = None) -> Iterator[_Run]:
-        """Check everything; what trains on these environments, whose copies are closed with the context.
-
-        ``earlier`` is the policy whose training goes on, or None.
-        """
-        network = self._check()
-        resolved = resolve(environments)
+    def _check_environments(self, resolved: Resolved) -> None:
         if resolved.vectorized or resolved.on_device:
             what = "environments of Brax or MuJoCo Playground" if resolved.on_device else "a VectorEnv"
             raise ValueError(
@@ -372,57 +229,55 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             )
         for package in ("torch", "stable_baselines3", "sb3_contrib"):
             require(package, "Fitting SurrogateGradientPPOPolicy", extra="sb3")
-        further = dict(self.ppo_kwargs or {})
-        check_ppo_kwargs(further)
-        setting = Setting(
-            network, self.critic, bool(self.normalize_observations), float(self.observation_clip), resolved.identities
-        )
-        if earlier is not None:
-            _check_continuable(earlier, resolved, setting)
-            if earlier is not self:
-                warn_of_another_task(earlier, resolved.identities)
-        seed = seed_of(self.random_state) if earlier is None else earlier.seed_
-        moments = initial_moments(observation_statistics, resolved.observation_space, continues=earlier is not None)
-        played_by = engine(self.engine, "numpy", resolved)
-        bar: Any = resolved.reward_threshold if self.score_threshold == "auto" else self.score_threshold
-        with (
-            runner(
-                "numpy",
-                resolved,
-                network,
-                engine=played_by,
-                n_jobs=self.n_jobs,
-                timeout=self.timeout,
-                chunk_size=None,
-            ) as episodes,
-            globals_kept(further.get("device", "cpu")),
-            training_environments(resolved.environments, int(self.n_envs), setting.environment_clip) as copies,
-        ):
-            judge = Judge(
-                seed,
-                resolved.horizons(otherwise=endless_episode(self)),
-                threshold=None if bar is None else float(bar),
-                eval_episodes=int(self.eval_episodes),
-                confirm_episodes=CONFIRM_EPISODES,
-            )
-            trainer = PPOTrainer(
-                self, further, setting, copies, seed, None if earlier is None else earlier._training, moments
-            )
-            yield _Run(trainer, episodes, judge, resolved, seed, played_by)
+        check_ppo_kwargs(self.ppo_kwargs or {})
 
-    def _advance(self, run: _Run, training: Training, last: Callable[[], bool]) -> Training:
-        """One update, evaluated where that is due or it is the last, and published."""
-        start = perf_counter()
-        training, record = run.trainer.advance(training)
-        ends = training.n_env_steps >= self.max_env_steps or last()
-        if training.update % self.eval_every == 0 or ends:
-            training, deployed = _assess(run, training)
-            record.update(deployed_measures(deployed))
-        record["best_deployed_return"] = training.best.score if training.best else None
-        record["n_evaluation_steps"] = training.n_evaluation_steps
-        record["seconds"] = perf_counter() - start
-        self._publish(training, record, run)
-        return training
+    def _learner(self, run: Run, closing: ExitStack) -> PPOLearner:
+        assert isinstance(run.network, RealRSNN)
+        further, environments = dict(self.ppo_kwargs or {}), run.resolved.environments
+        setting = Setting(
+            run.network,
+            self.critic,
+            bool(self.normalize_observations),
+            float(self.observation_clip),
+            run.resolved.identities,
+        )
+        closing.enter_context(globals_kept(further.get("device", "cpu")))
+        copies = closing.enter_context(training_environments(environments, int(self.n_envs), setting.environment_clip))
+        numbers = ("learning_rate", "gamma", "gae_lambda", "clip_range", "ent_coef", "vf_coef", "max_grad_norm")
+        arguments = {name: float(getattr(self, name)) for name in numbers} | {
+            "n_steps": int(self.n_steps),
+            "batch_size": None if self.batch_size is None else int(self.batch_size),
+            "n_epochs": int(self.n_epochs),
+            "policy_kwargs": {
+                "network": run.network,
+                "surrogate": self.surrogate,
+                "beta": float(self.beta),
+                "shared_lstm": self.critic == "shared",
+                "enable_critic_lstm": self.critic == "spiking",
+            },
+        }
+        return PPOLearner(
+            run,
+            setting,
+            copies,
+            arguments,
+            further,
+            normalize_rewards=bool(self.normalize_rewards),
+            timeout=None if self.timeout is None else float(self.timeout),
+            eval_every=int(self.eval_every),
+        )
+
+    def _deployable(self, training: Training, n_outputs: int) -> Deployable:
+        learnt, setting = training.best or training.current(), training.setting
+        point = Point(setting.network.shapes(learnt.observations.mean.size, n_outputs))
+        shown = {
+            "weights_": {name: weights.copy() for name, weights in learnt.weights.items()},
+            "log_std_": learnt.log_std.copy(),
+            "deployed_update_": learnt.update,
+            "n_updates_": training.update,
+        }
+        standardizer = setting.standardizer(learnt.observations)
+        return Deployable(setting.network, point, learnt.weights, standardizer, shown)
 
     def _check(self) -> RealRSNN:
         """Check the parameters that need no PyTorch; the network that they describe."""
@@ -459,55 +314,6 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         assert isinstance(network, RealRSNN)
         return network
 
-    def _reason_to_stop(self, training: Training, threshold: float | None, interrupted: bool) -> str:
-        """Why there is no further update, or an empty string."""
-        if threshold is not None and training.solved_at is not None and training.solved_at >= threshold:
-            return "score_threshold"
-        if training.n_env_steps >= self.max_env_steps:
-            return "max_env_steps"
-        return "interrupted" if interrupted else ""
-
-    def _publish(self, training: Training, record: Record, run: _Run) -> None:
-        """Make a finished update the fitted state."""
-        first = training.update == 1
-        further: dict[str, Any] = {
-            "history_": appended([] if first else self.history_, record),
-            "observation_space_": run.resolved.observation_space,
-            "n_features_in_": observation_size(run.resolved.observation_space),
-            "notes_": list(notes(self, run.resolved, run.engine)),
-            "engine_": run.engine.name,
-            "stop_reason_": None,
-        }
-        if first:
-            further["_n_sampled"] = 0
-        self._deploy(training, action_space_=run.resolved.action_space, seed_=run.seed, **further)
-
-    def _deploy(self, training: Training, *, action_space_: spaces.Space[Any], seed_: int, **further: Any) -> None:
-        """Act with the best network, or with the current one before any evaluation.
-
-        Everything is made first and set, with ``further`` attributes, in one step that Ctrl-C cannot come into.
-        """
-        learnt = training.best or training.current()
-        setting = training.setting
-        outputs, obs_size = action_outputs(action_space_), learnt.observations.mean.size
-        point = Point(setting.network.shapes(obs_size, outputs))
-        standardizer = setting.standardizer(learnt.observations)
-        deployed = DeployedPolicy.of(setting.network, point, learnt.weights, standardizer, action_space_, seed_)
-        self.__dict__.update(
-            further
-            | {
-                "_training": training,
-                "_deployed": deployed,
-                "action_space_": action_space_,
-                "seed_": seed_,
-                "weights_": {name: weights.copy() for name, weights in learnt.weights.items()},
-                "log_std_": learnt.log_std.copy(),
-                "deployed_update_": learnt.update,
-                "n_updates_": training.update,
-                "n_env_steps_": training.n_env_steps,
-            }
-        )
-
     def _sample_networks(self, state: PolicyState, starts: NDArray[np.bool_]) -> PolicyState:
         """``deterministic=False`` draws actions here, and always acts with the one network."""
         return state
@@ -541,52 +347,3 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     def _from_file(cls, document: dict[str, Any], arrays: Arrays, network: Network | None = None) -> Self:
         loaded: Self = ppo_files.from_file(cls, document, arrays)
         return loaded
-
-
-def _assess(run: _Run, training: Training) -> tuple[Training, Outcome]:
-    """Score the network and keep it if it is the best; the episodes that tell how it does now."""
-    network, best = training.current(), training.best
-    score = -np.inf if best is None else best.score
-    verdict, _ = run.runner.run(run.judge.assess(_networks(training.setting, network), training.update, score))
-    assessed = training._replace(
-        best=network._replace(score=verdict.confirmed.score) if verdict.beats(score) else best,
-        n_evaluation_steps=training.n_evaluation_steps + verdict.n_steps,
-        solved_at=run.judge.threshold if verdict.solved else training.solved_at,
-    )
-    return assessed, verdict.screening
-
-
-def _measure_again(run: _Run, training: Training) -> Training:
-    """Measure the best network on what is trained on now: on the same task its score is the same, bit for bit."""
-    best = training.best
-    if best is None:
-        return training._replace(solved_at=None)
-    confirming = run.judge.confirm(_networks(training.setting, best), best.update)
-    (score, _, solved, n_steps, _), _ = run.runner.run(confirming)
-    return training._replace(
-        best=best._replace(score=score),
-        solved_at=run.judge.threshold if solved else None,
-        n_evaluation_steps=training.n_evaluation_steps + (0 if score == best.score else n_steps),
-    )
-
-
-def _networks(setting: Setting, learnt: Learnt) -> Networks:
-    """The one network that was learnt, as it observes."""
-    return Networks(Point({}).sampler(learnt.weights), setting.standardizer(learnt.observations))
-
-
-def _check_continuable(earlier: Any, resolved: Resolved, setting: Setting) -> None:
-    """Raise where the earlier training does not fit these environments or parameters."""
-    check_same_spaces(earlier, resolved)
-    trained = earlier._training.setting
-    for name in ("critic", "normalize_observations"):
-        if getattr(trained, name) != getattr(setting, name):
-            raise ValueError(
-                f"Training so far had {name}={getattr(trained, name)!r}; it cannot go on with "
-                f"{getattr(setting, name)!r}. Fit without warm_start to start anew."
-            )
-    if trained.network.n_neurons != setting.network.n_neurons:
-        raise ValueError(
-            f"Training so far was of {trained.network.n_neurons} neurons; n_neurons is now "
-            f"{setting.network.n_neurons}. Fit without warm_start to start anew."
-        )

@@ -9,7 +9,6 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ecpolicy.distributions import Point
-from ecpolicy.estimators.base import DeployedPolicy
 from ecpolicy.estimators.documents import (
     common_to_file,
     count,
@@ -24,7 +23,9 @@ from ecpolicy.estimators.documents import (
 from ecpolicy.estimators.parameters import check_choice, check_flag, check_number
 from ecpolicy.estimators.ppo_environment import LARGE
 from ecpolicy.estimators.ppo_training import CRITICS, Learnt, Setting, Statistics, Training
-from ecpolicy.estimators.resumption import NoTraining
+from ecpolicy.fitting.deployed import Deployable, DeployedPolicy
+from ecpolicy.fitting.fit import act_with, deploy
+from ecpolicy.fitting.resumption import NoTraining
 from ecpolicy.networks import RealRSNN
 from ecpolicy.persistence import Arrays, ModelFileError, take
 from ecpolicy.spaces import action_outputs
@@ -100,7 +101,7 @@ def from_file(cls: Any, document: dict[str, Any], arrays: Arrays) -> Any:
         raise ModelFileError("its network is another one, or starts from random potentials")
     if document["training_state"]:
         training = _training_from_file(policy, document, arrays, network, names)
-        policy._deploy(training, action_space_=policy.action_space_, seed_=policy.seed_)
+        deploy(policy, training, policy.action_space_, policy.seed_)
     else:
         _deploy_alone(policy, document, arrays, network, names)
     return policy
@@ -118,18 +119,17 @@ def _deploy_alone(
     }
     log_std = take(arrays, "log_std", "<f4", _log_std_shape(policy.action_space_), -LARGE, LARGEST_LOG_STD)
     standardizer = standardizer_from_file(document, arrays, policy.n_features_in_)
-    deployed = DeployedPolicy.of(network, Point(shapes), weights, standardizer, policy.action_space_, policy.seed_)
     update = count(document, "update", LAST_UPDATE)
-    further = {
-        "_training": NoTraining(Setting(network, policy.critic, True, standardizer.clip, names)),
-        "_deployed": deployed,
+    shown = {
         "weights_": weights,
         "log_std_": log_std,
         "deployed_update_": count(document, "deployed_update", update),
         "n_updates_": update,
         "n_env_steps_": count(document, "n_env_steps"),
     }
-    vars(policy).update(further)
+    training = NoTraining(Setting(network, policy.critic, True, standardizer.clip, names))
+    chosen = Deployable(network, Point(shapes), weights, standardizer, shown)
+    act_with(policy, chosen, training, policy.action_space_, policy.seed_)
 
 
 def _log_std_shape(action_space: gym.Space[Any]) -> tuple[int]:

@@ -3,22 +3,25 @@
 import functools
 import inspect
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.cleanup import cleaning_up
-from ecpolicy.distributions import Parameters
-from ecpolicy.estimators.judging import DEPLOYED_MEASURES
+from ecpolicy.distributions import Parameters, Point
 from ecpolicy.estimators.ppo_environment import TrainingEnv
-from ecpolicy.estimators.training import Record
+from ecpolicy.fitting.fit import Run
+from ecpolicy.fitting.judge import DEPLOYED_MEASURES, deployed_measures
+from ecpolicy.history import Record
 from ecpolicy.networks import RealRSNN
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
-from ecpolicy.rollout.outcome import EpisodeError, mean_and_std
+from ecpolicy.rollout.episodes import Networks
+from ecpolicy.rollout.outcome import EpisodeError, Outcome, mean_and_std
 from ecpolicy.rollout.time_limit import TimeLimitError, time_limit
 
 CRITICS = ("feedforward", "spiking", "shared")
@@ -89,6 +92,11 @@ class Training(NamedTuple):
     best: Learnt | None = None
     solved_at: float | None = None  # the score threshold that the best network reached
 
+    @property
+    def generation(self) -> int:
+        """The last update."""
+        return self.update
+
     def current(self, score: float = np.nan) -> Learnt:
         """The network as it is now."""
         weights = {
@@ -100,74 +108,94 @@ class Training(NamedTuple):
         return Learnt(weights, log_std, self.observations, score, self.update)
 
 
-class PPOTrainer:
+class PPOLearner:
     """RecurrentPPO on copies of the environments, one update at a time; everything of Stable-Baselines3 is in here."""
 
     def __init__(
         self,
-        parameters: Any,
-        further: Mapping[str, Any],
+        run: Run,
         setting: Setting,
         environments: Sequence[TrainingEnv],
-        seed: int,
-        earlier: Training | None,
-        moments: Moments,
+        arguments: Mapping[str, Any],
+        further: Mapping[str, Any],
+        *,
+        normalize_rewards: bool,
+        timeout: float | None,
+        eval_every: int,
     ) -> None:
+        from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
+
+        self._run, self._setting, self._arguments, self._further = run, setting, arguments, further
+        self._timeout, self._eval_every = timeout, eval_every
+        self._env: Any = VecNormalize(
+            VecMonitor(DummyVecEnv([functools.partial(_itself, environment) for environment in environments])),
+            norm_obs=setting.normalize_observations,
+            norm_reward=normalize_rewards,
+            clip_obs=setting.observation_clip,
+            gamma=arguments["gamma"],
+            epsilon=VARIANCE_FLOOR,
+        )
+        self._model: Any = None
+
+    def start(self, moments: Moments) -> Training:
+        """A new training, with the moments of observations made before it."""
+        self._build(0)
+        if moments.n and self._env.norm_obs:
+            running = self._env.obs_rms
+            running.mean, running.var, running.count = moments.mean, moments.squares / moments.n, float(moments.n)
+        return self._training()
+
+    def resume(self, training: Training) -> Training:
+        """Go on from a training of the same sizes; environments start new episodes."""
+        self._check_continuable(training.setting)
+        self._build(training.update)
+        self._load(training)
+        return self._training()._replace(
+            update=training.update,
+            n_env_steps=training.n_env_steps,
+            n_evaluation_steps=training.n_evaluation_steps,
+            best=training.best,
+            solved_at=training.solved_at,
+        )
+
+    def _check_continuable(self, trained: Setting) -> None:
+        for name in ("critic", "normalize_observations"):
+            if getattr(trained, name) != getattr(self._setting, name):
+                raise ValueError(
+                    f"Training so far had {name}={getattr(trained, name)!r}; it cannot go on with "
+                    f"{getattr(self._setting, name)!r}. Fit without warm_start to start anew."
+                )
+        if trained.network.n_neurons != self._setting.network.n_neurons:
+            raise ValueError(
+                f"Training so far was of {trained.network.n_neurons} neurons; n_neurons is now "
+                f"{self._setting.network.n_neurons}. Fit without warm_start to start anew."
+            )
+
+    def _build(self, update: int) -> None:
+        """Make the model. A fit that begins after some updates has a stream of its own: it must not repeat the first.
+
+        Its environments' episodes and its draws are others.
+        """
         from sb3_contrib import RecurrentPPO
         from stable_baselines3.common.logger import Logger
-        from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
         from ecpolicy.networks.recurrent_policy import RSNNPolicy
 
-        p = parameters
-        self._setting, self._resumed = setting, earlier
-        self._env: Any = VecNormalize(
-            VecMonitor(DummyVecEnv([functools.partial(_itself, environment) for environment in environments])),
-            norm_obs=bool(p.normalize_observations),
-            norm_reward=bool(p.normalize_rewards),
-            clip_obs=float(p.observation_clip),
-            gamma=float(p.gamma),
-            epsilon=VARIANCE_FLOOR,
-        )
-        # Every fit has a stream of its own: a warm start must not repeat the episodes and draws of the first one.
-        stream = fold_in(fold_in(key_from_seed(seed), 0 if earlier is None else earlier.update), Stream.ENVIRONMENT)
-        settings = {
-            "learning_rate": float(p.learning_rate),
-            "n_steps": int(p.n_steps),
-            "batch_size": None if p.batch_size is None else int(p.batch_size),
-            "n_epochs": int(p.n_epochs),
-            "gamma": float(p.gamma),
-            "gae_lambda": float(p.gae_lambda),
-            "clip_range": float(p.clip_range),
-            "ent_coef": float(p.ent_coef),
-            "vf_coef": float(p.vf_coef),
-            "max_grad_norm": float(p.max_grad_norm),
-            "policy_kwargs": {
-                "network": setting.network,
-                "surrogate": p.surrogate,
-                "beta": float(p.beta),
-                "shared_lstm": p.critic == "shared",
-                "enable_critic_lstm": p.critic == "spiking",
-            },
+        stream = fold_in(fold_in(key_from_seed(self._run.seed), update), Stream.ENVIRONMENT)
+        arguments = {
+            **self._arguments,
             "seed": int(environment_seed(stream)) >> 1,  # environment i is seeded with it + i, below 2**31
             "device": "cpu",
         }
         try:
-            self._model: Any = RecurrentPPO(RSNNPolicy, self._env, **{**settings, **further})
+            self._model = RecurrentPPO(RSNNPolicy, self._env, **{**arguments, **self._further})
         except Exception as error:
-            if not further:
+            if not self._further:
                 raise
-            raise ValueError(f"RecurrentPPO does not take ppo_kwargs={further}: {error}") from error
+            raise ValueError(f"RecurrentPPO does not take ppo_kwargs={self._further}: {error}") from error
         self._model.set_logger(Logger(folder=None, output_formats=[]))
         if self._env.norm_obs:  # no observations yet: a first one of zero would widen those that are far from it
-            seen: Any = self._env.obs_rms
-            seen.count = 0.0
-        self._timeout = None if p.timeout is None else float(p.timeout)
-        if earlier is not None:
-            self._load(earlier)
-        elif moments.n and self._env.norm_obs:
-            running: Any = self._env.obs_rms
-            running.mean, running.var, running.count = moments.mean, moments.squares / moments.n, float(moments.n)
+            self._env.obs_rms.count = 0.0
 
     def _load(self, earlier: Training) -> None:
         """Go on from earlier weights, optimiser and statistics."""
@@ -189,8 +217,8 @@ class PPOTrainer:
         env.ret_rms.mean, env.ret_rms.var, env.ret_rms.count = earlier.returns
         self._model.num_timesteps = earlier.n_env_steps
 
-    def training(self) -> Training:
-        """Everything as it is now; what evaluations found stays as it was in the earlier training."""
+    def _training(self) -> Training:
+        """All that the model has learnt."""
         policy, env = self._model.policy, self._env
         state = policy.optimizer.state
         arrays = {name: _to_array(value) for name, value in policy.state_dict().items()}
@@ -202,19 +230,47 @@ class PPOTrainer:
             steps.append(int(moments["step"]) if moments else 0)
         size = policy.lstm_actor.input_size
         observations = _statistics(env.obs_rms) if env.norm_obs else Statistics(np.zeros(size), np.ones(size), 0.0)
-        new = Training(self._setting, arrays, first, second, max(steps), observations, _statistics(env.ret_rms))
-        earlier = self._resumed
-        if earlier is None:
-            return new
-        return new._replace(
-            update=earlier.update,
-            n_env_steps=earlier.n_env_steps,
-            n_evaluation_steps=earlier.n_evaluation_steps,
-            best=earlier.best,
-            solved_at=earlier.solved_at,
+        return Training(self._setting, arrays, first, second, max(steps), observations, _statistics(env.ret_rms))
+
+    def measure_again(self, training: Training) -> Training:
+        """Measure the best network on what is trained on now: on the same task its score is the same, bit for bit."""
+        best, judge = training.best, self._run.judge
+        if best is None:
+            return training._replace(solved_at=None)
+        confirming = judge.confirm(_networks(training.setting, best), best.update)
+        (score, _, solved, n_steps, _), _ = self._run.runner.run(confirming)
+        return training._replace(
+            best=best._replace(score=score),
+            solved_at=judge.threshold if solved else None,
+            n_evaluation_steps=training.n_evaluation_steps + (0 if score == best.score else n_steps),
         )
 
-    def advance(self, before: Training) -> tuple[Training, Record]:
+    def advance(self, training: Training, goes_on: Callable[[Training], bool]) -> tuple[Training, Record]:
+        """One update, and the score of the network that it leads to, where that is due or there is no further one."""
+        began = perf_counter()
+        training, record = self._update(training)
+        if training.update % self._eval_every == 0 or not goes_on(training):
+            training, deployed = self._assess(training)
+            record |= deployed_measures(deployed)
+        record["best_deployed_return"] = training.best.score if training.best else None
+        record["n_evaluation_steps"] = training.n_evaluation_steps
+        record["seconds"] = perf_counter() - began
+        return training, record
+
+    def _assess(self, training: Training) -> tuple[Training, Outcome]:
+        """Score the network and keep it if it is the best; the episodes that tell how it does now."""
+        network, best, judge = training.current(), training.best, self._run.judge
+        score = -np.inf if best is None else best.score
+        judging = judge.assess(_networks(training.setting, network), training.update, score)
+        verdict, _ = self._run.runner.run(judging)
+        assessed = training._replace(
+            best=network._replace(score=verdict.confirmed.score) if verdict.beats(score) else best,
+            n_evaluation_steps=training.n_evaluation_steps + verdict.n_steps,
+            solved_at=judge.threshold if verdict.solved else training.solved_at,
+        )
+        return assessed, verdict.screening
+
+    def _update(self, before: Training) -> tuple[Training, Record]:
         """One rollout and the update that learns from it."""
         from stable_baselines3.common.callbacks import BaseCallback
 
@@ -241,7 +297,7 @@ class PPOTrainer:
         except ValueError as error:  # PyTorch's distributions refuse NaN
             diverged = error
         logged = model.logger.name_to_value
-        after = self.training()._replace(
+        after = self._training()._replace(
             update=before.update + 1,
             n_env_steps=int(model.num_timesteps),
             n_evaluation_steps=before.n_evaluation_steps,
@@ -276,6 +332,11 @@ class PPOTrainer:
             "seconds": 0.0,
         }
         return after, record
+
+
+def _networks(setting: Setting, learnt: Learnt) -> Networks:
+    """The one network that was learnt, as it observes."""
+    return Networks(Point({}).sampler(learnt.weights), setting.standardizer(learnt.observations))
 
 
 def check_ppo_kwargs(given: Mapping[str, Any]) -> None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.cleanup import cleaning_up
-from ecpolicy.estimators.environments import check_trained_for, resolve
-from ecpolicy.estimators.judging import deployment_key
+from ecpolicy.environments import check_trained_for, resolve
 from ecpolicy.estimators.parameters import check_number
+from ecpolicy.fitting.deployed import deployment_key
 from ecpolicy.kernels import host
 from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import RSNN, RealRSNN

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.callbacks.histogram import ProbabilityHistogram
-from ecpolicy.estimators.resumption import check_resumable
+from ecpolicy.fitting.resumption import check_resumable
 from ecpolicy.inspection.palette import palette
 
 BINS = 50

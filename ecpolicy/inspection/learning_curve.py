@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from ecpolicy.estimators.resumption import check_resumable
+from ecpolicy.fitting.resumption import check_resumable
 from ecpolicy.inspection.palette import palette
 
 POINTS = 200  # of the common grid

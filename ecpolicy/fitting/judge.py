@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.random import Key, Stream, environment_seed, fold_in, reserved_key
+from ecpolicy.fitting.deployed import deployment_key
+from ecpolicy.random import Stream, environment_seed, fold_in, reserved_key
 from ecpolicy.rollout.episodes import Networks, Play, Table, of_deployed
 from ecpolicy.rollout.outcome import Outcome, mean_and_std
 
@@ -162,8 +163,3 @@ def deployed_measures(outcome: Outcome) -> dict[str, Any]:
     velocity, position = (float(mean) for mean in outcome.travel.reshape(-1, 2).mean(axis=0))
     means = mean_and_std(outcome.fitness)[0], float(outcome.lengths.mean()), velocity, position
     return {name: mean if np.isfinite(mean) else None for name, mean in zip(DEPLOYED_MEASURES, means, strict=True)}
-
-
-def deployment_key(seed: int) -> Key:
-    """The key of the deployed network's initial membrane potentials: the same in every episode."""
-    return reserved_key(seed, Stream.DEPLOYMENT)

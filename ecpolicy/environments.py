@@ -29,6 +29,7 @@ ACCEPTED = (
     "MuJoCo Playground, a callable that makes one, or a list of these"
 )
 NO_LIMIT = 2**31 - 1  # steps
+ENDLESS_EPISODE = 1000.0  # steps that are played of an environment where nothing says how many, as in the paper
 BRAX = "brax/"  # how ids of Brax environments begin
 
 

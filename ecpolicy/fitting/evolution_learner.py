@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ecpolicy.distributions import Distribution, Parameters
-from ecpolicy.estimators.backends import Plays
-from ecpolicy.estimators.judging import SHARE, Judge, Verdict, deployed_measures
-from ecpolicy.estimators.starts import Starts, end_start
 from ecpolicy.evolution import State, generation, member_keys
 from ecpolicy.fitness_shaping import FitnessShaping
+from ecpolicy.fitting.backends import Plays
+from ecpolicy.fitting.judge import SHARE, Judge, Verdict, deployed_measures
+from ecpolicy.fitting.starts import Starts, end_start
+from ecpolicy.history import Record
 from ecpolicy.identity import alike
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
@@ -20,8 +21,6 @@ from ecpolicy.optimizers import Optimizer
 from ecpolicy.random import Stream, key_from_seed, reserved_key
 from ecpolicy.rollout.episodes import Networks, Table, playing, population
 from ecpolicy.rollout.outcome import Outcome, mean_and_std
-
-Record = dict[str, Any]
 
 
 class Deployed(NamedTuple):
@@ -31,7 +30,7 @@ class Deployed(NamedTuple):
     moments: Moments
     score: float
     generation: int
-    low: float  # what a better network must beat, see :class:`ecpolicy.estimators.judging.Judge`
+    low: float  # what a better network must beat, see :class:`ecpolicy.fitting.judge.Judge`
     episodes: int | None  # of each environment that the score was first measured on; None in files that do not say
 
 
@@ -59,6 +58,11 @@ class Training(NamedTuple):
     solved_at: float | None = None  # the score threshold that this generation reached
     starts: Starts = Starts()
 
+    @property
+    def generation(self) -> int:
+        """The last generation."""
+        return self.search.generation
+
 
 class Ahead(NamedTuple):
     """A population that was played before the generation that it follows was published."""
@@ -68,13 +72,14 @@ class Ahead(NamedTuple):
 
 
 @dataclass
-class Trainer:
+class EvolutionLearner:
     """The parts of a fit that do not change from one generation to the next, and what has been played ahead."""
 
     seed: int
     runner: Plays
     judge: Judge
     distribution: Callable[[int], Distribution]  # after so many environment steps
+    rule: str  # the optimizer's name
     optimizer: Callable[[int], Optimizer]  # likewise
     fitness_shaping: FitnessShaping
     population_size: int
@@ -96,11 +101,12 @@ class Trainer:
         return State(0, parameters, self.optimizer(0).init(parameters), moments)
 
     def resume(self, training: Training) -> Training:
-        """Go on from a training, which does not count as solved before it is measured again.
+        """Go on from a training of the same matrices and rule.
 
         A best start of another setting, or on environments that cannot be compared, does not count, nor does a network
         with connections that are no longer allowed.
         """
+        self._check_continuable(training.search)
         best = training.best
         if best is not None:
             allowed = self.distribution(self._clock(training)).project(best.parameters)
@@ -111,6 +117,16 @@ class Trainer:
         if changed or not alike(before.environments, now.environments):
             training = training._replace(starts=training.starts._replace(best=None))
         return training._replace(setting=self.setting, best=best)
+
+    def _check_continuable(self, search: State) -> None:
+        trained = {name: p.shape for name, p in search.parameters.items()}
+        wanted = {name: (shape.pre, shape.post) for name, shape in self.distribution(0).shapes.items()}
+        if trained != wanted:
+            raise ValueError(f"Training so far was of matrices {trained}; the parameters now say {wanted}.")
+        if self.rule != search.optimizer.kind:
+            raise ValueError(
+                f"Training so far used optimizer {search.optimizer.kind!r}; it cannot go on with {self.rule!r}."
+            )
 
     def measure_again(self, training: Training) -> Training:
         """Measure the network that was kept, or said to solve the task, on what is trained on now.

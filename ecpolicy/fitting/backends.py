@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from joblib import effective_n_jobs
 
 from ecpolicy.distributions import WeightedNoise, WeightedSum, host_noise
-from ecpolicy.estimators.environments import Resolved
+from ecpolicy.environments import Resolved
 from ecpolicy.identity import told
 from ecpolicy.kernels import host
 from ecpolicy.optional import require

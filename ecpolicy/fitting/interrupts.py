@@ -1,0 +1,33 @@
+"""Ctrl-C during a fit: the first one ends it after the step under way."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ecpolicy.cleanup import cleaning_up
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a flag, in the main thread; the second one interrupts as usual.
+
+    Where Ctrl-C is ignored it stays so, and a handler that was not set from Python, which could not be given back, is
+    left in its place.
+    """
+    pressed = False
+
+    def handler(number: int, frame: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
+        yield lambda: False
+        return
+    previous = signal.signal(signal.SIGINT, handler)
+    with cleaning_up(lambda: signal.signal(signal.SIGINT, previous)):
+        yield lambda: pressed
