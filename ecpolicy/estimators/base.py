@@ -21,7 +21,7 @@ from ecpolicy.estimators.migrations import up_to_date
 from ecpolicy.estimators.parameters import check_flag
 from ecpolicy.fitting import fit as fitting
 from ecpolicy.fitting.deployed import Deployable, DeployedPolicy, deployment_key
-from ecpolicy.fitting.fit import Learner, Run
+from ecpolicy.fitting.learner import Learner, Run
 from ecpolicy.fitting.resumption import ResumeFrom, check_resumable
 from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import RSNN, RealRSNN

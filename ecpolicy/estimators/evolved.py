@@ -13,7 +13,7 @@ from ecpolicy.estimators.parameters import check_horizon, scheduled
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
 from ecpolicy.fitting.deployed import Deployable
 from ecpolicy.fitting.evolution_learner import EvolutionLearner, Setting, Training
-from ecpolicy.fitting.fit import Run
+from ecpolicy.fitting.learner import Run
 from ecpolicy.identity import with_length
 from ecpolicy.networks import Network
 from ecpolicy.optimizers import Optimizer

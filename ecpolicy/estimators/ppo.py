@@ -16,7 +16,7 @@ from ecpolicy.estimators.parameters import check_choice, check_fit, check_flag, 
 from ecpolicy.estimators.ppo_environment import training_environments
 from ecpolicy.estimators.ppo_training import CRITICS, PPOLearner, Setting, Training, check_ppo_kwargs, globals_kept
 from ecpolicy.fitting.deployed import Deployable
-from ecpolicy.fitting.fit import Run
+from ecpolicy.fitting.learner import Run
 from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.optional import require
 from ecpolicy.persistence import Arrays

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ecpolicy.cleanup import cleaning_up
 from ecpolicy.distributions import Parameters, Point
 from ecpolicy.estimators.ppo_environment import TrainingEnv
-from ecpolicy.fitting.fit import Run
 from ecpolicy.fitting.judge import DEPLOYED_MEASURES, deployed_measures
+from ecpolicy.fitting.learner import Run
 from ecpolicy.history import Record
 from ecpolicy.networks import RealRSNN
 from ecpolicy.normalization import Moments, Standardizer

@@ -3,119 +3,26 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.cleanup import cleaning_up
 from ecpolicy.environments import Resolved, resolve
-from ecpolicy.fitting.backends import Engine, Plays, check_seed, choose, engine, runner
+from ecpolicy.fitting.backends import check_seed, choose, engine, runner
 from ecpolicy.fitting.deployed import Deployable, DeployedPolicy
 from ecpolicy.fitting.interrupts import interrupts
 from ecpolicy.fitting.judge import Judge
+from ecpolicy.fitting.learner import Learner, Run, T, Trainable
 from ecpolicy.fitting.observation_statistics import initial_moments
 from ecpolicy.fitting.resumption import ResumeFrom, adopt, earlier_training, own_training
 from ecpolicy.history import Record, appended
 from ecpolicy.identity import known_different, told
-from ecpolicy.networks import Network
-from ecpolicy.normalization import Moments
 from ecpolicy.random import seed_of
-from ecpolicy.spaces import action_outputs, interchangeable, observation_size
-
-
-class Training(Protocol):
-    """All that continues a training, in plain arrays; what a learner makes of it is its own."""
-
-    @property
-    def generation(self) -> int:
-        """Steps of the learner so far: generations of a search, updates of a gradient method."""
-
-    @property
-    def n_env_steps(self) -> int:
-        """Environment steps so far, apart from the deployed network's."""
-
-    @property
-    def solved_at(self) -> float | None:
-        """The score threshold that was reached."""
-
-
-T = TypeVar("T", bound=Training)
-
-
-class Learner(Protocol[T]):
-    """What trains: it takes one training to the next."""
-
-    def start(self, moments: Moments) -> T:
-        """A new training, with the moments of observations made before it."""
-
-    def resume(self, training: T) -> T:
-        """Go on from an earlier training; raise ValueError where it does not fit the parameters."""
-
-    def measure_again(self, training: T) -> T:
-        """Measure the network that was kept on what is trained on now."""
-
-    def advance(self, training: T, goes_on: Callable[[T], bool]) -> tuple[T, Record]:
-        """One step, and its record; ``goes_on`` says of a training whether a further step is wanted after it."""
-
-
-class Run(NamedTuple):
-    """What a fit works with, checked."""
-
-    network: Network
-    resolved: Resolved
-    backend: str  # "numpy" or "jax"
-    engine: Engine
-    seed: int
-    endless: float  # steps after which an episode without a time limit ends
-    runner: Plays
-    judge: Judge
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Numbers in a flattened observation, and outputs that the action space takes."""
-        return observation_size(self.resolved.observation_space), action_outputs(self.resolved.action_space)
-
-
-class Trainable(Protocol[T]):
-    """An estimator: its parameters as far as they concern every fit, and what it brings along."""
-
-    backend: str
-    engine: str
-    chunk_size: int | None
-    n_jobs: int | None
-    timeout: float | None
-    score_threshold: float | str | None
-    eval_episodes: int
-    confirm_episodes: int
-    max_env_steps: int | None
-    warm_start: bool
-    random_state: int | np.random.Generator | np.random.RandomState | None
-    verbose: int
-    eval_every: int  # steps between two evaluations
-    stop_reason_: str | None
-
-    @property
-    def n_generations(self) -> float:
-        """Steps of the learner after which a fit ends."""
-
-    def _check(self) -> Network:
-        """Check the parameters; the network that they describe."""
-
-    def _check_environments(self, resolved: Resolved) -> None:
-        """Raise where the estimator cannot train on these."""
-
-    def _endless_episode(self) -> float:
-        """Steps that are played of an environment without a time limit."""
-
-    def _learner(self, run: Run, closing: ExitStack) -> Learner[T]:
-        """What trains on them; what must be closed after the fit goes on the stack."""
-
-    def _deployable(self, training: T, n_outputs: int) -> Deployable:
-        """The best network of a training, or the last."""
+from ecpolicy.spaces import action_outputs, interchangeable
 
 
 def fit(
@@ -182,7 +89,7 @@ def partial_fit(policy: Trainable[T], environments: Any) -> None:
 
 @contextmanager
 def _learning(
-    policy: Trainable[T], environments: Any, earlier: Any, observation_statistics: Any = None
+    policy: Trainable[T], environments: Any, earlier: Trainable[T] | None, observation_statistics: Any = None
 ) -> Iterator[tuple[Run, Learner[T], T]]:
     """Check everything; what trains, until the context ends, and where it starts.
 
@@ -198,11 +105,10 @@ def _learning(
     moments = initial_moments(observation_statistics, resolved.observation_space, continues=earlier is not None)
     played_by = engine(policy.engine, backend, resolved)
     seed = seed_of(policy.random_state) if earlier is None else earlier.seed_
-    endless = policy._endless_episode()
     threshold: Any = resolved.reward_threshold if policy.score_threshold == "auto" else policy.score_threshold
     judge = Judge(
         seed,
-        resolved.horizons(otherwise=endless),
+        resolved.horizons(otherwise=policy._endless_episode()),
         threshold=None if threshold is None else float(threshold),
         eval_episodes=int(policy.eval_episodes),
         confirm_episodes=int(policy.confirm_episodes),
@@ -219,7 +125,7 @@ def _learning(
                 chunk_size=policy.chunk_size,
             )
         )
-        run = Run(network, resolved, backend, played_by, seed, endless, episodes, judge)
+        run = Run(network, resolved, backend, played_by, seed, episodes, judge)
         learner = policy._learner(run, closing)
         training = learner.start(moments) if earlier is None else learner.resume(earlier._training)
         if earlier is not None and earlier is not policy:
@@ -227,7 +133,7 @@ def _learning(
         yield run, learner, training
 
 
-def _check_same_spaces(earlier: Any, resolved: Resolved) -> None:
+def _check_same_spaces(earlier: Trainable[T], resolved: Resolved) -> None:
     """Raise where the earlier training was for other spaces."""
     for name in ("observation_space", "action_space"):
         trained, given = getattr(earlier, f"{name}_"), getattr(resolved, name)
@@ -238,7 +144,7 @@ def _check_same_spaces(earlier: Any, resolved: Resolved) -> None:
             )
 
 
-def _warn_of_another_task(earlier: Any, identities: Sequence[str]) -> None:
+def _warn_of_another_task(earlier: Trainable[T], identities: Sequence[str]) -> None:
     """Say so where a saved training goes on with other environments than it had."""
     before = earlier._training.setting.environments
     if len(before) == len(identities) and not any(map(known_different, before, identities)):
@@ -287,7 +193,7 @@ def deploy(policy: Trainable[T], training: T, action_space: gym.Space[Any], seed
 
 
 def act_with(
-    policy: Any, chosen: Deployable, training: Any, action_space: gym.Space[Any], seed: int, **further: Any
+    policy: Trainable[T], chosen: Deployable, training: Any, action_space: gym.Space[Any], seed: int, **further: Any
 ) -> None:
     """Act with a network.
 

@@ -3,9 +3,10 @@
 import os
 import warnings
 from numbers import Integral
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from ecpolicy.callbacks import Checkpoint
+from ecpolicy.fitting.learner import Trainable
 from ecpolicy.persistence import ModelFileError, NewerFileError
 
 NOT_RESUMABLE = (
@@ -14,6 +15,13 @@ NOT_RESUMABLE = (
 )
 
 ResumeFrom = str | os.PathLike[str] | Checkpoint
+P = TypeVar("P", bound=Trainable[Any])
+
+
+class Trained(Protocol):
+    """A fitted policy, as far as its training is concerned."""
+
+    _training: Any
 
 
 class NoTraining:
@@ -28,18 +36,18 @@ class NoTraining:
         raise ValueError(f"The policy has no {name}: {NOT_RESUMABLE}.")
 
 
-def is_resumable(policy: Any) -> bool:
+def is_resumable(policy: Trained) -> bool:
     """Whether a fitted policy holds its training, and was not saved without it."""
     return not isinstance(policy._training, NoTraining)
 
 
-def check_resumable(policy: Any, what: str = "The policy cannot go on") -> None:
+def check_resumable(policy: Trained, what: str = "The policy cannot go on") -> None:
     """Raise ValueError where a fitted policy was saved without its training state."""
     if not is_resumable(policy):
         raise ValueError(f"{what}: {NOT_RESUMABLE}.")
 
 
-def own_training(policy: Any) -> Any:
+def own_training(policy: P) -> P | None:
     """The policy itself where it has been trained, to go on from; None otherwise."""
     if not hasattr(policy, "_training"):
         return None
@@ -47,7 +55,7 @@ def own_training(policy: Any) -> Any:
     return policy
 
 
-def earlier_training(policy: Any, resume_from: ResumeFrom | None, observation_statistics: Any) -> tuple[Any, Any]:
+def earlier_training(policy: P, resume_from: ResumeFrom | None, observation_statistics: Any) -> tuple[P | None, Any]:
     """The policy to go on from, itself, one that was loaded or None, and the statistics to start from.
 
     The same command may be run again: a training that a Checkpoint goes on with has started from its statistics.
@@ -57,7 +65,7 @@ def earlier_training(policy: Any, resume_from: ResumeFrom | None, observation_st
     return earlier, None if started else observation_statistics
 
 
-def _earlier(policy: Any, resume_from: ResumeFrom | None) -> Any:
+def _earlier(policy: P, resume_from: ResumeFrom | None) -> P | None:
     if resume_from is None:
         return own_training(policy) if policy.warm_start else None
     if not isinstance(resume_from, str | os.PathLike | Checkpoint):
@@ -73,19 +81,19 @@ def _earlier(policy: Any, resume_from: ResumeFrom | None) -> Any:
     return restored
 
 
-def adopt(policy: Any, earlier: Any) -> None:
+def adopt(policy: P, earlier: P) -> None:
     """Take over what another policy has learnt; the parameters stay the policy's own."""
     if earlier is not policy:
         parameters = policy.get_params(deep=False)
         vars(policy).update({name: value for name, value in vars(earlier).items() if name not in parameters})
 
 
-def _load(policy: Any, path: str | os.PathLike[str]) -> Any:
+def _load(policy: P, path: str | os.PathLike[str]) -> P:
     network = getattr(policy, "network", None)
     return type(policy).load(path, network=None if isinstance(network, str) else network)
 
 
-def _newest(policy: Any, checkpoint: Checkpoint) -> Any:
+def _newest(policy: P, checkpoint: Checkpoint) -> P | None:
     """The policy of the newest checkpoint that can be read; None where there is none at all."""
     damaged: ModelFileError | None = None
     for path in checkpoint.files():
