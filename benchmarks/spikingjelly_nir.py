@@ -80,7 +80,7 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     policy = ecpolicy.load(arguments.path)
-    environment_id = arguments.env or registered_ids(policy)[0]
+    environment_id = arguments.env or registered_ids(policy.environments_)[0]
     with tempfile.TemporaryDirectory() as folder:
         nir.write(Path(folder) / "policy.nir", policy.to_nir(neurons="cuba-lif"))
         graph = nir.read(Path(folder) / "policy.nir")

@@ -7,8 +7,8 @@ import inspect
 import io
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -55,6 +55,13 @@ class Resolved(NamedTuple):
         there is neither, episodes end after ``otherwise``.
         """
         return tuple(cut if np.isfinite(cut) else otherwise for cut in (min(wanted, own) for own in self.limits))
+
+
+class Trained(Protocol):
+    """A fitted policy, as far as its environments are concerned."""
+
+    observation_space_: gym.Space[Any]
+    action_space_: gym.Space[Any]
 
 
 def resolve(given: Any) -> Resolved:
@@ -288,7 +295,7 @@ def _looked_at(made: AnyEnv) -> Iterator[list[AnyEnv]]:
         yield [one for one in lanes if isinstance(one, gym.Env)] or [made]
 
 
-def check_trained_for(policy: Any, resolved: Resolved) -> None:
+def check_trained_for(policy: Trained, resolved: Resolved) -> None:
     """Raise ValueError unless a fitted policy was trained for the spaces of these environments."""
     for name in ("observation_space", "action_space"):
         trained, given = getattr(policy, f"{name}_"), getattr(resolved, name)
@@ -296,9 +303,9 @@ def check_trained_for(policy: Any, resolved: Resolved) -> None:
             raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
 
 
-def registered_ids(policy: Any) -> list[str]:
-    """The ids of what a policy was trained on, as far as it has any: in Gymnasium's registry, or Brax's."""
-    names = [told(identity).split(" ") for identity in policy._training.setting.environments]
+def registered_ids(identities: Iterable[str]) -> list[str]:
+    """The ids of environments, as far as they have any: in Gymnasium's registry, or Brax's."""
+    names = [told(identity).split(" ") for identity in identities]
     ids = [_brax_id(parts[0]) or parts[1] for parts in names if len(parts) > 1]
     return [name for name in dict.fromkeys(ids) if name.startswith(BRAX) or name in gym.registry]
 

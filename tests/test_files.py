@@ -537,7 +537,7 @@ def test_a_deployed_policy_acts_bit_for_bit(whole, tmp_path):
     last = "deployed_update_" if hasattr(policy, "n_updates_") else "deployed_generation_"
     for name in ("seed_", "n_env_steps_", "stop_reason_", "observation_space_", "n_features_in_", generations, last):
         assert getattr(alone, name) == getattr(policy, name)
-    assert registered_ids(alone) == [environment]
+    assert registered_ids(alone.environments_) == [environment]
 
 
 def test_a_deployed_policy_cannot_be_resumed_and_says_so(whole, tmp_path):

@@ -22,7 +22,7 @@ class TrainingView:
 
     continues: bool  # whether this fit goes on from an earlier one, which ``history_`` already holds at its begin
 
-    def __init__(self, policy: Any, *, continues: bool = False) -> None:
+    def __init__(self, policy: object, *, continues: bool = False) -> None:
         object.__setattr__(self, "_policy", policy)
         object.__setattr__(self, "continues", continues)
         object.__setattr__(self, "_drawn", 0)  # networks that predict has sampled here, which the policy does not count
@@ -62,7 +62,7 @@ class TrainingView:
         return f"TrainingView({self._policy!r})"
 
 
-def _view(policy: Any, continues: bool, drawn: int) -> TrainingView:
+def _view(policy: object, continues: bool, drawn: int) -> TrainingView:
     view = TrainingView(policy, continues=continues)
     object.__setattr__(view, "_drawn", drawn)
     return view

@@ -6,6 +6,7 @@ from typing import Any
 
 import ecpolicy
 from ecpolicy.cli.settings import add_environment, environment_of
+from ecpolicy.estimators.base import BasePolicy
 
 PICTURES = ("learning-curve", "raster", "rates", "probabilities")
 
@@ -61,7 +62,7 @@ def plot(arguments: argparse.Namespace) -> None:
     policies = [ecpolicy.load(path) for path in arguments.paths]
     if arguments.kind != "learning-curve" and len(policies) > 1:
         raise ValueError(f"{arguments.kind} is drawn of one policy, got {len(policies)}.")
-    policy: Any = policies[0]
+    policy: BasePolicy = policies[0]
     display: Any
     with plt.style.context("dark_background" if arguments.dark else "default"):
         if arguments.kind == "learning-curve":

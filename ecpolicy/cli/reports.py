@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.rollout.outcome import mean_and_std
 
 
 def played(
-    policy: Any, environment: Any, n_episodes: int, seed: int | None, max_episode_steps: int | None
+    policy: BasePolicy, environment: Any, n_episodes: int, seed: int | None, max_episode_steps: int | None
 ) -> dict[str, Any]:
     """What the deployed network's episodes came to."""
     found = policy.evaluate(environment, n_episodes=n_episodes, seed=seed, max_episode_steps=max_episode_steps)

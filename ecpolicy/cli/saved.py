@@ -10,6 +10,7 @@ import ecpolicy
 from ecpolicy.cli.reports import json_line, played, write_report
 from ecpolicy.cli.settings import UNLIMITED, add_environment, defaults, environment_of
 from ecpolicy.environments import registered_ids
+from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.estimators.parameters import ENGINES
 from ecpolicy.fitting.resumption import is_resumable
 from ecpolicy.tuned_settings import tuned, tuned_ids
@@ -71,7 +72,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 def info(arguments: argparse.Namespace) -> None:
     """Describe a saved policy."""
-    policy: Any = ecpolicy.load(arguments.path)
+    policy: BasePolicy = ecpolicy.load(arguments.path)
     generations = policy.n_updates_ if hasattr(policy, "n_updates_") else policy.n_generations_
     last = policy.history_[-1] if policy.history_ else {}
     default = defaults(type(policy))
@@ -84,7 +85,7 @@ def info(arguments: argparse.Namespace) -> None:
         del given["n_generations"]
     report: dict[str, Any] = {
         "class": type(policy).__name__,
-        "environments": registered_ids(policy),
+        "environments": registered_ids(policy.environments_),
         "observation_space": str(policy.observation_space_),
         "action_space": str(policy.action_space_),
         "generations": generations,

@@ -7,6 +7,7 @@ import tomllib
 from typing import Any
 
 from ecpolicy.environments import BRAX, registered_ids
+from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.ids import without_module
 from ecpolicy.tuned_settings import Tuned
 
@@ -79,9 +80,9 @@ def add_environment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--env-setting", action="append", default=[], metavar="NAME=VALUE", help="of the environment")
 
 
-def environment_of(policy: Any, arguments: argparse.Namespace) -> Any:
+def environment_of(policy: BasePolicy, arguments: argparse.Namespace) -> Any:
     """The environment that was asked for, or the registered one of the training."""
-    known = [arguments.env] if arguments.env is not None else registered_ids(policy)
+    known = [arguments.env] if arguments.env is not None else registered_ids(policy.environments_)
     if len(known) != 1:
         raise ValueError(
             f"{arguments.path} does not say one registered environment: name it, --env ID, or --env MODULE:ID where "

@@ -260,6 +260,13 @@ class BasePolicy(BaseEstimator):
             drawn = kept
         return state._replace(connections=drawn, keys=keys)
 
+    @property
+    def environments_(self) -> tuple[str, ...]:
+        """What the policy was trained on: a description of each environment, which tells it from others."""
+        check_is_fitted(self, "_training")
+        described: tuple[str, ...] = self._training.setting.environments
+        return described
+
     def score(
         self,
         environments: Any,

@@ -27,7 +27,7 @@ def common_to_file(policy: Any, training_state: bool) -> tuple[dict[str, Any], A
     document = {
         "training_state": training_state,
         "parameters": given,
-        "environments": list(policy._training.setting.environments),
+        "environments": list(policy.environments_),
         "observation_space": space_to_json(policy.observation_space_),
         "action_space": space_to_json(policy.action_space_),
         "seed": policy.seed_,

@@ -146,7 +146,7 @@ def _check_same_spaces(earlier: Trainable[T], resolved: Resolved) -> None:
 
 def _warn_of_another_task(earlier: Trainable[T], identities: Sequence[str]) -> None:
     """Say so where a saved training goes on with other environments than it had."""
-    before = earlier._training.setting.environments
+    before = earlier.environments_
     if len(before) == len(identities) and not any(map(known_different, before, identities)):
         return
     names = [", ".join(dict.fromkeys(map(told, each))) for each in (before, identities)]

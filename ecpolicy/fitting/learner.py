@@ -93,6 +93,10 @@ class Trainable(Protocol[T]):
     _training: Any  # a T, or what stands for one that was not saved
 
     @property
+    def environments_(self) -> tuple[str, ...]:
+        """What the policy was trained on."""
+
+    @property
     def n_generations(self) -> float:
         """Steps of the learner after which a fit ends."""
 

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.cleanup import cleaning_up
 from ecpolicy.environments import check_trained_for, resolve
+from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.estimators.parameters import check_number
 from ecpolicy.fitting.deployed import deployment_key
 from ecpolicy.kernels import host
@@ -78,7 +79,7 @@ class Activity(NamedTuple):
         return np.asarray(self.spikes.sum(axis=1) @ self.fan_out + self.fan_in)
 
 
-def record_activity(policy: Any, environment: Any, *, seed: int = 0, max_episode_steps: int = 1000) -> Activity:
+def record_activity(policy: BasePolicy, environment: Any, *, seed: int = 0, max_episode_steps: int = 1000) -> Activity:
     """Play an episode with the deployed network and keep every spike.
 
     Parameters
@@ -114,12 +115,12 @@ def record_activity(policy: Any, environment: Any, *, seed: int = 0, max_episode
     if not isinstance(deployed.network, RSNN | RealRSNN):
         raise TypeError(f"{type(deployed.network).__name__} has no spikes to record; wanted RSNN or RealRSNN.")
     with one_environment(policy, environment) as made:
-        return _play(policy, made, seed, max_episode_steps)
+        return _play(policy, deployed.network, made, seed, max_episode_steps)
 
 
 @contextmanager
 def one_environment(
-    policy: Any, environment: Any, *, make: Callable[[Callable[..., Any]], Any] = lambda factory: factory()
+    policy: BasePolicy, environment: Any, *, make: Callable[[Callable[..., Any]], Any] = lambda factory: factory()
 ) -> Iterator[gym.Env[Any, Any]]:
     """The Gymnasium environment that was meant, with the spaces that the policy was trained for.
 
@@ -139,9 +140,11 @@ def one_environment(
         yield made
 
 
-def _play(policy: Any, environment: gym.Env[Any, Any], seed: int, max_episode_steps: int) -> Activity:
+def _play(
+    policy: BasePolicy, network: RSNN | RealRSNN, environment: gym.Env[Any, Any], seed: int, max_episode_steps: int
+) -> Activity:
     deployed = policy._deployed
-    network, connections, outputs = deployed.network, deployed.connections, action_outputs(policy.action_space_)
+    connections, outputs = deployed.connections, action_outputs(policy.action_space_)
     substep = replace(network, step_ms=network.dt)  # advances by one Euler step at a time
     state = network.initial_state(deployment_key(deployed.seed)[None], outputs)
     encode = observation_encoder(policy.observation_space_)
@@ -174,7 +177,7 @@ def _spikes(network: RSNN | RealRSNN, state: Any) -> NDArray[np.bool_]:
     return unpack(state.spikes[0], network.n_neurons) if isinstance(network, RSNN) else state.spikes[0].copy()
 
 
-def _fans(policy: Any, network: RSNN | RealRSNN) -> tuple[int, NDArray[np.int64]]:
+def _fans(policy: BasePolicy, network: RSNN | RealRSNN) -> tuple[int, NDArray[np.int64]]:
     """Connections from the observation, and from each neuron to neurons and outputs."""
     parameters = policy._deployed.parameters
     present = {name: (p > 0.5) if isinstance(network, RSNN) else (p != 0) for name, p in parameters.items()}

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.callbacks.histogram import ProbabilityHistogram
+from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.fitting.resumption import check_resumable
 from ecpolicy.inspection.palette import palette
 
@@ -43,12 +44,12 @@ class ConnectionProbabilityDisplay:
         self.history = history
 
     @classmethod
-    def from_estimator(cls, policy: Any, *, figure: Any = None) -> Self:
+    def from_estimator(cls, policy: BasePolicy, *, figure: Any = None) -> Self:
         """Draw a fitted policy's probabilities and their histogram."""
         return cls.from_policy_run(policy, None, figure=figure)
 
     @classmethod
-    def from_policy_run(cls, policy: Any, history: ProbabilityHistogram | None, *, figure: Any = None) -> Self:
+    def from_policy_run(cls, policy: BasePolicy, history: ProbabilityHistogram | None, *, figure: Any = None) -> Self:
         """Draw a fitted policy's probabilities, and the course of their histogram over its training.
 
         Parameters

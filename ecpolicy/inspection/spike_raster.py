@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.inspection.activity import Activity, record_activity
 from ecpolicy.inspection.palette import groups_of, palette
 
@@ -28,7 +29,7 @@ class SpikeRasterDisplay:
     @classmethod
     def from_estimator(
         cls,
-        policy: Any,
+        policy: BasePolicy,
         environment: Any,
         *,
         seed: int = 0,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.cleanup import clean_up, cleaning_up
+from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.estimators.parameters import check_number
 from ecpolicy.inspection.activity import one_environment
 from ecpolicy.optional import require
@@ -24,7 +25,7 @@ SLOWEST = 0.01  # frames per second that can be written
 
 
 def record_video(
-    policy: Any,
+    policy: BasePolicy,
     environment: Any,
     path: str | os.PathLike[str],
     *,
@@ -90,7 +91,7 @@ def record_video(
     return files
 
 
-def _film(policy: Any, environment: Any, path: Path, seed: int, max_episode_steps: int | None) -> None:
+def _film(policy: BasePolicy, environment: Any, path: Path, seed: int, max_episode_steps: int | None) -> None:
     with one_environment(policy, environment, make=_made_to_render) as made:
         if made.render_mode not in MODES:
             raise _unfit(made, f"its render_mode is {made.render_mode!r}")
