@@ -145,7 +145,7 @@ def _play(
 ) -> Activity:
     deployed = policy._deployed
     connections, outputs = deployed.connections, action_outputs(policy.action_space_)
-    substep = replace(network, step_ms=network.dt)  # advances by one Euler step at a time
+    substep: Any = replace(network, step_ms=network.dt)  # advances by one Euler step at a time
     state = network.initial_state(deployment_key(deployed.seed)[None], outputs)
     encode = observation_encoder(policy.observation_space_)
     first = np.zeros(1, np.int64)
