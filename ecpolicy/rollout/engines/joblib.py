@@ -1,0 +1,76 @@
+"""Tasks on a pool of joblib."""
+
+import multiprocessing
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any, Self
+
+from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.parallel import get_active_backend
+
+from ecpolicy.rollout.engines.engine import Pull, Result, Unfinished, WorkersLost
+
+
+class JoblibEngine:
+    """A pool of joblib: loky's processes, threads, or another registered backend."""
+
+    attempts = 5
+
+    def __init__(self, n_jobs: int | None, timeout: float | None) -> None:
+        # No more than twice the workers at once: what waits in loky's queue when it is aborted makes its thread fail.
+        # No shared memory for large arrays (max_nbytes): joblib would keep those of every generation until the end.
+        self.in_this_process = bool(getattr(get_active_backend()[0], "supports_sharedmem", False))
+        settings: dict[str, Any] = {
+            "n_jobs": n_jobs,
+            "timeout": timeout,
+            "batch_size": 1,
+            "pre_dispatch": "2*n_jobs",
+            "max_nbytes": None,
+        }
+        try:
+            self._parallel = Parallel(return_as="generator_unordered", **settings)
+        except ValueError:  # multiprocessing returns lists only
+            self._parallel = Parallel(**settings)
+
+    def __enter__(self) -> Self:
+        self._parallel.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._parallel.__exit__(kind, error, traceback)
+
+    def share(self, value: Any) -> Any:
+        """The value itself, which goes through a pipe with every task."""
+        return value
+
+    def run(self, function: Callable[..., Result], pull: Pull) -> Iterator[tuple[int, Result]]:
+        """Results with their numbers, in any order."""
+        with warnings.catch_warnings():
+            # loky warns where it replaces a worker that has grown. It does so in a thread that an error would end, and
+            # the fit would wait for ever: the warning stays one, whatever the filters say.
+            warnings.filterwarnings("always", "A worker stopped while some jobs", UserWarning)
+            yield from self._run(function, pull)
+
+    def _run(self, function: Callable[..., Result], pull: Pull) -> Iterator[tuple[int, Result]]:
+        try:
+            results = self._parallel(delayed(_numbered)(i, function, *given) for i, given in iter(pull, None))
+            for result in results:
+                try:
+                    yield result
+                except GeneratorExit:  # joblib would end its workers
+                    for _ in results:
+                        pass
+                    raise
+        except (TerminatedWorkerError, BrokenProcessPool) as error:
+            raise WorkersLost(str(error)) from error
+        except multiprocessing.TimeoutError as error:  # no subclass of the built-in one
+            raise Unfinished from error
+
+
+def _numbered(number: int, function: Callable[..., Result], *arguments: Any) -> tuple[int, Result]:
+    return number, function(*arguments)
