@@ -6,7 +6,7 @@ stepped bare, from the recorded initial states and actions: by ``gym.Env.step``,
 thread and on two that have half of the episodes each. Steps of the deployed network count on all sides. With EnvPool
 installed, a fit on it with two threads stands beside; it plays other episodes, as its seeds are its own.
 
-    python benchmarks/throughput.py [--env Hopper-v5 ...] [--train-steps 300000] [--generations 3] [--rounds 3]
+    python benchmarks/throughput.py [--env Hopper-v5 ...] [--train-steps 300000] [--generations 4] [--rounds 3]
 """
 
 import argparse
@@ -24,8 +24,8 @@ import numpy as np
 from ecpolicy import EvolvingConnectivityPolicy
 
 ROBOTS = ["HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Humanoid-v5", "Ant-v5"]
-HORIZON = 250  # steps of an episode in training, so that a generation does not take long
-LANES = 32
+HORIZON = 500  # steps of an episode in training, so that a generation does not take long
+LANES = 64
 NETWORK = {"HalfCheetah-v5": {"gain_in": 0.3}}
 REWARD = {"Hopper-v5", "Walker2d-v5", "Humanoid-v5", "Ant-v5"}  # without a bonus for standing, as they are tuned
 
@@ -161,7 +161,7 @@ def main():
     parser.add_argument("--env", nargs="+", default=ROBOTS)
     parser.add_argument("--population", type=int, default=128)
     parser.add_argument("--train-steps", type=int, default=300_000)
-    parser.add_argument("--generations", type=int, default=3)
+    parser.add_argument("--generations", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     os.chdir(tempfile.mkdtemp())  # where MuJoCo may write its log

@@ -36,7 +36,8 @@ from ecpolicy.rollout.outcome import (
 from ecpolicy.rollout.schedule import Chunk, Schedule
 from ecpolicy.spaces import action_decoder, action_outputs, observation_size
 
-LANES = 32  # episodes that a thread plays at once
+LANES = 64  # episodes that a thread plays at once
+PORTION = 16  # that it begins at once, so that the threads share what there is
 NOBODY = -1  # in place of an environment's number: the lane is free
 LOOK = 0.1  # seconds between two looks at whether episodes are still wanted
 
@@ -122,6 +123,11 @@ class Feed:
         self._rows.extend((opened, int(row)) for row in in_order)
         return True
 
+    @property
+    def n_dropped(self) -> int:
+        """How often chunks that were handed out were given up."""
+        return self._schedule.n_dropped
+
     def is_wanted(self, opened: _Open) -> bool:
         """Whether the outcome of a chunk is still waited for."""
         return self._schedule.is_wanted(opened.chunk)
@@ -204,15 +210,17 @@ class Player:
         self._networks: list[_LaneNetworks] = []
         self._horizons, self._returns, self._velocities = np.zeros((3, lanes))
         self._lengths = np.zeros(lanes, np.int64)
+        self._n_dropped = 0
 
     def play(self, feed: Feed) -> None:
         """Play the rows of a feed until it has no more."""
+        self._n_dropped = feed.n_dropped
         try:
             while not feed.closed:
                 self._drop(feed)
                 free = np.flatnonzero(self._environment == NOBODY)
                 if free.size:
-                    rows = feed.take(free.size, wait=free.size == self._environment.size)
+                    rows = feed.take(min(free.size, PORTION), wait=free.size == self._environment.size)
                     self._begin(free[: len(rows)], rows)
                     if free.size == self._environment.size and not rows:
                         return
@@ -227,6 +235,9 @@ class Player:
 
     def _drop(self, feed: Feed) -> None:
         """Free the lanes whose episodes are no longer wanted."""
+        if self._n_dropped == feed.n_dropped:
+            return
+        self._n_dropped = feed.n_dropped
         for lane in np.flatnonzero(self._environment != NOBODY):
             if not feed.is_wanted(self._rows[lane][0]):
                 self._environment[lane], self._rows[lane] = NOBODY, None

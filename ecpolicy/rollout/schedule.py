@@ -51,6 +51,7 @@ class Schedule(Generic[T]):
         self, play: Play[T], ahead: Table | None, wanted: Callable[[T | None], bool], size: Callable[[Table], int]
     ) -> None:
         self.lock = threading.RLock()
+        self.n_dropped = 0  # times that chunks which may have been handed out were given up
         self.ahead: Outcome | Exception | None = None  # what came of the episodes ahead
         self._play, self._wanted, self._size = play, wanted, size
         self._done: list[T] = []
@@ -129,6 +130,7 @@ class Schedule(Generic[T]):
     def _drop(self) -> None:
         self._out = {number: out for number, out in self._out.items() if out[0] is not self._second}
         self._second = None
+        self.n_dropped += 1
 
     def _go_on(self, outcome: Outcome | None) -> None:
         """Send an outcome to who asked for it, and note what it asks for next."""
