@@ -22,7 +22,9 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from ecpolicy.rollout.mujoco import Robot, Simulations, recognised
+from ecpolicy.rollout.mujoco.recognised import recognised
+from ecpolicy.rollout.mujoco.robot import Robot
+from ecpolicy.rollout.mujoco.simulations import Simulations
 
 NAMES = ("HalfCheetah", "Hopper", "Walker2d", "Swimmer", "Ant", "Humanoid", "HumanoidStandup", "InvertedPendulum",
          "InvertedDoublePendulum", "Reacher", "Pusher")  # fmt: skip

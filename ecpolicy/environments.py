@@ -19,8 +19,8 @@ from ecpolicy.identity import chain, description, identity_of, of_instance, same
 from ecpolicy.ids import registered_spec
 from ecpolicy.optional import require
 from ecpolicy.rollout import pool, vector
-from ecpolicy.rollout.mujoco import recognised
-from ecpolicy.rollout.mujoco_tasks import Robot
+from ecpolicy.rollout.mujoco.recognised import recognised
+from ecpolicy.rollout.mujoco.robot import Robot
 from ecpolicy.rollout.workers import AnyEnv, Environment, close_all
 from ecpolicy.spaces import check_spaces, interchangeable
 

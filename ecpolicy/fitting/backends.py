@@ -15,7 +15,7 @@ from ecpolicy.identity import told
 from ecpolicy.kernels import host
 from ecpolicy.optional import require
 from ecpolicy.rollout.episodes import Play, Table
-from ecpolicy.rollout.mujoco_tasks import Robot
+from ecpolicy.rollout.mujoco.robot import Robot
 from ecpolicy.rollout.outcome import Outcome
 from ecpolicy.rollout.runner import Runner
 from ecpolicy.rollout.workers import Plan

@@ -16,7 +16,7 @@ from joblib import effective_n_jobs
 from ecpolicy.cleanup import clean_up
 from ecpolicy.rollout.engines import Engine, JoblibEngine, Unfinished, WorkersLost, engine
 from ecpolicy.rollout.episodes import CHUNK, Networks, Play, Table
-from ecpolicy.rollout.native import Threads
+from ecpolicy.rollout.mujoco.threads import Threads
 from ecpolicy.rollout.outcome import EpisodeError, Outcome
 from ecpolicy.rollout.schedule import Chunk, Schedule
 from ecpolicy.rollout.time_limit import can_limit

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from ecpolicy.cleanup import clean_up, cleaning_up
 from ecpolicy.distributions import Connections
 from ecpolicy.networks import Network
-from ecpolicy.rollout import host, native, pool, vector
+from ecpolicy.rollout import host, pool, vector
 from ecpolicy.rollout.episodes import CHUNK, Networks, Table
 from ecpolicy.rollout.exclusive import exclusively, shared
-from ecpolicy.rollout.mujoco_tasks import Robot
+from ecpolicy.rollout.mujoco.player import Player, play_natively
+from ecpolicy.rollout.mujoco.robot import Robot
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, beside
 from ecpolicy.rollout.spaces_kept import SpacesKept
 from ecpolicy.rollout.time_limit import failure, time_limit
@@ -74,7 +75,7 @@ class Instances:
         return made[:wanted]
 
     @cached_property
-    def player(self) -> native.Player:
+    def player(self) -> Player:
         """What plays natively, where the plan is of robots."""
         return player(self.plan)
 
@@ -141,15 +142,15 @@ def _close(environment: AnyEnv) -> None:
         )
 
 
-def player(plan: Plan) -> native.Player:
+def player(plan: Plan) -> Player:
     """What plays the plan's robots natively, in one thread."""
-    return native.Player(plan.robots, plan.network, plan.observation_space, plan.action_space)
+    return Player(plan.robots, plan.network, plan.observation_space, plan.action_space)
 
 
 def play(plan: Plan, chunk: Table, instances: Instances) -> Outcome:
     """Draw the members of a chunk and play all their episodes."""
     if plan.robots:
-        return native.play(instances.player, chunk)
+        return play_natively(instances.player, chunk)
     connections, owners = chunk.draw()
     indices = [int(index) for index in chunk.environments[: chunk.episodes]]
     with time_limit(plan.timeout):

@@ -1,153 +1,37 @@
-"""Rollouts on native simulations: physics by MuJoCo's batch engine and networks by the kernels, in threads.
+"""Playing rows on native simulations: physics by MuJoCo's batch engine and networks by the kernels.
 
-Neither holds Python's lock, so threads work at the same time. Each has lanes of its own and takes the next row of the
-table wherever an episode ends.
+Neither holds Python's lock, so players in several threads work at the same time. Each has lanes of its own.
 """
 
-import threading
-from collections import deque
-from collections.abc import Callable, Mapping
-from queue import Empty, SimpleQueue
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.distributions import Connections
 from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import Network
 from ecpolicy.networks.network import overwrite
-from ecpolicy.normalization import Moments
 from ecpolicy.random import Key
 from ecpolicy.rollout.episodes import CHUNK, Networks, Table, playing
-from ecpolicy.rollout.mujoco import Simulations
-from ecpolicy.rollout.mujoco_tasks import Robot
+from ecpolicy.rollout.mujoco.feed import Feed, Open
+from ecpolicy.rollout.mujoco.robot import Robot
+from ecpolicy.rollout.mujoco.simulations import Simulations
 from ecpolicy.rollout.outcome import (
     MEND,
     TRAVEL,
     EpisodeError,
     Outcome,
     bad_observation,
-    bad_return,
-    beside,
     network_failed,
     started_with,
 )
-from ecpolicy.rollout.schedule import Chunk, Schedule
+from ecpolicy.rollout.schedule import Schedule
 from ecpolicy.spaces import action_decoder, action_outputs, observation_size
 
 LANES = 64  # episodes that a thread plays at once
 PORTION = 16  # that it begins at once, so that the threads share what there is
 NOBODY = -1  # in place of an environment's number: the lane is free
-LOOK = 0.1  # seconds between two looks at whether episodes are still wanted
-
-
-class _Open:
-    """A chunk of a table that is being played: its networks, and what is known of its episodes so far."""
-
-    def __init__(self, chunk: Chunk, obs_size: int) -> None:
-        self.chunk, table = chunk, chunk.table
-        rows = table.seeds.size
-        self.left = rows
-        self.returns, self.lengths = np.zeros(rows), np.zeros(rows, np.int64)
-        self.travel = np.full((rows, 2), np.nan)
-        self.sums, self.squares = np.zeros((2, rows, obs_size))
-        # Sums are of deviations from the first observation of the episodes that are added up together.
-        self.shifts = np.zeros((table.episodes, obs_size))
-        self.shifted = [threading.Event() for _ in range(table.episodes)]
-        self._lock = threading.Lock()
-        self._drawn: tuple[Connections, NDArray[np.int64]] | None = None
-
-    def network(self, row: int) -> dict[str, NDArray[Any]]:
-        """The connections of the network that plays a row; those of the whole chunk are drawn together."""
-        with self._lock:
-            if self._drawn is None:
-                self._drawn = self.chunk.table.draw()
-        connections, owners = self._drawn
-        owner = owners[row // self.chunk.table.episodes]
-        return {name: drawn[owner] for name, drawn in connections.items()}
-
-    def outcome(self) -> Outcome:
-        """The outcome of the chunk (members, episodes)."""
-        table = self.chunk.table
-        for row in np.flatnonzero(~np.isfinite(self.returns)):
-            raise EpisodeError(bad_return(self.returns[row], started_with(table.seeds[row])))
-        columns = []
-        for k in range(table.episodes):
-            rows = slice(k, None, table.episodes)
-            sums, squares = (part[rows].sum(axis=0) for part in (self.sums, self.squares))
-            moments = Moments.from_sums(int(self.lengths[rows].sum()), self.shifts[k], sums, squares)
-            columns.append(
-                Outcome(self.returns[rows, None], self.lengths[rows, None], moments, self.travel[rows, None])
-            )
-        return beside(columns)
-
-
-class Feed:
-    """The rows that threads take, one by one, from the chunks of a schedule.
-
-    Parameters
-    ----------
-    schedule : Schedule
-    obs_size : int
-    deliver : callable (number, Outcome)
-        What is done with the outcome of a chunk.
-    """
-
-    def __init__(self, schedule: Schedule[Any], obs_size: int, deliver: Callable[[int, Any], None]) -> None:
-        self.closed = False
-        self._schedule, self._obs_size, self._deliver = schedule, obs_size, deliver
-        self._rows: deque[tuple[_Open, int]] = deque()
-        self._changed = threading.Condition()
-
-    def take(self, count: int, *, wait: bool) -> list[tuple[_Open, int]]:
-        """Up to ``count`` further rows; where there is none, and ``wait`` is set, those that come before the end."""
-        taken: list[tuple[_Open, int]] = []
-        with self._changed:
-            while not self.closed:
-                while len(taken) < count and (self._rows or self._refill()):
-                    row = self._rows.popleft()
-                    if self.is_wanted(row[0]):
-                        taken.append(row)
-                if taken or not wait or self._schedule.finished:
-                    break
-                self._changed.wait()
-        return taken
-
-    def _refill(self) -> bool:
-        chunk = self._schedule.pull()
-        if chunk is None:
-            return False
-        opened = _Open(chunk, self._obs_size)
-        in_order = np.arange(chunk.table.seeds.size).reshape(-1, chunk.table.episodes).T.reshape(-1)
-        self._rows.extend((opened, int(row)) for row in in_order)
-        return True
-
-    @property
-    def n_dropped(self) -> int:
-        """How often chunks that were handed out were given up."""
-        return self._schedule.n_dropped
-
-    def is_wanted(self, opened: _Open) -> bool:
-        """Whether the outcome of a chunk is still waited for."""
-        return self._schedule.is_wanted(opened.chunk)
-
-    def ended(self, opened: _Open) -> None:
-        """Note that an episode of a chunk has ended."""
-        with self._changed:
-            opened.left -= 1
-        if not opened.left:
-            self._deliver(opened.chunk.number, opened.outcome())
-
-    def wake(self) -> None:
-        """Let those who wait for rows look again."""
-        with self._changed:
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Hand out nothing more; what is being played is given up."""
-        self.closed = True
-        self.wake()
 
 
 class _LaneNetworks:
@@ -242,7 +126,7 @@ class Player:
             if not feed.is_wanted(self._rows[lane][0]):
                 self._environment[lane], self._rows[lane] = NOBODY, None
 
-    def _begin(self, lanes: NDArray[np.int64], rows: list[tuple[_Open, int]]) -> None:
+    def _begin(self, lanes: NDArray[np.int64], rows: list[tuple[Open, int]]) -> None:
         """Start episodes on free lanes."""
         tables = [opened.chunk.table for opened, _ in rows]
         for lane, (opened, row), table in zip(lanes, rows, tables, strict=True):
@@ -309,54 +193,8 @@ class Player:
         return started_with(opened.chunk.table.seeds[row])
 
 
-def play(player: Player, table: Table) -> Outcome:
+def play_natively(player: Player, table: Table) -> Outcome:
     """Play a table in this thread."""
     schedule = Schedule(playing(table), None, lambda result: True, lambda table: CHUNK)
     player.play(Feed(schedule, player.obs_size, schedule.deliver))
     return schedule.result
-
-
-class Threads:
-    """Chunks in threads of this process, each with simulations of its own.
-
-    Parameters
-    ----------
-    players : list of Player
-        One for each thread.
-    """
-
-    def __init__(self, players: list[Player]) -> None:
-        self._players = players
-
-    def play(self, schedule: Schedule[Any]) -> None:
-        """Play until the schedule is finished."""
-        results: SimpleQueue[tuple[int, Outcome | BaseException]] = SimpleQueue()
-        feed = Feed(schedule, self._players[0].obs_size, lambda number, outcome: results.put((number, outcome)))
-
-        def work(player: Player) -> None:
-            try:
-                player.play(feed)
-            except BaseException as error:
-                results.put((NOBODY, error))
-
-        threads = [threading.Thread(target=work, args=(player,), daemon=True) for player in self._players]
-        for thread in threads:
-            thread.start()
-        try:
-            while not schedule.finished:
-                try:
-                    number, outcome = results.get(timeout=LOOK)
-                except Empty:
-                    schedule.look()
-                    continue
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                schedule.deliver(number, outcome)
-                feed.wake()
-        finally:
-            feed.close()
-            for thread in threads:
-                thread.join()
-
-    def close(self, error: BaseException | None) -> None:
-        """There is nothing to close."""
