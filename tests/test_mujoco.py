@@ -324,5 +324,6 @@ def test_callbacks_and_a_missing_batch_are_noticed(monkeypatch):
 
 
 def test_importing_does_not_load_mujoco():
-    code = "import sys; from ecpolicy.rollout.mujoco import recognised as m; m.recognised(0); sys.exit('mujoco' in sys.modules)"
+    probe = "import sys; from ecpolicy.rollout.mujoco import recognised as m; m.recognised(0); "
+    code = f"{probe}sys.exit('mujoco' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
