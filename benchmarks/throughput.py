@@ -60,13 +60,15 @@ def policy_of(name, arguments, **changes):
 
 
 def fitted(name, arguments, trained, environment, **changes):
-    """Seconds of a fit that starts where another one has come to, and its environment steps."""
-    start = {part: np.array(p) for part, p in trained.connection_probabilities_.items()}
+    """Seconds of a fit that starts where another one has come to, or anew, and its environment steps."""
+    start, statistics = 0.5, None
+    if trained is not None:
+        start = {part: np.array(p) for part, p in trained.connection_probabilities_.items()}
+        moments = trained._training.search.moments
+        statistics = moments.mean, moments.squares / moments.n, moments.n
     policy = policy_of(
         name, arguments, n_generations=arguments.generations, max_env_steps=None, initial_probability=start, **changes
     )
-    moments = trained._training.search.moments
-    statistics = moments.mean, moments.squares / moments.n, moments.n
     began = time.perf_counter()
     policy.fit(environment, observation_statistics=statistics)
     seconds = time.perf_counter() - began
@@ -143,7 +145,13 @@ def measure(name, arguments):
         pool = envpool.make_gymnasium(
             name.replace("-v5", "-v4"), num_envs=arguments.population, num_threads=2, **kwargs
         )
-        ways["fit on EnvPool, 2 threads"] = lambda: fitted(name, arguments, start, pool)
+        if pool.single_observation_space.shape == made.observation_space.shape:
+            ways["fit on EnvPool, 2 threads"] = lambda: fitted(name, arguments, start, pool)
+        else:  # EnvPool has version 4 alone, which observes otherwise
+            old = copy.deepcopy(gym.spec(name.replace("-v5", "-v4")))
+            old.kwargs.update(kwargs)
+            ways["fit of v4 anew, n_jobs=2"] = lambda: fitted(name, arguments, None, old, engine="mujoco", n_jobs=2)
+            ways["fit of v4 anew on EnvPool, 2 threads"] = lambda: fitted(name, arguments, None, pool)
     speeds = {way: [] for way in ways}
     for _ in range(arguments.rounds):
         for way, run in ways.items():
@@ -153,7 +161,8 @@ def measure(name, arguments):
 
 
 RATIOS = [("fit", "gymnasium physics"), ("fit", "batch physics"), ("fit", "fit, gymnasium"), ("fit, n_jobs=2", "fit"),
-          ("batch physics, 2 threads", "batch physics"), ("fit, n_jobs=2", "fit on EnvPool, 2 threads")]  # fmt: skip
+          ("batch physics, 2 threads", "batch physics"), ("fit, n_jobs=2", "fit on EnvPool, 2 threads"),
+          ("fit of v4 anew, n_jobs=2", "fit of v4 anew on EnvPool, 2 threads")]  # fmt: skip
 
 
 def main():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
-from ecpolicy.estimators.parameters import endless_episode
+from ecpolicy.environments import ENDLESS_EPISODE
 from ecpolicy.fitting.judge import LEAST, MISSED, SHARE, SOLVED_EPISODES, Judge, bounds
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, reserved_key
@@ -210,7 +210,7 @@ def test_the_rule_holds_for_ppo_as_well():
     policy = SurrogateGradientPPOPolicy(
         n_neurons=4, n_envs=2, n_steps=8, max_env_steps=16, n_epochs=1, step_ms=1.0, eval_episodes=1, random_state=0
     ).fit(Endless)
-    assert policy.history_[-1]["deployed_length"] == 1000 == endless_episode(policy)
+    assert policy.history_[-1]["deployed_length"] == 1000 == ENDLESS_EPISODE
     assert policy.evaluate(Endless, n_episodes=1).lengths == 1000
 
 

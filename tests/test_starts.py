@@ -7,8 +7,8 @@ import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy, load
 from ecpolicy.callbacks import Checkpoint
-from ecpolicy.estimators import starts as starts_module
-from ecpolicy.estimators import training
+from ecpolicy.fitting import evolution_learner as training
+from ecpolicy.fitting import starts as starts_module
 
 pytestmark = pytest.mark.filterwarnings("ignore:n_generations=. ended the fit before")
 

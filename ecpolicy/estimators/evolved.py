@@ -1,9 +1,10 @@
 """What the policies that search a distribution of networks have in common."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -29,6 +30,18 @@ class EvolvedPolicy(BasePolicy):
     normalize_observations: bool
     observation_clip: float
     keep_best: bool
+
+    def fit(self, environments: Any, y: None = None, **further: Any) -> Self:  # noqa: D102 -- as BasePolicy's
+        super().fit(environments, y, **further)
+        starts, n_starts = self._training.starts, getattr(self, "n_starts", 1)
+        if self.stop_reason_ == "n_generations" and (starts.ended < n_starts - 1 or starts.best is not None):
+            warnings.warn(
+                f"n_generations={self.n_generations} ended the fit before {n_starts} starts of "
+                f"{getattr(self, 'start_env_steps', 1)} steps have ended, so that none was chosen. Go on with more "
+                "generations.",
+                stacklevel=2,
+            )
+        return self
 
     def _search(
         self, network: Any, obs_size: int, n_outputs: int, backend: str = "numpy", n_env_steps: int = 0
@@ -56,6 +69,13 @@ class EvolvedPolicy(BasePolicy):
             for identity, limit in zip(resolved.identities, resolved.limits, strict=True)
         )
         rule, optimizer = self._ascent()
+        n_starts, start_env_steps = int(getattr(self, "n_starts", 1)), int(getattr(self, "start_env_steps", 1))
+        if n_starts > 1 and (self.max_env_steps or np.inf) <= n_starts * start_env_steps:
+            warnings.warn(
+                f"max_env_steps={self.max_env_steps} ends the fit before {n_starts} starts of {start_env_steps} steps "
+                "have ended, so that none is chosen. Lower start_env_steps or n_starts.",
+                stacklevel=7,  # the caller of fit
+            )
         return EvolutionLearner(
             seed=run.seed,
             runner=run.runner,
@@ -69,8 +89,8 @@ class EvolvedPolicy(BasePolicy):
             episodes_per_member=int(self.episodes_per_member),
             horizons=lambda n_env_steps: resolved.horizons(scheduled(wanted, n_env_steps), otherwise=endless),
             keep_best=bool(self.keep_best),
-            n_starts=int(getattr(self, "n_starts", 1)),
-            start_env_steps=int(getattr(self, "start_env_steps", 1)),
+            n_starts=n_starts,
+            start_env_steps=start_env_steps,
         )
 
     def _deployable(self, training: Training, n_outputs: int) -> Deployable:
