@@ -27,6 +27,7 @@ from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy  # noqa: E402
 from ecpolicy.estimators.ppo_environment import training_environment  # noqa: E402
 from ecpolicy.estimators.ppo_files import policy_shapes  # noqa: E402
 from ecpolicy.estimators.ppo_training import CRITICS  # noqa: E402
+from ecpolicy.fitting.fit import deploy  # noqa: E402
 
 SMALL = {
     "n_neurons": 32,
@@ -93,7 +94,7 @@ def test_predicts_what_pytorch_does():
     on_grid = {name: np.round(w * 2**8).astype(np.float32) / 2**8 for name, w in policy.weights_.items()}
     training = policy._training
     learnt = training.current()._replace(weights=on_grid)
-    policy._deploy(training._replace(best=learnt), action_space_=space, seed_=policy.seed_)
+    deploy(policy, training._replace(best=learnt), space, policy.seed_)
     actor = RSNNPolicy(
         spaces.Box(-np.inf, np.inf, (3,)), space, lambda _: 0.0, network=training.setting.network,
         enable_critic_lstm=False,
@@ -352,7 +353,7 @@ def test_partial_fit_is_one_update_more():
 def test_ctrl_c_ends_after_the_update():
     policy = SurrogateGradientPPOPolicy(**{**TINY, "max_env_steps": 1000, "eval_every": 1000})
     press = [lambda p: p.n_updates_ == 2 and signal.raise_signal(signal.SIGINT)]
-    with pytest.warns(UserWarning, match="Interrupted: fit ended after update 2"):
+    with pytest.warns(UserWarning, match="Interrupted: fit ended after generation 2"):
         policy.fit(Match, callbacks=press)
     assert policy.stop_reason_ == "interrupted"
     assert policy.predict(np.ones(1, np.float32))[0] in (0, 1)
