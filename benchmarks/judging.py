@@ -37,8 +37,12 @@ def collect(arguments):
         np.savez(path, returns=returns, n_env_steps=steps, lengths=lengths)
 
     path = Path(arguments.path).resolve()
-    settings = {name: value for name, value in task.parameters.items() if name not in ("n_starts", "start_env_steps")}
-    settings |= {"eval_episodes": 1, "confirm_episodes": 1, "keep_best": False, "score_threshold": None}
+    settings = task.parameters | {
+        "eval_episodes": 1,
+        "confirm_episodes": 1,
+        "keep_best": False,
+        "score_threshold": None,
+    }
     os.chdir(tempfile.mkdtemp())  # where MuJoCo may write its log
     EvolvingConnectivityPolicy(
         **settings, max_env_steps=arguments.steps, n_generations=10**6, random_state=arguments.seed, n_jobs=2

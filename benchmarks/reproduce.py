@@ -33,7 +33,7 @@ import gymnasium as gym
 import numpy as np
 import update_rules
 
-from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy, tuned
+from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy, best_start, tuned
 from ecpolicy.callbacks import Checkpoint
 
 HERE = Path(__file__).parent
@@ -44,7 +44,6 @@ DENSE = 4_000_000  # environment steps that count as the beginning, in which stu
 EPISODES = 10  # of each point
 FINAL_EPISODES = 100
 PACKAGES = ["ecpolicy", "numpy", "numba", "gymnasium", "mujoco", "envpool", "torch", "stable_baselines3"]
-CANDIDATES = {*update_rules.RULES, *update_rules.SHAPINGS}
 ESTIMATORS = {
     "ec": EvolvingConnectivityPolicy,
     "ec-mirrored": update_rules.MirroredPolicy,
@@ -149,23 +148,27 @@ def settings_of(run):
         engine = "gymnasium"
     if definition["estimator"] != "sb3-ppo":
         parameters |= {"random_state": run["seed"], "score_threshold": None}
-    found = {name: value for name, value in task.parameters.items() if name not in run.get("without", [])}
-    parameters |= (found if takes == "all" else {}) | definition.get("parameters", {})
-    return {"parameters": parameters, "environment": task.environment_kwargs if takes else {}, "engine": engine}
+    parameters |= (task.parameters if takes == "all" else {}) | definition.get("parameters", {})
+    starts = task.starts if takes == "all" and not run.get("one_start") else {}
+    return {
+        "parameters": parameters,
+        "environment": task.environment_kwargs if takes else {},
+        "engine": engine,
+        **({"starts": starts} if starts else {}),
+    }
 
 
 def train(run, checkpoint):
     """Train one of our policies to the end of its run; what is worth noting of it, its curve and its last episodes."""
     task, settings = tuned(run["task"]), settings_of(run)
-    parameters, kwargs, engine = settings.values()
+    parameters, kwargs, engine = (settings[name] for name in ("parameters", "environment", "engine"))
     policy = ESTIMATORS[run["definition"]["estimator"]](max_env_steps=run["steps"], **parameters)
     recorder = Recorder(checkpoint.with_suffix(".curve.json"), run)
     environment = environment_of(task, kwargs, engine, parameters.get("population_size"), run["seed"])
-    candidate = CANDIDATES & {parameters.get("optimizer"), parameters.get("fitness_shaping")}  # they cannot be saved
-    saves = None if candidate else Checkpoint(checkpoint, every=None, seconds=60)
-    diverged = False
+    saves, diverged = Checkpoint(checkpoint, every=None, seconds=60), False
+    fit = functools.partial(best_start, policy, **settings["starts"]) if "starts" in settings else policy.fit
     try:
-        policy.fit(environment, callbacks=[recorder, saves] if saves else recorder, resume_from=saves)
+        fit(environment, callbacks=[recorder, saves], resume_from=saves)
     except FloatingPointError:  # the policy is that of the update before
         diverged = True
         recorder.measure(policy)
@@ -262,7 +265,7 @@ def runs(arguments):
                     "seed": seed,
                     "steps": arguments.steps or limits["steps"],
                     "until": limits.get("until"),
-                    "without": study.get("without", []),
+                    "one_start": study.get("one_start", False),
                     "seconds": study.get("seconds", float("inf")),
                     "population": arguments.population,
                     "engine": arguments.engine,
@@ -311,7 +314,7 @@ def done(arguments, run):
         or result.get("diverged")
         or reached(result["curve"], run["until"])
     )
-    return bool(ended) and all(result[name] == value for name, value in settings_of(run).items())
+    return bool(ended) and all(result.get(name) == value for name, value in settings_of(run).items())
 
 
 def paths(arguments, run):

@@ -1,7 +1,7 @@
 """Candidates for the update of the connection probabilities; ``register`` adds them to the library's tables.
 
 ``benchmarks/reproduce.py --studies update_rules`` runs them. What won is in the library; the others are here so that
-the comparison in docs/explanation/bold_steps.md can be run again. Policies that use them cannot be saved.
+the comparison in docs/explanation/bold_steps.md can be run again.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS, Utility
-from ecpolicy.optimizers import OPTIMIZERS, Optimizer, OptimizerState, adam
+from ecpolicy.optimizers import OPTIMIZERS, Optimizer, adam
 
 RANK_DEVIATION = 1 / np.sqrt(12)  # of ranks spread evenly over [-0.5, 0.5]
 
@@ -18,12 +18,11 @@ def momentum(learning_rate, *, beta=0.9):
     """Equation 14 with momentum: ``m <- beta m + (1 - beta) g``, ``step = learning_rate m``."""
 
     def init(theta):
-        return OptimizerState("sgd", 0, {name: np.zeros_like(p) for name, p in theta.items()}, {})
+        return {name: np.zeros_like(p) for name, p in theta.items()}
 
     def update(gradient, state, theta):
-        first = {name: np.float32(beta) * state.first[name] + np.float32(1 - beta) * g for name, g in gradient.items()}
-        step = {name: np.float32(learning_rate) * m for name, m in first.items()}
-        return step, OptimizerState("sgd", state.updates + 1, first, {})
+        after = {name: np.float32(beta) * state[name] + np.float32(1 - beta) * g for name, g in gradient.items()}
+        return {name: np.float32(learning_rate) * m for name, m in after.items()}, after
 
     return Optimizer(init, update)
 
@@ -59,17 +58,18 @@ def signal_trust_region(learning_rate, *, beta=0.9, members=256):
     """
     plain = trust_region(1.0, beta=beta)
 
+    def init(theta):
+        return {"momentum": plain.init(theta), "excess": np.float32(0)}
+
     def update(gradient, state, theta):
         size = sum(g.size for g in gradient.values())
         excess = energy(gradient, theta) * 12 * members / size - 1
-        before = float(next(iter(state.second.values())).flat[0]) if state.second else 0.0
-        smooth = beta * before + (1 - beta) * excess
-        step, after = plain.update(gradient, state, theta)
+        smooth = beta * float(state["excess"]) + (1 - beta) * excess
+        step, after = plain.update(gradient, state["momentum"], theta)
         scale = np.float32(np.sqrt(learning_rate * max(smooth, 0.0)))
-        second = {"excess": np.full((1, 1), smooth, np.float32)}
-        return {name: scale * s for name, s in step.items()}, after._replace(second=second)
+        return {name: scale * s for name, s in step.items()}, {"momentum": after, "excess": np.float32(smooth)}
 
-    return Optimizer(plain.init, update)
+    return Optimizer(init, update)
 
 
 def flips(learning_rate, *, beta=0.9, eps=0.01):
@@ -79,10 +79,13 @@ def flips(learning_rate, *, beta=0.9, eps=0.01):
     """
     plain = momentum(1.0, beta=beta)
 
+    def init(theta):
+        return {"updates": 0, "evidence": plain.init(theta)}
+
     def update(gradient, state, theta):
-        evidence, after = plain.update(gradient, state, theta)
+        evidence, after = plain.update(gradient, state["evidence"], theta)
         present = {name: p > 0.5 for name, p in theta.items()}
-        if state.updates == 0:  # from undecided probabilities to a network
+        if state["updates"] == 0:  # from undecided probabilities to a network
             chosen = {name: (evidence[name] > 0) != now for name, now in present.items()}
         else:
             against = {name: np.where(now, -evidence[name], evidence[name]) for name, now in present.items()}
@@ -95,10 +98,10 @@ def flips(learning_rate, *, beta=0.9, eps=0.01):
             name: np.where(now ^ chosen[name], high, low).astype(np.float32) - theta[name]
             for name, now in present.items()
         }
-        first = {name: np.where(chosen[name], np.float32(0), m) for name, m in after.first.items()}
-        return step, after._replace(first=first)
+        left = {name: np.where(chosen[name], np.float32(0), m) for name, m in after.items()}
+        return step, {"updates": state["updates"] + 1, "evidence": left}
 
-    return Optimizer(plain.init, update)
+    return Optimizer(init, update)
 
 
 def log_ranks(fitness):

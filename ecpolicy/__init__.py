@@ -1,10 +1,11 @@
 """Policies with 1-bit recurrent spiking networks, trained without gradients by Evolving Connectivity."""
 
+from ecpolicy.estimators.best_start import best_start
 from ecpolicy.estimators.ec import EvolvingConnectivityPolicy
 from ecpolicy.estimators.es import ESPolicy
-from ecpolicy.estimators.loading import load
 from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy
-from ecpolicy.persistence import ModelFileError
+from ecpolicy.files.archive import ModelFileError
+from ecpolicy.files.load import load
 from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.tuned_settings import tuned
 
@@ -17,6 +18,7 @@ __all__ = [
     "ModelFileError",
     "SurrogateGradientPPOPolicy",
     "__version__",
+    "best_start",
     "load",
     "tuned",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ Connections = Mapping[str, NDArray[Any]]
 WeightedNoise = Callable[[Key, NDArray[np.int32], int], NDArray[np.int64]]
 WeightedSum = Callable[[Key, Words, Words, NDArray[np.int32]], NDArray[np.int64]]
 
+LARGE = float(np.finfo(np.float32).max)
 LARGEST_WEIGHT = 2**25  # 64 weights below it add up in 32 bits
 
 
@@ -44,12 +45,26 @@ class Sampler(Protocol):
         """The keys that draw each matrix, by name: one per member."""
 
 
+class Limits(NamedTuple):
+    """The shape of a parameter, and the numbers that it lies between."""
+
+    shape: tuple[int, ...]
+    low: float = -LARGE
+    high: float = LARGE
+
+
 class Distribution(Protocol):
     """A search distribution over the matrices of a network, by name."""
+
+    packed: ClassVar[bool]  # connections are bits, packed, and not weights
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
         """The matrices."""
+
+    @property
+    def limits(self) -> Mapping[str, Limits]:
+        """Shape and range of the parameters, by name: what a file is held against, before memory is taken."""
 
     def init(self, key: Key) -> dict[str, NDArray[np.float32]]:
         """The parameters at the start (pre, post), by name."""
@@ -97,6 +112,12 @@ class Bernoulli:
     initial_probability: float | Mapping[str, NDArray[np.float32]] = 0.5
     eps: float = 1e-3
     weighted_sum: WeightedSum = host.weighted_sum
+    packed: ClassVar[bool] = True
+
+    @property
+    def limits(self) -> dict[str, Limits]:
+        """Probabilities (pre, post), by name."""
+        return {name: Limits((shape.pre, shape.post), 0.0, 1.0) for name, shape in self.shapes.items()}
 
     def init(self, key: Key | None = None) -> dict[str, NDArray[np.float32]]:
         """The connection probabilities rho (pre, post) at the start, by name."""
@@ -238,6 +259,12 @@ class Gaussian:
     sigma: float
     initial_scales: Mapping[str, float]
     weighted_noise: WeightedNoise = host_noise
+    packed: ClassVar[bool] = False
+
+    @property
+    def limits(self) -> dict[str, Limits]:
+        """Means (pre, post), by name."""
+        return {name: Limits((shape.pre, shape.post)) for name, shape in self.shapes.items()}
 
     def init(self, key: Key) -> dict[str, NDArray[np.float32]]:
         """Means (pre, post) at the start: normal, of the standard deviations ``initial_scales``."""
@@ -305,6 +332,12 @@ class Point:
     """One network for certain: what a policy that was trained by gradients deploys."""
 
     shapes: Mapping[str, Shape]
+    packed: ClassVar[bool] = False
+
+    @property
+    def limits(self) -> dict[str, Limits]:
+        """Weights (pre, post), by name."""
+        return {name: Limits((shape.pre, shape.post)) for name, shape in self.shapes.items()}
 
     def init(self, key: Key) -> dict[str, NDArray[np.float32]]:
         """Weights of zero (pre, post), by name."""

@@ -50,12 +50,6 @@ def same(one: Sequence[str], other: Sequence[str]) -> bool:
     return list(one) == list(other) and not any(mark in identity for identity in one for mark in unsure)
 
 
-def alike(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether nothing tells environments of these identities apart, and all of them could be looked into."""
-    looked_into = not any(f"#{UNKNOWN}" in identity for identity in (*one, *other))
-    return looked_into and len(one) == len(other) and not any(map(known_different, one, other))
-
-
 def known_different(one: str, other: str) -> bool:
     """Whether environments of these identities are known to be different, however long their episodes are."""
     a, b = (LENGTH.sub("", identity).partition(" #") for identity in (one, other))

@@ -17,6 +17,7 @@ class Tuned(NamedTuple):
     environment_id: str
     parameters: dict[str, Any]
     environment_kwargs: dict[str, Any]  #: for training alone: what they change of the reward is not what is scored
+    starts: dict[str, Any]  #: for :func:`ecpolicy.best_start`; empty where one start does
 
     @property
     def environment(self) -> EnvSpec:
@@ -40,7 +41,7 @@ def tuned(environment_id: str) -> Tuned:
     Returns
     -------
     Tuned
-        ``parameters`` for the policy and the ``environment`` to train on.
+        ``parameters`` for the policy, the ``environment`` to train on and ``starts`` for ``best_start``.
 
     Raises
     ------
@@ -49,17 +50,17 @@ def tuned(environment_id: str) -> Tuned:
 
     Examples
     --------
-    >>> from ecpolicy import EvolvingConnectivityPolicy, tuned
-    >>> hopper = tuned("Hopper-v5")
-    >>> policy = EvolvingConnectivityPolicy(**hopper.parameters, max_env_steps=20_000_000, n_generations=10_000)
-    >>> policy = policy.fit(hopper.environment)  # doctest: +SKIP
-    >>> policy.score("Hopper-v5")  # doctest: +SKIP
+    >>> from ecpolicy import EvolvingConnectivityPolicy, best_start, tuned
+    >>> found = tuned("HalfCheetah-v5")
+    >>> policy = EvolvingConnectivityPolicy(**found.parameters, max_env_steps=20_000_000, n_generations=10_000)
+    >>> policy = best_start(policy, found.environment, **found.starts)  # doctest: +SKIP
+    >>> policy.score("HalfCheetah-v5")  # doctest: +SKIP
     """
     table, name = _table(), registered_id(environment_id)
     if name not in table:
         raise ValueError(f"There are no tuned settings for {environment_id!r}; there are for {', '.join(table)}.")
     entry = copy.deepcopy(table[name])
-    return Tuned(environment_id, entry.get("parameters", {}), entry.get("environment", {}))
+    return Tuned(environment_id, entry.get("parameters", {}), entry.get("environment", {}), entry.get("starts", {}))
 
 
 def is_tuned(environment_id: str) -> bool:

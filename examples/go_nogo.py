@@ -66,7 +66,7 @@ def main() -> None:
     def make() -> gym.Env[Any, Any]:
         return GoNogo(gym.make(arguments.env))
 
-    settings = {**tuned(arguments.env).parameters, "max_episode_steps": 250, "confirm_episodes": 20, "n_starts": 1}
+    settings = {**tuned(arguments.env).parameters, "max_episode_steps": 250, "confirm_episodes": 20}
     policy = EvolvingConnectivityPolicy(
         **settings, max_env_steps=arguments.steps, n_generations=10**6, population_size=arguments.population,
         n_jobs=arguments.n_jobs, random_state=0, verbose=5,

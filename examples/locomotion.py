@@ -10,7 +10,7 @@ import argparse
 import functools
 from typing import Any
 
-from ecpolicy import EvolvingConnectivityPolicy, tuned
+from ecpolicy import EvolvingConnectivityPolicy, best_start, tuned
 from ecpolicy.callbacks import Checkpoint, StandingStill
 from ecpolicy.tuned_settings import Tuned
 
@@ -49,7 +49,8 @@ def main() -> None:
     )
     checkpoint = Checkpoint(arguments.output or f"{arguments.env}.ecp", every=None, seconds=60)
     environment = physics(robot, arguments.population, arguments.envpool)
-    policy.fit(environment, callbacks=[checkpoint, StandingStill()], resume_from=checkpoint)
+    callbacks = [checkpoint, StandingStill()]
+    best_start(policy, environment, **robot.starts, callbacks=callbacks, resume_from=checkpoint)
 
     episodes = policy.evaluate(arguments.env, n_episodes=20)  # the registered task, with the reward for not falling
     print(

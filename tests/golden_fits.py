@@ -20,8 +20,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from ecpolicy import ESPolicy, EvolvingConnectivityPolicy
+from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, best_start
 from ecpolicy.anatomy import distance_probabilities, ring
+from ecpolicy.callbacks import Checkpoint
 from probes import DeviceMatch, Lengths, Match, Pool
 
 RECORDED = Path(__file__).parent / "data" / "golden.json"
@@ -78,6 +79,20 @@ def resumed(policy, environment):
         return again.fit(environment(), resume_from=half)
 
 
+def of_three_starts(policy, environment, **further):
+    return best_start(policy, environment(), n_starts=3, env_steps=700, **further)
+
+
+def resumed_between_starts(policy, environment):
+    """Half of the generations, with checkpoints, then the rest."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Checkpoint(Path(folder) / "half.ecp")
+        n_generations = policy.n_generations
+        of_three_starts(policy.set_params(n_generations=n_generations // 2), environment, callbacks=checkpoint)
+        again = type(policy)(**policy.get_params(deep=False)).set_params(n_generations=n_generations)
+        return of_three_starts(again, environment, callbacks=checkpoint, resume_from=checkpoint)
+
+
 def warm(policy, environment):
     """Further generations with other parameters."""
     policy.fit(environment())
@@ -132,7 +147,7 @@ FITS = {
         ),
         of(Noisy), plain,
     ),
-    "ec, starts": (ec(n_starts=3, start_env_steps=700, n_generations=9), of(Noisy), plain),
+    "ec, starts": (ec(n_generations=9), of(Noisy), of_three_starts),
     "ec, prior": (ec(initial_probability=PRIOR), of(Noisy), plain),
     "ec, plain ascent": (ec(optimizer="sgd", learning_rate=30.0), of(Noisy), plain),
     "ec, last network": (ec(keep_best=False), of(Noisy), plain),
@@ -141,7 +156,14 @@ FITS = {
     "ec, limited steps": (ec(max_env_steps=1000, n_generations=99), of(Noisy), plain),
     "ec, resumed": (ec(), of(Noisy), resumed),
     "ec, resumed with workers": (ec(n_jobs=2), of(Noisy), resumed),
-    "ec, resumed between starts": (ec(n_starts=3, start_env_steps=700, n_generations=9), of(Noisy), resumed),
+    "ec, resumed between starts": (ec(n_generations=9), of(Noisy), resumed_between_starts),
+    "ec, starts, schedules": (
+        ec(
+            n_generations=13, learning_rate=[(0, 0.3), (500, 0.1), (2700, 0.05)],
+            eps=[(0, 0.01), (400, 0.05), (2700, 0.02)], max_episode_steps=[*RISING, (2600, 9)],
+        ),
+        of(Noisy), of_three_starts,
+    ),
     "ec, resumed, jax environment": (ec(), of(DeviceMatch(random_length=True)), resumed),
     "ec, warm start": (ec(), of(Noisy), warm),
     "ec, by generations": (ec(), of(Noisy), by_generations),
@@ -210,8 +232,8 @@ def fingerprints(policy):
 
     return {
         "search": digest(*arrays_of(search.parameters)),
-        "optimizer": digest(search.optimizer.updates, *arrays_of(search.optimizer.first),
-                            *arrays_of(search.optimizer.second)),
+        "optimizer": digest(search.optimizer.updates, *arrays_of(getattr(search.optimizer, "first", {})),
+                            *arrays_of(getattr(search.optimizer, "second", {}))),
         "observations": digest(search.moments.n, search.moments.mean, search.moments.squares),
         "deployed": digest(policy.deployed_generation_, *arrays_of(deployed.parameters), *deployed.standardizer[:2]),
         "history": digest(records, policy.n_env_steps_, policy.stop_reason_),

@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
 
 import ecpolicy
-from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError, SurrogateGradientPPOPolicy, persistence
+from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError, SurrogateGradientPPOPolicy
 from ecpolicy.callbacks import Checkpoint, Evaluation
 from ecpolicy.cli import main
 from ecpolicy.environments import registered_ids
+from ecpolicy.files import archive
 from ecpolicy.inspection import ConnectionProbabilityDisplay, LearningCurveDisplay, record_activity
 from ecpolicy.networks import RSNN
 from probes import Match, Spaces
@@ -61,9 +62,9 @@ def test_equal_policies_give_equal_files(fitted, saved, tmp_path):
 
 
 def test_files_are_numpy_archives_of_plain_data(saved):
-    with np.load(saved, allow_pickle=False) as archive:
-        assert archive["best/parameters/recurrent"].shape == (32, 32)
-        assert json.loads(archive["policy.json"])["format"] == "ecpolicy"
+    with np.load(saved, allow_pickle=False) as held:
+        assert held["best/parameters/recurrent"].shape == (32, 32)
+        assert json.loads(held["policy.json"])["format"] == "ecpolicy"
 
 
 def test_other_spaces_survive(small, tmp_path):
@@ -110,17 +111,17 @@ def test_numpy_scalars_resume_bit_for_bit(small, tmp_path):
 
 
 def test_large_and_constant_arrays_can_be_read_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(persistence, "SMALL", 1 << 20)
+    monkeypatch.setattr(archive, "SMALL", 1 << 20)
     arrays = {"a": np.zeros(1 << 20)}  # would be compressed a thousandfold
-    persistence.write(tmp_path / "p.ecp", {}, arrays)
-    _, again = persistence.read(tmp_path / "p.ecp")
+    archive.write(tmp_path / "p.ecp", {}, arrays)
+    _, again = archive.read(tmp_path / "p.ecp")
     np.testing.assert_array_equal(again["a"], arrays["a"])
 
 
 def test_what_could_not_be_read_again_is_not_saved(fitted, tmp_path, monkeypatch):
     fitted.save(tmp_path / "p.ecp")
     before = (tmp_path / "p.ecp").read_bytes()
-    monkeypatch.setattr(persistence, "LIMIT", 1000)
+    monkeypatch.setattr(archive, "LIMIT", 1000)
     with pytest.raises(ValueError, match=r"was not saved, .* its description is too long for a model file"):
         fitted.save(tmp_path / "p.ecp")
     assert (tmp_path / "p.ecp").read_bytes() == before
@@ -191,31 +192,36 @@ def no_change(document):
     ("edit", "message"),
     [
         (lambda d: d.update(format="other"), "does not say format"),
-        (lambda d: d.update(version=99), "format version 99; this release reads versions 1 to 2. Upgrade ecpolicy"),
+        (lambda d: d.update(version=99), "format version 99; this release reads versions 1 to 3. Upgrade ecpolicy"),
         (lambda d: d.update(version=True), "format version True"),
-        (lambda d: d.update(version=0), "format version 0; this release reads versions 1 to 2"),
-        (lambda d: d.update({"class": "ESPolicy"}), "holds a ESPolicy"),
+        (lambda d: d.update(version=0), "format version 0; this release reads versions 1 to 3"),
+        (lambda d: d.update({"class": "ESPolicy"}), "holds a 'ESPolicy'"),
         (lambda d: d["parameters"].update(evil=1), "parameters \\['evil'\\] are unknown"),
         (lambda d: d.update(parameters=[]), "its parameters are \\[\\]"),
         (lambda d: d["network"].update(n_neurons=33), "wanted <f4 \\(2, 33\\)"),
         (lambda d: d["parameters"].update(n_neurons="many"), "n_neurons must be"),
         (lambda d: d["parameters"].update(optimizer="sgd_"), "optimizer must be one of"),
-        (lambda d: d["arrays"].pop("search/observations/mean"), "'search/observations/mean' is missing"),
-        (lambda d: d["arrays"]["search/observations/mean"].update(shape=[2]), "listed size|listed is"),
-        (lambda d: d["arrays"]["search/observations/mean"].update(dtype="|O"), "has dtype '\\|O'"),
-        (lambda d: d["arrays"]["search/observations/mean"].update(dtype="nonsense"), "has dtype 'nonsense'"),
-        (lambda d: d["arrays"]["search/observations/mean"].update(shape=[-1]), "has dtype '<f8' and shape"),
+        (lambda d: d["arrays"].pop("search/moments/mean"), "'search/moments/mean' is missing"),
+        (lambda d: d["arrays"]["search/moments/mean"].update(shape=[2]), "listed size|listed is"),
+        (lambda d: d["arrays"]["search/moments/mean"].update(dtype="|O"), "has dtype '\\|O'"),
+        (lambda d: d["arrays"]["search/moments/mean"].update(dtype="nonsense"), "has dtype 'nonsense'"),
+        (lambda d: d["arrays"]["search/moments/mean"].update(shape=[-1]), "has dtype '<f8' and shape"),
         (lambda d: d["observation_space"].update(kind="Sphere"), "impossible space"),
         (lambda d: d["observation_space"].update(shape=[1, "x"]), "impossible space"),
         (lambda d: d["action_space"].update(n=-1), "impossible space"),
         (lambda d: d.update(seed=-1), "its seed is -1"),
         (lambda d: d.update(seed="0"), "its seed is '0'"),
-        (lambda d: d.update(generation=None), "its generation is None"),
-        (lambda d: d["best"].update(score=float("nan")), "its score is nan"),
+        (lambda d: d["training"]["search"].update(generation=None), "its search/generation is None"),
+        (lambda d: d["training"]["best"].update(score=float("nan")), "its best/score is nan"),
+        (lambda d: d["training"]["best"].update(generation=5), "its content has parts that do not go together"),
+        (lambda d: d["training"]["search"]["optimizer"].update(updates=-1), "its search/optimizer/updates is -1"),
+        (lambda d: d["training"].update(search=[]), "its search is \\[\\]"),
+        (lambda d: d["training"].update(evil=1), "has the unknown entries \\['evil'\\]"),
         (lambda d: d["arrays"].update({"history/seconds": {"dtype": "<f8", "shape": [3]}}), "listed size|listed is"),
-        (lambda d: d.pop("best"), "KeyError: 'best'"),
+        (lambda d: d["training"].pop("best"), "its best is missing"),
+        (lambda d: d.pop("training"), "KeyError: 'deployed'"),
         (lambda d: d.update(arrays=[]), "AttributeError"),
-        (lambda d: d["arrays"]["search/observations/mean"].update(shape=[float("inf")]), "and shape \\[inf"),
+        (lambda d: d["arrays"]["search/moments/mean"].update(shape=[float("inf")]), "and shape \\[inf"),
         (lambda d: d["observation_space"].update(shape=[10**13]), "impossible space"),
         (lambda d: d.update(observation_space=nested_tuples(400)), "RecursionError|impossible space"),
         (lambda d: d["network"].update(dt=1e-9), "dt must give"),
@@ -223,7 +229,8 @@ def no_change(document):
         (lambda d: d["network"].update(evil=1), "unknown settings \\['evil'\\]"),
         (lambda d: d["network"].update(kind="mlp"), "network is of the unknown kind 'mlp'"),
         (lambda d: d.update(network="rsnn"), "its network is 'rsnn'"),
-        (lambda d: d["setting"].pop("optimizer"), "setting is incomplete"),
+        (lambda d: d["setting"].pop("optimizer"), "its setting/optimizer is missing"),
+        (lambda d: d["setting"].update(optimizer="mine"), "trained by the optimizer 'mine'; this program has"),
         (lambda d: d.update(network={"own": "os.system"}), "trained with the network 'os.system': give it"),
         (lambda d: d["parameters"].update(random_state="q"), "random_state must be"),
         (lambda d: d.update(stop_reason={"x": 1}), "stop_reason"),
@@ -244,7 +251,7 @@ def test_changed_documents_are_named(saved, tmp_path, edit, message):
         ("search/parameters/recurrent.npy", np.full((32, 32), np.nan, np.float32), "outside \\[0.0, 1.0\\]"),
         ("search/parameters/recurrent.npy", np.zeros((32, 32), np.int32), "listed is float32"),
         ("search/parameters/recurrent.npy", np.zeros((16, 64), np.float32), "listed is float32 \\(32, 32\\)"),
-        ("optimizer/second/input.npy", np.full((2, 32), -1, np.float32), "outside"),
+        ("search/optimizer/second/input.npy", np.full((2, 32), -1, np.float32), "optimizer has parts that do not go"),
         ("history/seconds.npy", np.zeros(5), "listed size|listed is"),
     ],
 )
@@ -270,7 +277,9 @@ def test_a_file_of_any_class_is_loaded(fitted, saved, tmp_path):
     assert ecpolicy.load(saved).history_ == fitted.history_
     for name in ("SomebodyElse", "os.system", ["ESPolicy"], None):
         changed = rewrite(saved, tmp_path, document=lambda d, name=name: d.update({"class": name}))
-        with pytest.raises(ModelFileError, match="which this release does not know"):
+        with pytest.raises(
+            ModelFileError, match="wanted EvolvingConnectivityPolicy or ESPolicy or SurrogateGradientPPOPolicy"
+        ):
             ecpolicy.load(changed)
 
 
@@ -418,10 +427,10 @@ def test_what_a_user_put_into_a_history_ends_no_training(fitted):
 
 def test_parameters_that_a_file_lacks_have_their_defaults(saved, tmp_path):
     def older(document):
-        del document["parameters"]["eps"], document["parameters"]["n_starts"], document["network"]["dt"]
+        del document["parameters"]["eps"], document["network"]["dt"]
 
     policy = load(rewrite(saved, tmp_path, document=older))
-    assert (policy.eps, policy.n_starts) == (0.01, 1)
+    assert policy.eps == 0.01
     policy.set_params(warm_start=True, n_generations=5).fit(Match)
 
 
@@ -430,8 +439,8 @@ def test_a_file_says_nothing_about_the_machine(fitted, tmp_path):
     policy.set_params(n_jobs=3, timeout=9.5, verbose=7, backend="numpy").save(tmp_path / "p.ecp")
     loaded = load(tmp_path / "p.ecp")
     assert (loaded.n_jobs, loaded.timeout, loaded.verbose, loaded.backend) == (None, None, 0, "auto")
-    with zipfile.ZipFile(tmp_path / "p.ecp") as archive:
-        given = json.loads(archive.read("policy.json"))["parameters"]
+    with zipfile.ZipFile(tmp_path / "p.ecp") as held:
+        given = json.loads(held.read("policy.json"))["parameters"]
     assert not {"n_jobs", "timeout", "verbose", "backend"} & set(given)
 
 
@@ -624,7 +633,7 @@ def test_what_goes_wrong_with_the_system_is_no_damage(saved, monkeypatch, error)
 
     for where in ("_read", "_array"):
         with monkeypatch.context() as patched:
-            patched.setattr(persistence, where, fail)
+            patched.setattr(archive, where, fail)
             for read in (load, ecpolicy.load):
                 with pytest.raises(type(error)) as caught:
                     read(saved)
@@ -646,7 +655,7 @@ def test_too_many_open_files_are_no_damage(saved, small):
 
 @pytest.mark.parametrize("path", [io.BytesIO(), None, 7, b"p.ecp", ["p.ecp"]], ids=lambda path: type(path).__name__)
 def test_what_is_no_path_is_named(fitted, path):
-    takes = [load, ecpolicy.load, fitted.save, Checkpoint, persistence.check_writable]
+    takes = [load, ecpolicy.load, fitted.save, Checkpoint, archive.check_writable]
     if path is not None:  # which is none
         takes.append(lambda path: Evaluation(Match, path=path))
         takes.append(lambda path: EvolvingConnectivityPolicy().fit(Match, resume_from=path))
@@ -728,7 +737,7 @@ def test_saving_leaves_the_umask_alone(fitted, tmp_path, monkeypatch):
 def test_names_that_are_taken_are_passed_over(fitted, tmp_path, monkeypatch):
     names = iter(["taken", "taken", "free"])
     (tmp_path / ".p.ecp.taken.tmp").write_bytes(b"of another process")
-    monkeypatch.setattr(persistence.secrets, "token_hex", lambda n: next(names))
+    monkeypatch.setattr(archive.secrets, "token_hex", lambda n: next(names))
     fitted.save(tmp_path / "p.ecp")
     assert (tmp_path / ".p.ecp.taken.tmp").read_bytes() == b"of another process"
     assert load(tmp_path / "p.ecp").history_ == fitted.history_
@@ -744,7 +753,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(fitted, saved, tmp_path,
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(persistence.np.lib.format, "write_array", fail)
+    monkeypatch.setattr(archive.np.lib.format, "write_array", fail)
     with pytest.raises(OSError, match="disk full"):
         fitted.save(path)
     assert path.read_bytes() == saved.read_bytes()
@@ -755,8 +764,9 @@ def test_a_crash_while_saving_leaves_the_old_file(saved, tmp_path):
     path = tmp_path / "p.ecp"
     path.write_bytes(saved.read_bytes())
     code = (
-        "import os, sys; from ecpolicy import EvolvingConnectivityPolicy as P, persistence\n"
-        "policy = P.load(sys.argv[1]); persistence.os.fsync = lambda _: os._exit(7)\n"
+        "import os, sys; from ecpolicy import EvolvingConnectivityPolicy as P\n"
+        "from ecpolicy.files import archive\n"
+        "policy = P.load(sys.argv[1]); archive.os.fsync = lambda _: os._exit(7)\n"
         "policy.save(sys.argv[1])"
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 7

@@ -65,7 +65,6 @@ def test_fits_are_equal(task):
         ([short("Hopper-v5"), short("Hopper-v5", forward_reward_weight=3.0)], {"episodes_per_member": 2}),
         (lambda: gym.make("Walker2d-v5", max_episode_steps=9), {}),
         (short("HalfCheetah-v4"), {"max_episode_steps": [(0, 4), (50, 7)], "eps": [(0, 0.01), (90, 0.1)]}),
-        (short("Swimmer-v5"), {"n_starts": 2, "start_env_steps": 150, "n_generations": 6}),
         (short("Hopper-v5"), {"network": RSNN(n_neurons=20)}),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from gymnasium import spaces
 from sklearn.base import clone
 
-from ecpolicy.persistence import ModelFileError
+from ecpolicy.files.archive import ModelFileError
 from ecpolicy.rollout.outcome import EpisodeError
 from probes import Broken, DeviceMatch, Match, Spaces
 
@@ -25,9 +25,10 @@ from ecpolicy.callbacks import Checkpoint, Progress  # noqa: E402
 from ecpolicy.environments import resolve  # noqa: E402
 from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy  # noqa: E402
 from ecpolicy.estimators.ppo_environment import training_environment  # noqa: E402
-from ecpolicy.estimators.ppo_files import policy_shapes  # noqa: E402
-from ecpolicy.estimators.ppo_training import CRITICS  # noqa: E402
+from ecpolicy.estimators.ppo_training import CRITICS, parameter_shapes  # noqa: E402
+from ecpolicy.files import policies  # noqa: E402
 from ecpolicy.fitting.fit import deploy  # noqa: E402
+from ecpolicy.spaces import action_outputs  # noqa: E402
 
 SMALL = {
     "n_neurons": 32,
@@ -140,7 +141,8 @@ def test_action_spaces(action_space, tmp_path):
     sampled = [policy.predict(observation, deterministic=False)[0] for _ in range(40)]
     assert all(action_space.contains(action) for action in sampled)
     assert len({str(action) for action in sampled}) > 1
-    trained = policy_shapes(policy._training.setting, 5, action_space)
+    continuous = isinstance(action_space, spaces.Box)
+    trained = parameter_shapes(policy._training.setting, 5, action_outputs(action_space), continuous=continuous)
     assert trained == {name: value.shape for name, value in policy._training.policy.items()}
     policy.save(tmp_path / "p.ecp")
     loaded = SurrogateGradientPPOPolicy.load(tmp_path / "p.ecp")
@@ -173,7 +175,7 @@ def test_sampled_box_actions_are_normal():
 @pytest.mark.parametrize("critic", CRITICS)
 def test_critics(critic, tmp_path):
     policy = SurrogateGradientPPOPolicy(**TINY, critic=critic).fit(Match)
-    shapes = policy_shapes(policy._training.setting, 1, Match.action_space)
+    shapes = parameter_shapes(policy._training.setting, 1, 2, continuous=False)
     assert shapes == {name: value.shape for name, value in policy._training.policy.items()}
     assert any(value.any() for value in policy._training.second.values())
     policy.save(tmp_path / "p.ecp")
@@ -255,15 +257,16 @@ def test_loading_and_acting_need_no_pytorch(fitted, tmp_path):
 
 @pytest.mark.parametrize("damage", ["shape", "missing", "document"])
 def test_damaged_files(damage, tmp_path, fitted):
-    document, arrays = fitted._to_file()
+    document, arrays = policies.to_file(fitted, training_state=True)
+    policies.from_file(SurrogateGradientPPOPolicy, document, arrays, None)  # without the damage
     if damage == "shape":
         arrays["policy/lstm_actor.recurrent"] = np.zeros((3, 3), np.float32)
     elif damage == "missing":
         del arrays["second/value_net.bias"]
     else:
-        document["update"] = -1
+        document["training"]["update"] = -1
     with pytest.raises(ModelFileError):
-        SurrogateGradientPPOPolicy._from_file(document, arrays)
+        policies.from_file(SurrogateGradientPPOPolicy, document, arrays, None)
 
 
 def test_list_of_environments_takes_turns():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from ecpolicy.described_spaces import space_from_json, space_to_json
+from ecpolicy.files.spaces import space_from_json, space_to_json
 from ecpolicy.spaces import (
     action_decoder,
     action_outputs,

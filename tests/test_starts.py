@@ -1,20 +1,21 @@
-"""Several starts of a search: the best goes on, generations count on, and a stop in between changes nothing."""
+"""Several starts of a search: the best goes on, generations count on, and a stop in between changes nothing.
+
+That results are those of the parameters ``n_starts`` and ``start_env_steps`` of earlier versions, the golden set says.
+"""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from ecpolicy import EvolvingConnectivityPolicy, load
+from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy, best_start, load
 from ecpolicy.callbacks import Checkpoint
-from ecpolicy.fitting import evolution_learner as training
-from ecpolicy.fitting import starts as starts_module
 
 pytestmark = pytest.mark.filterwarnings("ignore:n_generations=. ended the fit before")
 
 SMALL = {
     "n_generations": 12, "population_size": 16, "max_episode_steps": 20, "n_neurons": 16, "learning_rate": 0.3,
-    "eval_episodes": 1, "confirm_episodes": 1, "n_starts": 3, "start_env_steps": 640, "random_state": 0,
+    "eval_episodes": 1, "confirm_episodes": 1, "random_state": 0,
 }  # fmt: skip
 
 
@@ -28,10 +29,16 @@ class Trace:
         self.probabilities.append({name: np.array(p) for name, p in view.search_probabilities_.items()})
 
 
-def fitted(**parameters):
-    trace = Trace()
-    policy = EvolvingConnectivityPolicy(**{**SMALL, **parameters}).fit("Pendulum-v1", callbacks=trace)
-    return policy, trace.probabilities
+def fitted(n_starts=3, env_steps=640, **parameters):
+    """A policy fitted with starts of 2 x 16 members x 20 steps, and the probabilities after every generation."""
+    trace, policy = Trace(), EvolvingConnectivityPolicy(**{**SMALL, **parameters})
+    return best_start(
+        policy, "Pendulum-v1", n_starts=n_starts, env_steps=env_steps, callbacks=trace
+    ), trace.probabilities
+
+
+def same(one, other):
+    return all(np.array_equal(p, other[name]) for name, p in one.items())
 
 
 @pytest.fixture(scope="module")
@@ -39,66 +46,53 @@ def run():
     return fitted()
 
 
-@pytest.fixture
-def ends(monkeypatch):
-    """What every start has come to, and what follows it."""
-    seen = []
-
-    def end_start(starts, search, *further):
-        following = starts_module.end_start(starts, search, *further)
-        seen.append((starts.last, search, *following))
-        return following
-
-    monkeypatch.setattr(training, "end_start", end_start)
-    return seen
+STANDS = [(0, 0.3), (1500, 1e-9)]  # the search does not move after the choice
 
 
-@pytest.mark.parametrize("random_state", range(8))
-def test_the_start_with_the_best_population_goes_on(ends, random_state):
-    policy, probabilities = fitted(random_state=random_state, n_generations=8)
-    returns = [record["return_mean"] for record in policy.history_]
-    assert [last for last, *_ in ends] == [returns[1], returns[3], returns[5]]  # a start is 2 x 16 members x 20 steps
-    best = int(np.argmax([last for last, *_ in ends]))
-    chosen = ends[2][3]
-    for name, p in ends[best][1].parameters.items():
-        np.testing.assert_array_equal(chosen.parameters[name], p)
-        np.testing.assert_array_equal(chosen.optimizer.first[name], ends[best][1].optimizer.first[name])
-    for start in (0, 1):  # fresh ones follow
-        assert all((p == np.float32(0.5)).all() for p in ends[start][3].parameters.values())
-        assert ends[start][3].optimizer.updates == 0
-    assert policy._training.search.optimizer.updates == 2 + 2
-    assert policy._training.starts[:2] == (3, 960 * 2)
-    assert policy._training.starts.best is None
-    assert [record["generation"] for record in policy.history_] == list(range(1, 9))
-    assert not any((p == np.float32(0.5)).all() for generation in probabilities for p in generation.values())
+def winner(random_state):
+    """The start that went on: the one whose last probabilities those after the choice are."""
+    policy, probabilities = fitted(random_state=random_state, n_generations=7, learning_rate=STANDS)
+    assert [record["generation"] for record in policy.history_] == list(range(1, 8))
+    ends = [policy.history_[generation]["return_mean"] for generation in (1, 3, 5)]
+    best = int(np.argmax(ends))
+    for start in range(3):
+        assert same(probabilities[6], probabilities[2 * start + 1]) == (start == best)
+    return best
 
 
-def test_every_start_wins_somewhere(ends):
-    """The seeds above tell the starts apart."""
-    winners = set()
-    for random_state in range(8):
-        ends.clear()
-        fitted(random_state=random_state, n_generations=7)
-        winners.add(int(np.argmax([last for last, *_ in ends])))
-    assert winners == {0, 1, 2}
+def test_the_start_with_the_best_population_goes_on():
+    assert {winner(random_state) for random_state in range(8)} == {0, 1, 2}
+
+
+def test_starts_begin_afresh(run):
+    _, probabilities = run
+    for first in (0, 2, 4):  # a first step of Adam is as large as the learning rate
+        steps = np.unique(np.abs(probabilities[first]["recurrent"] - np.float32(0.5)).round(4))
+        assert set(steps.tolist()) <= {0.0, np.float32(0.3).round(4)}
+    assert not same(probabilities[0], probabilities[2])
+
+
+def test_the_parameters_stay_as_they_were(run):
+    policy, _ = run
+    assert policy.get_params() == EvolvingConnectivityPolicy(**SMALL).get_params()
+    assert policy.n_generations_ == 12
 
 
 def test_without_the_best_a_played_network_is_deployed():
     for generations in (2, 4, 6):
         policy, probabilities = fitted(keep_best=False, n_generations=generations)
-        for name, p in policy.connection_probabilities_.items():
-            np.testing.assert_array_equal(p, probabilities[-1][name])
+        assert same(policy.connection_probabilities_, probabilities[-1])
         assert policy.connectivity_["recurrent"].any()
 
 
 def test_the_schedule_of_horizons_begins_with_every_start():
-    policy, _ = fitted(max_episode_steps=[(0, 20), (400, 25)], n_generations=8, start_env_steps=700)
+    policy, _ = fitted(max_episode_steps=[(0, 20), (400, 25)], n_generations=8, env_steps=700)
     lengths = [record["episode_length"] for record in policy.history_]
     assert lengths == [20, 20, 25, 20, 20, 25, 20, 20]
 
 
 def test_the_schedule_of_learning_rates_begins_with_every_start():
-    _, probabilities = fitted(learning_rate=[(0, 0.3), (400, 1e-6)], n_generations=8, start_env_steps=700)
+    _, probabilities = fitted(learning_rate=[(0, 0.3), (400, 1e-6)], n_generations=8, env_steps=700)
     moved = [
         float(np.abs(after["recurrent"] - before["recurrent"]).max())
         for before, after in itertools.pairwise(probabilities)
@@ -107,50 +101,83 @@ def test_the_schedule_of_learning_rates_begins_with_every_start():
     assert small == [False, True, False, False, True, False, False]
 
 
-def test_a_fit_that_ends_among_the_starts_warns():
-    with pytest.warns(UserWarning, match="none is chosen") as warned:
-        fitted(max_env_steps=1500)
-    assert warned[0].filename == __file__
-    with pytest.warns(UserWarning, match="n_generations=2 ended the fit before 2 starts") as warned:
-        fitted(n_generations=2, n_starts=2)
-    assert warned[0].filename == __file__
-
-
-def test_a_finished_search_is_the_first_of_several_starts():
-    policy, _ = fitted(n_starts=1, n_generations=3)
-    policy.set_params(n_starts=2, warm_start=True, n_generations=6).fit("Pendulum-v1")
-    assert policy._training.starts.ended == 2
-    assert [record["generation"] for record in policy.history_] == list(range(1, 7))
-    assert policy._training.search.optimizer.updates in (1 + 3, 1 + 2)
-
-
-def test_fewer_starts_than_there_were_still_end_in_a_choice():
-    policy, _ = fitted(n_generations=5)
-    assert policy._training.starts.best is not None
-    policy.set_params(n_starts=2, warm_start=True, n_generations=8).fit("Pendulum-v1")
-    assert policy._training.starts.best is None
-
-
-def test_one_start_is_what_it_was_before():
+def test_one_start_is_a_fit(run):
     one, _ = fitted(n_starts=1, n_generations=4)
-    late, _ = fitted(n_starts=3, start_env_steps=10**6, n_generations=4)
-    for name, p in one.search_probabilities_.items():
-        np.testing.assert_array_equal(p, late.search_probabilities_[name])
+    plain = EvolvingConnectivityPolicy(**{**SMALL, "n_generations": 4}).fit("Pendulum-v1")
+    late, _ = fitted(env_steps=10**6, n_generations=4)
+    assert same(plain.search_probabilities_, one.search_probabilities_)
+    assert same(plain.search_probabilities_, late.search_probabilities_)
+
+
+def test_evolution_strategies_start_from_other_weights(tmp_path):
+    settings = {name: value for name, value in SMALL.items() if name != "learning_rate"}
+    checkpoint = Checkpoint(tmp_path / "p.ecp", keep=5)
+    policy = ESPolicy(**{**settings, "n_generations": 3, "learning_rate": 1e-9, "weight_decay": 0.0})
+    best_start(policy, "Pendulum-v1", n_starts=2, env_steps=640, callbacks=checkpoint)
+    third, second, first = (load(path)._training.search.parameters["recurrent"] for path in checkpoint.files())
+    np.testing.assert_allclose(first, second, atol=1e-6)
+    assert np.abs(third - second).max() > 0.1
+
+
+def test_a_fit_that_would_end_among_the_starts_is_refused():
+    with pytest.raises(ValueError, match="max_env_steps=1500 would end the fit before 3 starts of 640 steps"):
+        fitted(max_env_steps=1500)
+
+
+def test_a_fit_that_ends_among_the_starts_warns():
+    policy = EvolvingConnectivityPolicy(**{**SMALL, "n_generations": 2})
+    with pytest.warns(UserWarning, match="n_generations=2 ended the fit before 2 starts") as warned:
+        best_start(policy, "Pendulum-v1", n_starts=2, env_steps=640)
+    assert warned[0].filename == __file__
+    assert policy.n_generations_ == 2
+
+
+def test_what_was_learnt_before_an_error_stays():
+    def breaks(view):
+        if view.n_generations_ == 3:
+            raise RuntimeError("mine")
+
+    policy = EvolvingConnectivityPolicy(**SMALL)
+    with pytest.raises(RuntimeError, match="mine"):
+        best_start(policy, "Pendulum-v1", n_starts=2, env_steps=640, callbacks=breaks)
+    assert policy.n_generations_ == 3
+    assert policy.stop_reason_ == "error"
+    assert policy.max_env_steps is None
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 4, 5, 6, 7])
 def test_a_stop_between_starts_changes_nothing(run, stop, tmp_path):
     policy, _ = run
-    checkpoint = Checkpoint(tmp_path / "s.ecp", every=1)
-    EvolvingConnectivityPolicy(**{**SMALL, "n_generations": stop}).fit("Pendulum-v1", callbacks=checkpoint)
-    resumed = EvolvingConnectivityPolicy(**SMALL).fit("Pendulum-v1", resume_from=checkpoint)
-    for name, p in policy.search_probabilities_.items():
-        np.testing.assert_array_equal(p, resumed.search_probabilities_[name])
-    assert [r["return_mean"] for r in resumed.history_] == [r["return_mean"] for r in policy.history_]
+    checkpoint = Checkpoint(tmp_path / "s.ecp", every=3)
+    half = EvolvingConnectivityPolicy(**{**SMALL, "n_generations": stop})
+    best_start(half, "Pendulum-v1", n_starts=3, env_steps=640, callbacks=[checkpoint])
     assert load(tmp_path / "s.ecp").n_generations_ == stop
+    resumed = best_start(
+        EvolvingConnectivityPolicy(**SMALL), "Pendulum-v1", n_starts=3, env_steps=640, callbacks=[checkpoint],
+        resume_from=checkpoint,
+    )  # fmt: skip
+    assert same(policy.search_probabilities_, resumed.search_probabilities_)
+    assert [r["return_mean"] for r in resumed.history_] == [r["return_mean"] for r in policy.history_]
+    assert [path.name for path in tmp_path.iterdir()] == ["s.ecp"]
 
 
-@pytest.mark.parametrize(("name", "value"), [("n_starts", 0), ("start_env_steps", 0), ("n_starts", 1.5)])
+def test_the_best_start_must_be_beside_what_is_resumed(tmp_path):
+    """Random state 1, whose first start is the best one."""
+    assert winner(1) == 0
+    starts = {"n_starts": 3, "env_steps": 640, "callbacks": Checkpoint(tmp_path / "s.ecp")}
+    settings = {**SMALL, "random_state": 1}
+    best_start(EvolvingConnectivityPolicy(**{**settings, "n_generations": 3}), "Pendulum-v1", **starts)
+    (tmp_path / "s.start.ecp").rename(tmp_path / "moved.ecp")
+    with pytest.raises(FileNotFoundError, match=r"s\.start\.ecp"):
+        best_start(EvolvingConnectivityPolicy(**settings), "Pendulum-v1", **starts, resume_from=tmp_path / "s.ecp")
+
+
+@pytest.mark.parametrize(("name", "value"), [("n_starts", 0), ("env_steps", 0), ("n_starts", 1.5)])
 def test_wrong_numbers_are_named(name, value):
     with pytest.raises((ValueError, TypeError), match=f"{name} must be an integer"):
         fitted(**{name: value})
+
+
+def test_policies_without_a_search_are_refused():
+    with pytest.raises(TypeError, match="best_start fits policies that evolve; got a SurrogateGradientPPOPolicy"):
+        best_start(SurrogateGradientPPOPolicy(), "CartPole-v1")

@@ -1,7 +1,9 @@
+import inspect
+
 import gymnasium as gym
 import pytest
 
-from ecpolicy import EvolvingConnectivityPolicy, tuned
+from ecpolicy import EvolvingConnectivityPolicy, best_start, tuned
 from ecpolicy.estimators.parameters import check_ec
 from ecpolicy.tuned_settings import _table
 
@@ -9,7 +11,8 @@ from ecpolicy.tuned_settings import _table
 @pytest.mark.parametrize("name", list(_table()))
 def test_every_entry_is_a_policy_and_an_environment(name):
     settings = tuned(name)
-    assert set(_table()[name]) <= {"parameters", "environment"}
+    assert set(_table()[name]) <= {"parameters", "environment", "starts"}
+    assert set(settings.starts) <= set(inspect.signature(best_start).parameters)
     check_ec(EvolvingConnectivityPolicy(**settings.parameters))
     environment, plain = gym.make(settings.environment), gym.make(name)
     assert environment.observation_space == plain.observation_space

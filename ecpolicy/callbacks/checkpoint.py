@@ -12,7 +12,7 @@ from typing import Any
 from ecpolicy.callbacks.protocol import check_count
 from ecpolicy.callbacks.writing import is_alarm, warn
 from ecpolicy.cleanup import clean_up
-from ecpolicy.persistence import as_path, check_writable, is_there
+from ecpolicy.files.archive import as_path, check_writable, is_there
 
 
 class Checkpoint:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ecpolicy.callbacks.protocol import check_count
 from ecpolicy.callbacks.writing import is_alarm, warn
-from ecpolicy.persistence import as_path, check_writable, is_there
+from ecpolicy.files.archive import as_path, check_writable, is_there
 from ecpolicy.rollout.outcome import mean_and_std
 
 

@@ -35,21 +35,21 @@ class Chain:
                 raise TypeError(
                     f"callbacks must be callables that take a view of the training; got {callback!r}{hint}."
                 )
-        self._callbacks = callbacks
+        self.callbacks = callbacks
 
     def begin(self, view: Any) -> None:
         """Begin with each."""
-        for callback in self._callbacks:
+        for callback in self.callbacks:
             getattr(callback, "begin", _nothing)(view)
 
     def __call__(self, view: Any) -> bool:
         """Call each; whether training is to end."""
-        wants_to_stop = [bool(callback(view)) for callback in self._callbacks]
+        wants_to_stop = [bool(callback(view)) for callback in self.callbacks]
         return any(wants_to_stop)
 
     def finish(self, view: Any) -> None:
         """Finish with each, even where another one raises: the first error is raised, later ones are its notes."""
-        clean_up(*(partial(_finish, callback, view) for callback in self._callbacks))
+        clean_up(*(partial(_finish, callback, view) for callback in self.callbacks))
 
 
 def chained(callbacks: Callback | Sequence[Callback] | None) -> Chain:

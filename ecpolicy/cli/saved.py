@@ -117,11 +117,13 @@ def show_tuned(arguments: argparse.Namespace) -> None:
     names = [arguments.environment] if arguments.environment else tuned_ids()
     found = {name: tuned(name) for name in names}
     report = {
-        name: {"parameters": entry.parameters, "environment": entry.environment_kwargs} for name, entry in found.items()
+        name: {"parameters": entry.parameters, "environment": entry.environment_kwargs, "starts": entry.starts}
+        for name, entry in found.items()
     }
     if arguments.json:
         print(json_line(report))
         return
     for name, tables in report.items():
         settings = {**tables["parameters"], **{f"environment {k}": v for k, v in tables["environment"].items()}}
+        settings |= {f"starts {k}": v for k, v in tables["starts"].items()}
         print(f"{name}: {', '.join(f'{key} = {value}' for key, value in settings.items()) or 'the defaults'}")

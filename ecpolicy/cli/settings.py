@@ -65,7 +65,7 @@ def made_with(environment_id: str, settings: dict[str, Any]) -> Any:
         return environment_id
     if environment_id.startswith(BRAX):
         raise ValueError(f"Settings of an environment are for Gymnasium's, not for {environment_id}.")
-    return Tuned(environment_id, {}, settings).environment
+    return Tuned(environment_id, {}, settings, {}).environment
 
 
 def file_name(environment_id: str) -> str:

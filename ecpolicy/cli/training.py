@@ -4,6 +4,7 @@ import argparse
 import sys
 import tomllib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ examples:
   ecpolicy train Hopper-v5 --config hopper.toml --json > training.jsonl
 
 A configuration file is TOML: a table [parameters] with the parameters of the method, a table [environment] with
-settings for gymnasium.make. What is given later counts: the method's defaults, the tuned settings of the environment,
-the file, the options.
+settings for gymnasium.make, a table [starts] with n_starts and env_steps. What is given later counts: the method's
+defaults, the tuned settings of the environment, the file, the options.
 """
 
 
@@ -63,6 +64,10 @@ def add_train(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("--env-setting", action="append", default=[], metavar="NAME=VALUE",
                         help="of the environment when training; scores are of the registered one")  # fmt: skip
     parser.add_argument("--not-tuned", action="store_true", help="leave the tuned settings of the environment alone")
+    parser.add_argument("--n-starts", type=value_of, metavar="N", help="starts of the search, of which the one with "
+                        "the best population goes on (default: 1)")  # fmt: skip
+    parser.add_argument("--start-env-steps", type=value_of, metavar="N", help="environment steps of every start, where "
+                        "there are several (default: 1000000)")  # fmt: skip
     parser.add_argument("--score-episodes", type=int, default=100, help="fresh episodes at the end (default: 100)")
     parser.add_argument("--every", type=int, default=1, help="generations between progress lines; 0: none")
     parser.add_argument("--csv", type=Path, help="write the history here as well")
@@ -94,15 +99,17 @@ def _chosen_method(given: Sequence[str]) -> Any:
     return METHODS.get(method, METHODS["ec"])
 
 
-def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters of the method and settings of the environment: tuned, from the file and from the options."""
+def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Parameters of the method, settings of the environment and starts: tuned, from the file and from the options."""
     parameters: dict[str, Any] = {}
     environment: dict[str, Any] = {}
+    starts: dict[str, Any] = {}
     if not arguments.not_tuned and is_tuned(arguments.environment):
         found = tuned(arguments.environment)
         environment |= found.environment_kwargs
         if arguments.method == "ec":
             parameters |= found.parameters
+            starts |= found.starts
     if arguments.config is not None:
         given = _configuration(arguments.config)
         misplaced = sorted({"verbose", "warm_start"} & set(given.get("parameters", {})))
@@ -111,7 +118,10 @@ def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
             raise ValueError(f"{arguments.config}: {misplaced[0]} is for the command line, {option}.")
         parameters |= given.get("parameters", {})
         environment |= given.get("environment", {})
+        starts |= given.get("starts", {})
     environment |= environment_settings(arguments)
+    options = {"n_starts": arguments.n_starts, "env_steps": arguments.start_env_steps}
+    starts |= {name: value for name, value in options.items() if value is not None}
     parameters |= {
         name.removeprefix("parameter:"): v for name, v in vars(arguments).items() if name.startswith("parameter:")
     }
@@ -123,7 +133,11 @@ def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
         raise ValueError(f"{arguments.method} has no parameter {', '.join(unknown)}; it has {', '.join(known)}.")
     if parameters.get("max_env_steps") is not None and "n_generations" in known:
         parameters.setdefault("n_generations", UNLIMITED)
-    return parameters, environment
+    if starts and arguments.method == "ppo":
+        raise ValueError(
+            "ppo has no search that could start several times: leave out --n-starts and --start-env-steps."
+        )
+    return parameters, environment, starts
 
 
 def _configuration(path: Path) -> dict[str, Any]:
@@ -132,8 +146,8 @@ def _configuration(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
     for name, table in given.items():
-        if name not in ("parameters", "environment") or not isinstance(table, dict):
-            raise ValueError(f"{path} may hold the tables [parameters] and [environment]; it has {name!r}.")
+        if name not in ("parameters", "environment", "starts") or not isinstance(table, dict):
+            raise ValueError(f"{path} may hold the tables [parameters], [environment] and [starts]; it has {name!r}.")
     return given
 
 
@@ -150,7 +164,7 @@ class _JSONLines:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train and save; report the deployed network's score on fresh episodes of the registered environment."""
-    parameters, settings = _settings(arguments)
+    parameters, settings, starts = _settings(arguments)
     environment = made_with(arguments.environment, settings)
     if arguments.score_episodes < 0:
         raise ValueError(f"--score-episodes must be at least 0, got {arguments.score_episodes}.")
@@ -176,7 +190,8 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.tensorboard is not None:
         callbacks.append(TensorBoardLog(arguments.tensorboard))
     policy = METHODS[arguments.method](**parameters)
-    policy.fit(environment, callbacks=callbacks, resume_from=checkpoint if arguments.resume else None)
+    fit = partial(ecpolicy.best_start, policy, **starts) if starts else policy.fit
+    fit(environment, callbacks=callbacks, resume_from=checkpoint if arguments.resume else None)
     arguments.interrupted = policy.stop_reason_ == "interrupted"
     report = {"event": "end", "path": str(path), "stop_reason": policy.stop_reason_, "n_env_steps": policy.n_env_steps_}
     if arguments.score_episodes and not arguments.interrupted:

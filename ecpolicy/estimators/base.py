@@ -12,13 +12,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from ecpolicy import persistence
 from ecpolicy.callbacks import Callback
 from ecpolicy.distributions import Connections
 from ecpolicy.environments import ENDLESS_EPISODE, Resolved
 from ecpolicy.estimators import evaluation
-from ecpolicy.estimators.migrations import up_to_date
 from ecpolicy.estimators.parameters import check_flag
+from ecpolicy.files import archive, policies
 from ecpolicy.fitting import fit as fitting
 from ecpolicy.fitting.deployed import Deployable, DeployedPolicy, deployment_key
 from ecpolicy.fitting.learner import Learner, Run
@@ -361,16 +360,16 @@ class BasePolicy(BaseEstimator):
             Where what was given, or a part of the policy, cannot be saved; it says which.
         """
         check_is_fitted(self, "_deployed")
-        path = persistence.as_path(path)
+        path = archive.as_path(path)
         check_flag("training_state", training_state)
         if training_state:
             check_resumable(self, f"{path} was not saved, give training_state=False")
-        document, arrays = self._to_file(bool(training_state))
-        persistence.write(
+        archive.write(
             path,
-            {"class": type(self).__name__, **document},
-            arrays,
-            read_again=lambda document, arrays: self._from_file(document, arrays, self._deployed.network),
+            *policies.to_file(self, bool(training_state)),
+            read_again=lambda document, arrays: policies.from_file(
+                type(self), document, arrays, self._deployed.network
+            ),
         )
 
     @classmethod
@@ -390,14 +389,8 @@ class BasePolicy(BaseEstimator):
         ModelFileError
             Where the file is damaged, truncated, pickled, foreign, or holds another kind of policy.
         """
-        path = persistence.as_path(path)
-        with persistence.damage_named(path):
-            document, arrays = up_to_date(*persistence.read(path))
-            if document["class"] != cls.__name__:
-                raise persistence.ModelFileError(
-                    f"it holds a {document['class']}, to be loaded with that class and not {cls.__name__}"
-                )
-            return cls._from_file(document, arrays, network)
+        policy: Self = policies.load(path, {cls.__name__: cls}, network)
+        return policy
 
     def to_nir(self, *, neurons: str = "lif") -> Any:
         """The deployed spiking network as a graph of NIR, the format that neuromorphic tools exchange.
@@ -475,13 +468,6 @@ class BasePolicy(BaseEstimator):
         """Those at the start of the deployed network's episodes, (neurons,)."""
         start: Any = self._deployed.start
         return np.asarray(start.v[0, : network.n_neurons])
-
-    def _to_file(self, training_state: bool = True) -> tuple[dict[str, Any], persistence.Arrays]:
-        raise NotImplementedError
-
-    @classmethod
-    def _from_file(cls, document: dict[str, Any], arrays: persistence.Arrays, network: Network | None) -> Self:
-        raise NotImplementedError
 
     def __sklearn_tags__(self) -> Tags:
         """Input is a list of environments, not a table; no labels."""

@@ -1,16 +1,14 @@
 """EvolvingConnectivityPolicy: 1-bit recurrent spiking networks, trained by evolving connection probabilities."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ecpolicy import persistence
 from ecpolicy.connectome import Connectome
 from ecpolicy.distributions import Bernoulli, Parameters
-from ecpolicy.estimators import files
 from ecpolicy.estimators.evolved import EvolvedPolicy
 from ecpolicy.estimators.parameters import (
     check_ec,
@@ -66,12 +64,6 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         Standardise observations by the mean and variance of all observations acted upon so far.
     observation_clip : float, default 10.0
         Standardised observations are clipped to [-observation_clip, observation_clip].
-    n_starts : int, default 1
-        Independent starts of the search. The one with the best population after ``start_env_steps`` goes on, so that
-        one which got stuck early costs few steps. The steps of all count; until the choice, schedules begin
-        anew with every start.
-    start_env_steps : int, default 1_000_000
-        Environment steps of every start, where there are several.
     max_env_steps : int or None, default None
         Fit ends after the generation in which the population has taken this many environment steps.
     score_threshold : "auto", float or None, default "auto"
@@ -173,8 +165,6 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         max_episode_steps: int | Sequence[tuple[int, int]] | None = 1000,
         normalize_observations: bool = True,
         observation_clip: float = 10.0,
-        n_starts: int = 1,
-        start_env_steps: int = 1_000_000,
         max_env_steps: int | None = None,
         score_threshold: float | str | None = "auto",
         eval_episodes: int = 4,
@@ -212,8 +202,6 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         self.max_episode_steps = max_episode_steps
         self.normalize_observations = normalize_observations
         self.observation_clip = observation_clip
-        self.n_starts = n_starts
-        self.start_env_steps = start_env_steps
         self.max_env_steps = max_env_steps
         self.score_threshold = score_threshold
         self.eval_episodes = eval_episodes
@@ -262,6 +250,9 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         eps = scheduled(check_eps(self.eps), n_env_steps)
         return Bernoulli(shapes, start, eps, weighted_sum(backend, self.n_jobs))
 
+    def _rules(self) -> Mapping[str, Callable[[float], Optimizer]]:
+        return OPTIMIZERS
+
     def _ascent(self) -> tuple[str, Callable[[int], Optimizer]]:
         rule, rates = OPTIMIZERS[self.optimizer], check_learning_rate(self.learning_rate)
         return self.optimizer, lambda n_env_steps: rule(scheduled(rates, n_env_steps))
@@ -273,11 +264,3 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
             "connectivity_": {name: p > 0.5 for name, p in parameters.items()},
             "excitatory_": excitatory,
         }
-
-    def _to_file(self, training_state: bool = True) -> tuple[dict[str, Any], persistence.Arrays]:
-        return files.to_file(self, training_state)
-
-    @classmethod
-    def _from_file(cls, document: dict[str, Any], arrays: persistence.Arrays, network: Network | None) -> Self:
-        loaded: Self = files.from_file(cls, document, arrays, network, bits=True)
-        return loaded

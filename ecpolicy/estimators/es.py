@@ -1,13 +1,12 @@
 """ESPolicy: networks with real weights, trained by Evolution Strategies."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ecpolicy import persistence
 from ecpolicy.distributions import Gaussian, Parameters
-from ecpolicy.estimators import files
 from ecpolicy.estimators.evolved import EvolvedPolicy
 from ecpolicy.estimators.parameters import check_es, check_learning_rate, scheduled
 from ecpolicy.fitting.backends import weighted_noise
@@ -164,18 +163,13 @@ class ESPolicy(EvolvedPolicy):
         sizes = obs_size, n_outputs
         return Gaussian(network.shapes(*sizes), sigma, network.initial_scales(*sizes), weighted_noise(backend))
 
+    def _rules(self) -> Mapping[str, Callable[[float], Optimizer]]:
+        return {"adamw": partial(adamw, weight_decay=float(self.weight_decay))}
+
     def _ascent(self) -> tuple[str, Callable[[int], Optimizer]]:
         given = self._published().learning_rate if self.learning_rate is None else self.learning_rate
-        rates, decay = check_learning_rate(given), float(self.weight_decay)
-        return "adamw", lambda n_env_steps: adamw(scheduled(rates, n_env_steps), weight_decay=decay)
+        rule, rates = self._rules()["adamw"], check_learning_rate(given)
+        return "adamw", lambda n_env_steps: rule(scheduled(rates, n_env_steps))
 
     def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:
         return {"weights_": {name: p.copy() for name, p in parameters.items()}}
-
-    def _to_file(self, training_state: bool = True) -> tuple[dict[str, Any], persistence.Arrays]:
-        return files.to_file(self, training_state)
-
-    @classmethod
-    def _from_file(cls, document: dict[str, Any], arrays: persistence.Arrays, network: Network | None) -> Self:
-        loaded: Self = files.from_file(cls, document, arrays, network, bits=False)
-        return loaded

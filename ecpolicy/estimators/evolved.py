@@ -1,19 +1,20 @@
 """What the policies that search a distribution of networks have in common."""
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.estimators.parameters import check_horizon, scheduled
+from ecpolicy.files.archive import ModelFileError
+from ecpolicy.files.codec import TINY, count, flag, known, number, text
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
 from ecpolicy.fitting.deployed import Deployable
-from ecpolicy.fitting.evolution_learner import EvolutionLearner, Setting, Training
+from ecpolicy.fitting.evolution_learner import LAST_GENERATION, EvolutionLearner, Setting, Training, schema
 from ecpolicy.fitting.learner import Run
 from ecpolicy.identity import with_length
 from ecpolicy.networks import Network
@@ -31,22 +32,14 @@ class EvolvedPolicy(BasePolicy):
     observation_clip: float
     keep_best: bool
 
-    def fit(self, environments: Any, y: None = None, **further: Any) -> Self:  # noqa: D102 -- as BasePolicy's
-        super().fit(environments, y, **further)
-        starts, n_starts = self._training.starts, getattr(self, "n_starts", 1)
-        if self.stop_reason_ == "n_generations" and (starts.ended < n_starts - 1 or starts.best is not None):
-            warnings.warn(
-                f"n_generations={self.n_generations} ended the fit before {n_starts} starts of "
-                f"{getattr(self, 'start_env_steps', 1)} steps have ended, so that none was chosen. Go on with more "
-                "generations.",
-                stacklevel=2,
-            )
-        return self
-
     def _search(
         self, network: Any, obs_size: int, n_outputs: int, backend: str = "numpy", n_env_steps: int = 0
     ) -> Distribution:
         """The search distribution over this network's matrices, after so many environment steps."""
+        raise NotImplementedError
+
+    def _rules(self) -> Mapping[str, Callable[[float], Optimizer]]:
+        """The optimizers that there are, by name, of their learning rate."""
         raise NotImplementedError
 
     def _ascent(self) -> tuple[str, Callable[[int], Optimizer]]:
@@ -69,28 +62,20 @@ class EvolvedPolicy(BasePolicy):
             for identity, limit in zip(resolved.identities, resolved.limits, strict=True)
         )
         rule, optimizer = self._ascent()
-        n_starts, start_env_steps = int(getattr(self, "n_starts", 1)), int(getattr(self, "start_env_steps", 1))
-        if n_starts > 1 and (self.max_env_steps or np.inf) <= n_starts * start_env_steps:
-            warnings.warn(
-                f"max_env_steps={self.max_env_steps} ends the fit before {n_starts} starts of {start_env_steps} steps "
-                "have ended, so that none is chosen. Lower start_env_steps or n_starts.",
-                stacklevel=7,  # the caller of fit
-            )
         return EvolutionLearner(
             seed=run.seed,
             runner=run.runner,
             judge=run.judge,
-            setting=Setting(run.network, bool(self.normalize_observations), float(self.observation_clip), identities),
+            setting=Setting(
+                run.network, bool(self.normalize_observations), float(self.observation_clip), identities, rule
+            ),
             distribution=partial(self._search, run.network, *run.sizes, run.backend),
-            rule=rule,
             optimizer=optimizer,
             fitness_shaping=FITNESS_SHAPINGS[self.fitness_shaping],
             population_size=int(self.population_size),
             episodes_per_member=int(self.episodes_per_member),
             horizons=lambda n_env_steps: resolved.horizons(scheduled(wanted, n_env_steps), otherwise=endless),
             keep_best=bool(self.keep_best),
-            n_starts=n_starts,
-            start_env_steps=start_env_steps,
         )
 
     def _deployable(self, training: Training, n_outputs: int) -> Deployable:
@@ -103,3 +88,21 @@ class EvolvedPolicy(BasePolicy):
         shown |= {"deployed_generation_": generation, "n_generations_": search.generation}
         distribution = self._search(setting.network, standardizer.mean.size, n_outputs)
         return Deployable(setting.network, distribution, parameters, standardizer, shown)
+
+    def _trained_network(self, network: Network) -> Network:
+        """The network of a file, checked: one of the other kind of weights would be read beyond its arrays."""
+        return type(self)(**{**self.get_params(deep=False), "network": network})._check()
+
+    @classmethod
+    def _setting_schema(cls, network: Network, environments: tuple[str, ...]) -> Setting:
+        return Setting(known(network), flag(), number(low=TINY), known(environments), text())
+
+    def _training_schema(self, setting: Setting, obs_size: int, n_outputs: int) -> Training:
+        rules, rule = self._rules(), setting.optimizer
+        if rule not in rules:
+            raise ModelFileError(f"it was trained by the optimizer {rule!r}; this program has {list(rules)}")
+        return schema(setting, self._search(setting.network, obs_size, n_outputs), rules[rule](1.0), obs_size)
+
+    def _shown_schema(self, n_outputs: int) -> dict[str, Any]:
+        generations = count(LAST_GENERATION)
+        return {"n_generations_": generations, "deployed_generation_": generations, "n_env_steps_": count()}

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
-from ecpolicy.networks import GRU, LSTM, RSNN, Network, RealRSNN, Shape
+from ecpolicy.networks import GRU, LSTM, NETWORKS, RSNN, Network, RealRSNN, Shape
 from ecpolicy.optimizers import OPTIMIZERS
 
 BACKENDS = ("auto", "numpy", "jax")
 ENGINES = ("auto", "mujoco", "gymnasium")
-NETWORKS: dict[str, Any] = {"rsnn": RSNN, "real-rsnn": RealRSNN, "gru": GRU, "lstm": LSTM}  # as files name them
 MOST_SUBSTEPS = 100_000
 
 
@@ -153,8 +152,6 @@ def check_ec(policy: Any) -> Network:
         check_number("initial_probability", policy.initial_probability, low=0, high=1)
     check_learning_rate(policy.learning_rate)
     check_eps(policy.eps)
-    for name in ("n_starts", "start_env_steps"):
-        check_number(name, getattr(policy, name), low=1, integer=True)
     check_choice("optimizer", policy.optimizer, OPTIMIZERS)
     if isinstance(policy.network, RealRSNN | GRU | LSTM):
         raise TypeError(f"network must have 1-bit connections, or train it by ESPolicy; got {policy.network!r}.")

@@ -2,24 +2,41 @@
 
 from contextlib import ExitStack
 from dataclasses import fields
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ecpolicy.distributions import Point
+from ecpolicy.distributions import Parameters, Point
 from ecpolicy.environments import Resolved
-from ecpolicy.estimators import ppo_files
 from ecpolicy.estimators.base import BasePolicy, PolicyState
-from ecpolicy.estimators.parameters import check_choice, check_fit, check_flag, check_number, make_network
+from ecpolicy.estimators.parameters import (
+    check_choice,
+    check_fit,
+    check_flag,
+    check_number,
+    check_own_network,
+    make_network,
+)
 from ecpolicy.estimators.ppo_environment import training_environments
-from ecpolicy.estimators.ppo_training import CRITICS, PPOLearner, Setting, Training, check_ppo_kwargs, globals_kept
+from ecpolicy.estimators.ppo_training import (
+    CRITICS,
+    LAST_UPDATE,
+    PPOLearner,
+    Setting,
+    Training,
+    check_ppo_kwargs,
+    globals_kept,
+    log_std,
+    schema,
+)
+from ecpolicy.files.archive import ModelFileError
+from ecpolicy.files.codec import TINY, choice, count, flag, known, number
 from ecpolicy.fitting.deployed import Deployable
 from ecpolicy.fitting.learner import Run
 from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.optional import require
-from ecpolicy.persistence import Arrays
 from ecpolicy.random import Stream, fold_in, reserved_key, uniform
 
 SURROGATE_NAMES = ("superspike", "piecewise_linear", "sigmoid")
@@ -269,9 +286,8 @@ class SurrogateGradientPPOPolicy(BasePolicy):
 
     def _deployable(self, training: Training, n_outputs: int) -> Deployable:
         learnt, setting = training.best or training.current(), training.setting
-        point = Point(setting.network.shapes(learnt.observations.mean.size, n_outputs))
-        shown = {
-            "weights_": {name: weights.copy() for name, weights in learnt.weights.items()},
+        point = self._search(setting.network, learnt.observations.mean.size, n_outputs)
+        shown = self._shown(setting.network, learnt.weights) | {
             "log_std_": learnt.log_std.copy(),
             "deployed_update_": learnt.update,
             "n_updates_": training.update,
@@ -340,10 +356,24 @@ class SurrogateGradientPPOPolicy(BasePolicy):
             noise = -np.log(-np.log(u))
         return self._deployed.decode((output + noise).astype(np.float32))
 
-    def _to_file(self, training_state: bool = True) -> tuple[dict[str, Any], Arrays]:
-        return ppo_files.to_file(self, training_state)
+    def _search(self, network: Network, obs_size: int, n_outputs: int) -> Point:
+        return Point(network.shapes(obs_size, n_outputs))
+
+    def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:
+        return {"weights_": {name: weights.copy() for name, weights in parameters.items()}}
+
+    def _trained_network(self, network: Network) -> Network:
+        if not isinstance(network, RealRSNN) or network.random_start:
+            raise ModelFileError("its network is another one, or starts from random potentials")
+        return check_own_network(network)
 
     @classmethod
-    def _from_file(cls, document: dict[str, Any], arrays: Arrays, network: Network | None = None) -> Self:
-        loaded: Self = ppo_files.from_file(cls, document, arrays)
-        return loaded
+    def _setting_schema(cls, network: RealRSNN, environments: tuple[str, ...]) -> Setting:
+        return Setting(known(network), choice(*CRITICS), flag(), number(low=TINY), known(environments))
+
+    def _training_schema(self, setting: Setting, obs_size: int, n_outputs: int) -> Training:
+        return schema(setting, obs_size, n_outputs, continuous=isinstance(self.action_space_, spaces.Box))
+
+    def _shown_schema(self, n_outputs: int) -> dict[str, Any]:
+        updates, noise = count(LAST_UPDATE), log_std(n_outputs if isinstance(self.action_space_, spaces.Box) else 0)
+        return {"n_updates_": updates, "deployed_update_": updates, "n_env_steps_": count(), "log_std_": noise}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ecpolicy.cleanup import cleaning_up
 from ecpolicy.distributions import Parameters, Point
 from ecpolicy.estimators.ppo_environment import TrainingEnv
+from ecpolicy.files.codec import array, count, known, number, optional
 from ecpolicy.fitting.judge import DEPLOYED_MEASURES, deployed_measures
 from ecpolicy.fitting.learner import Run
 from ecpolicy.history import Record
@@ -26,6 +27,9 @@ from ecpolicy.rollout.time_limit import TimeLimitError, time_limit
 
 CRITICS = ("feedforward", "spiking", "shared")
 VARIANCE_FLOOR = 1e-8  # VecNormalize's epsilon
+CRITIC_WIDTH = 64  # of ecpolicy.networks.recurrent_policy, which needs PyTorch to be imported
+LARGEST_LOG_STD = 80.0  # noise of this size is still a finite number
+LAST_UPDATE = 2**32 - 2
 
 # Arguments of RecurrentPPO that the policy's own parameters give, or that make no sense here.
 OWN_ARGUMENTS = {
@@ -97,6 +101,10 @@ class Training(NamedTuple):
         """The last update."""
         return self.update
 
+    def is_sound(self) -> bool:
+        """Whether the best network is one of the training's."""
+        return self.best is None or self.best.update <= self.update
+
     def current(self, score: float = np.nan) -> Learnt:
         """The network as it is now."""
         weights = {
@@ -106,6 +114,61 @@ class Training(NamedTuple):
         }
         log_std = self.policy.get("log_std", np.zeros(0, np.float32))
         return Learnt(weights, log_std, self.observations, score, self.update)
+
+
+def schema(setting: Setting, obs_size: int, n_outputs: int, *, continuous: bool) -> Training:
+    """What a file holds of a training, for :mod:`ecpolicy.files.codec`."""
+    noise = n_outputs if continuous else 0
+    shapes = parameter_shapes(setting, obs_size, n_outputs, continuous=continuous)
+
+    def statistics(shape: tuple[int, ...]) -> Statistics:
+        return Statistics(array("<f8", shape), array("<f8", shape, low=0), number(low=0))
+
+    def parameters(low: float | None = None) -> dict[str, Any]:
+        return {name: array("<f4", shape, low) for name, shape in shapes.items()}
+
+    weights = {name: array("<f4", shape[:2]) for name, shape in setting.network.shapes(obs_size, n_outputs).items()}
+    best = Learnt(weights, log_std(noise), statistics((obs_size,)), number(), count(LAST_UPDATE))
+    return Training(
+        setting=known(setting),
+        policy=parameters() | ({"log_std": log_std(noise)} if continuous else {}),
+        first=parameters(),
+        second=parameters(low=0),
+        gradient_steps=count(),
+        observations=statistics((obs_size,)),
+        returns=statistics(()),
+        update=count(LAST_UPDATE),
+        n_env_steps=count(),
+        n_evaluation_steps=count(),
+        best=optional(best),
+        solved_at=optional(number()),
+    )
+
+
+def log_std(n: int) -> Any:
+    """What a file holds of the logarithm of the noise of continuous actions."""
+    return array("<f4", (n,), high=LARGEST_LOG_STD)
+
+
+def parameter_shapes(
+    setting: Setting, obs_size: int, n_outputs: int, *, continuous: bool
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the policy's parameters, by PyTorch's names; checked in the tests against what PyTorch has."""
+    n, width = setting.network.n_neurons, CRITIC_WIDTH
+    shapes: dict[str, tuple[int, ...]] = {
+        "lstm_actor.input": (obs_size, n),
+        "lstm_actor.recurrent": (n, n),
+        "action_net.weight": (n, n_outputs),
+    }
+    if continuous:
+        shapes["log_std"] = (n_outputs,)
+    if setting.critic == "feedforward":
+        shapes |= {"critic.0.weight": (width, obs_size), "critic.0.bias": (width,)}
+        shapes |= {"critic.2.weight": (width, width), "critic.2.bias": (width,)}
+    elif setting.critic == "spiking":
+        shapes |= {"lstm_critic.input": (obs_size, n), "lstm_critic.recurrent": (n, n)}
+    last = width if setting.critic == "feedforward" else n
+    return shapes | {"value_net.weight": (1, last), "value_net.bias": (1,)}
 
 
 class PPOLearner:

@@ -1,4 +1,4 @@
-"""What surrounds a generation in ``fit``: several starts, the best network so far, the record."""
+"""What surrounds a generation in ``fit``: the best network so far, the record."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,18 +9,21 @@ import numpy as np
 
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.evolution import State, generation, member_keys
+from ecpolicy.files.codec import array, count, following, known, like, number, optional
 from ecpolicy.fitness_shaping import FitnessShaping
 from ecpolicy.fitting.backends import Plays
 from ecpolicy.fitting.judge import SHARE, Judge, Verdict, deployed_measures
-from ecpolicy.fitting.starts import Starts, end_start
 from ecpolicy.history import Record
-from ecpolicy.identity import alike
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import Optimizer
-from ecpolicy.random import Stream, key_from_seed, reserved_key
+from ecpolicy.random import Stream, fold_in, key_from_seed, reserved_key
 from ecpolicy.rollout.episodes import Networks, Table, playing, population
 from ecpolicy.rollout.outcome import Outcome, mean_and_std
+from ecpolicy.trees import leaves
+
+MOST_EPISODES = 10**9
+LAST_GENERATION = 2**32 - 2
 
 
 class Deployed(NamedTuple):
@@ -35,12 +38,13 @@ class Deployed(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What a deployed network's score depends on, apart from its probabilities and observation moments."""
+    """What a training is of, apart from the seed."""
 
     network: Network
     normalize_observations: bool
     observation_clip: float
     environments: tuple[str, ...]  # identities, with the length of episodes that have no time limit
+    optimizer: str  # the rule's name
 
     def standardizer(self, moments: Moments) -> Standardizer:
         """How observations enter the network."""
@@ -56,12 +60,35 @@ class Training(NamedTuple):
     n_env_steps: int = 0  # of the population
     n_evaluation_steps: int = 0  # of the deployed network
     solved_at: float | None = None  # the score threshold that this generation reached
-    starts: Starts = Starts()
 
     @property
     def generation(self) -> int:
         """The last generation."""
         return self.search.generation
+
+    def is_sound(self) -> bool:
+        """Whether the best network is one of the search's."""
+        return self.best is None or self.best.generation <= self.generation
+
+
+def schema(setting: Setting, distribution: Distribution, optimizer: Optimizer, obs_size: int) -> Training:
+    """What a file holds of a training, for :mod:`ecpolicy.files.codec`."""
+    parameters = {name: array("<f4", *limits) for name, limits in distribution.limits.items()}
+    moments = Moments(count(), array("<f8", (obs_size,)), array("<f8", (obs_size,), low=0))
+    state = following(lambda search: like(optimizer.init(search["parameters"])))
+    low = following(lambda best: known(best["score"]))  # a loaded network is measured again
+    best = Deployed(parameters, moments, number(), count(LAST_GENERATION), low, optional(count(MOST_EPISODES)))
+    search = State(count(LAST_GENERATION), parameters, state, moments)
+    return Training(known(setting), search, optional(best), count(), count(), optional(number()))
+
+
+def fresh(
+    distribution: Distribution, optimizer: Optimizer, seed: int, moments: Moments, *, generation: int = 0
+) -> State:
+    """The state that a search begins with after so many generations of others, each from a key of its own."""
+    key = reserved_key(seed, Stream.START)
+    parameters = distribution.project(distribution.init(fold_in(key, generation) if generation else key))
+    return State(generation, parameters, optimizer.init(parameters), moments)
 
 
 class Ahead(NamedTuple):
@@ -79,7 +106,6 @@ class EvolutionLearner:
     runner: Plays
     judge: Judge
     distribution: Callable[[int], Distribution]  # after so many environment steps
-    rule: str  # the optimizer's name
     optimizer: Callable[[int], Optimizer]  # likewise
     fitness_shaping: FitnessShaping
     population_size: int
@@ -87,46 +113,33 @@ class EvolutionLearner:
     horizons: Callable[[int], tuple[float, ...]]  # likewise, by environment
     setting: Setting
     keep_best: bool
-    n_starts: int
-    start_env_steps: int
     ahead: Ahead | None = None
 
     def start(self, moments: Moments) -> Training:
         """The state before the first generation, with the moments of observations made before it."""
-        return Training(self.setting, self._fresh(moments))
-
-    def _fresh(self, moments: Moments) -> State:
-        distribution = self.distribution(0)
-        parameters = distribution.project(distribution.init(reserved_key(self.seed, Stream.START)))
-        return State(0, parameters, self.optimizer(0).init(parameters), moments)
+        return Training(self.setting, fresh(self.distribution(0), self.optimizer(0), self.seed, moments))
 
     def resume(self, training: Training) -> Training:
         """Go on from a training of the same matrices and rule.
 
-        A best start of another setting, or on environments that cannot be compared, does not count, nor does a network
-        with connections that are no longer allowed.
+        A best network with connections that are no longer allowed does not count.
         """
-        self._check_continuable(training.search)
+        self._check_continuable(training)
         best = training.best
         if best is not None:
-            allowed = self.distribution(self._clock(training)).project(best.parameters)
+            allowed = self.distribution(training.n_env_steps).project(best.parameters)
             if any(((p > 0.5) != (allowed[name] > 0.5)).any() for name, p in best.parameters.items()):
                 best = None
-        before, now = training.setting, self.setting
-        changed = before._replace(environments=()) != now._replace(environments=())
-        if changed or not alike(before.environments, now.environments):
-            training = training._replace(starts=training.starts._replace(best=None))
         return training._replace(setting=self.setting, best=best)
 
-    def _check_continuable(self, search: State) -> None:
-        trained = {name: p.shape for name, p in search.parameters.items()}
-        wanted = {name: (shape.pre, shape.post) for name, shape in self.distribution(0).shapes.items()}
+    def _check_continuable(self, training: Training) -> None:
+        trained = {name: p.shape for name, p in training.search.parameters.items()}
+        wanted = {name: limits.shape for name, limits in self.distribution(0).limits.items()}
         if trained != wanted:
             raise ValueError(f"Training so far was of matrices {trained}; the parameters now say {wanted}.")
-        if self.rule != search.optimizer.kind:
-            raise ValueError(
-                f"Training so far used optimizer {search.optimizer.kind!r}; it cannot go on with {self.rule!r}."
-            )
+        before, now = training.setting.optimizer, self.setting.optimizer
+        if before != now:
+            raise ValueError(f"Training so far used optimizer {before!r}; it cannot go on with {now!r}.")
 
     def measure_again(self, training: Training) -> Training:
         """Measure the network that was kept, or said to solve the task, on what is trained on now.
@@ -141,7 +154,7 @@ class EvolutionLearner:
             kept = search
         else:
             return training._replace(best=None)
-        networks = self._networks(kept.parameters, kept.moments, self._clock(training))
+        networks = self._networks(kept.parameters, kept.moments, training.n_env_steps)
         episodes = None if best is None else best.episodes
         found, _ = self.runner.run(self.judge.confirm(networks, kept.generation, episodes=episodes))
         again = best is None or found.score == best.score
@@ -160,8 +173,7 @@ class EvolutionLearner:
         began = perf_counter()
         ahead, self.ahead = self.ahead, None
         played = ahead.played if ahead is not None and ahead.search is training.search else None
-        training = self._next_start(training)
-        steps = self._clock(training)
+        steps = training.n_env_steps
         search, members = generation(
             training.search._replace(parameters=self._allowed(training)),
             key=key_from_seed(self.seed),
@@ -174,8 +186,7 @@ class EvolutionLearner:
         check_finite(search)
         fitness, n_env_steps = members.fitness, training.n_env_steps + members.n_steps
         mean, std = mean_and_std(fitness)
-        starts = training.starts._replace(last=mean)
-        trained = training._replace(search=search, n_env_steps=n_env_steps, starts=starts)
+        trained = training._replace(search=search, n_env_steps=n_env_steps)
         trained, deployed = self._assess(trained, goes_on)
         measures = deployed_measures(deployed)
         record = {
@@ -193,26 +204,10 @@ class EvolutionLearner:
         }
         return trained, record
 
-    def _clock(self, training: Training) -> int:
-        """The environment steps that schedules go by."""
-        return training.n_env_steps - (training.starts.began if self.starting(training.starts) else 0)
-
-    def starting(self, starts: Starts) -> bool:
-        """Whether there are starts to come, or a choice between them."""
-        return starts.ended < self.n_starts - 1 or starts.best is not None
-
-    def _next_start(self, training: Training) -> Training:
-        """Begin another start, or go on with the best of all, where a start has had its environment steps."""
-        starts, search, n_env_steps = training.starts, training.search, training.n_env_steps
-        if not self.starting(starts) or n_env_steps - starts.began < self.start_env_steps:
-            return training
-        starts, search = end_start(starts, search, self._fresh(search.moments), self.n_starts, n_env_steps)
-        return training._replace(starts=starts, search=search)
-
     def _allowed(self, training: Training) -> Parameters:
         """The parameters to draw from, which differ where the limits changed since the generation before."""
         parameters = training.search.parameters
-        allowed = self.distribution(self._clock(training)).project(parameters)
+        allowed = self.distribution(training.n_env_steps).project(parameters)
         same = all(np.array_equal(allowed[name], p) for name, p in parameters.items())
         return parameters if same else allowed
 
@@ -221,7 +216,7 @@ class EvolutionLearner:
 
     def _population(self, training: Training) -> Table:
         """The episodes of the next generation's members, all fresh."""
-        search, steps = training.search, self._clock(training)
+        search, steps = training.search, training.n_env_steps
         networks = self._networks(self._allowed(training), search.moments, steps)
         keys = member_keys(key_from_seed(self.seed), search.generation, self.population_size)
         return population(networks, keys, n_episodes=self.episodes_per_member, horizons=self.horizons(steps))
@@ -240,9 +235,9 @@ class EvolutionLearner:
         def wanted(verdict: Verdict | None) -> bool:
             return goes_on(trained) and not (verdict is not None and verdict.solved)
 
-        ahead = self._population(self._next_start(trained)) if self.runner.plays_beside and wanted(None) else None
-        networks = self._networks(search.parameters, search.moments, self._clock(trained))
-        if ahead is not None and self._next_start(trained) is trained and self._allowed(trained) is search.parameters:
+        ahead = self._population(trained) if self.runner.plays_beside and wanted(None) else None
+        networks = self._networks(search.parameters, search.moments, trained.n_env_steps)
+        if ahead is not None and self._allowed(trained) is search.parameters:
             networks = ahead.networks  # the same ones, which workers get once
         allowance = SHARE * trained.n_env_steps - trained.n_evaluation_steps
         judging = self.judge.assess(networks, search.generation, to_beat, allowance)
@@ -261,9 +256,9 @@ class EvolutionLearner:
 
 def check_finite(search: State) -> None:
     """Raise FloatingPointError where an update has left the range of float32."""
-    moments = search.optimizer
-    for part in (search.parameters, moments.first, moments.second):
-        bad = [name for name, values in part.items() if not np.isfinite(values).all()]
+    for part in (search.parameters, search.optimizer):
+        floats = [(name, values) for name, values in leaves(part) if np.asarray(values).dtype.kind == "f"]
+        bad = [name for name, values in floats if not np.isfinite(values).all()]
         if bad:
             raise FloatingPointError(
                 f"Generation {search.generation} made {bad} infinite or NaN; the policy is that of the generation "

@@ -6,8 +6,8 @@ from numbers import Integral
 from typing import Any, Protocol, TypeVar
 
 from ecpolicy.callbacks import Checkpoint
+from ecpolicy.files.archive import ModelFileError, NewerFileError
 from ecpolicy.fitting.learner import Trainable
-from ecpolicy.persistence import ModelFileError, NewerFileError
 
 NOT_RESUMABLE = (
     "it was saved without its training state (training_state=False), so it acts but cannot be resumed; fit without "

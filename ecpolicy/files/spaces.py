@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ecpolicy.persistence import DTYPES, ModelFileError
+from ecpolicy.files.archive import DTYPES, ModelFileError
 
 LARGEST_SPACE = 1 << 23  # numbers in an observation or action
 LEAST_SPACE = 1 << 11  # numbers that every part of a space counts for: making one takes time

@@ -2,12 +2,11 @@
 
 import os
 
-from ecpolicy import persistence
 from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.estimators.ec import EvolvingConnectivityPolicy
 from ecpolicy.estimators.es import ESPolicy
-from ecpolicy.estimators.migrations import up_to_date
 from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy
+from ecpolicy.files import policies
 from ecpolicy.networks import Network
 
 ESTIMATORS: dict[str, type[BasePolicy]] = {
@@ -32,10 +31,5 @@ def load(path: str | os.PathLike[str], *, network: Network | None = None) -> Bas
     ------
     OSError, ModelFileError
     """
-    path = persistence.as_path(path)
-    with persistence.damage_named(path):
-        document, arrays = up_to_date(*persistence.read(path))
-        kind = ESTIMATORS.get(str(document["class"]))
-        if kind is None:
-            raise persistence.ModelFileError(f"it holds a {document['class']!r}, which this release does not know")
-        return kind._from_file(document, arrays, network)
+    policy: BasePolicy = policies.load(path, ESTIMATORS, network)
+    return policy

@@ -1,6 +1,6 @@
 """Model files: a zip of one JSON document and NumPy arrays. Loading runs no code from the file.
 
-Layout (format versions 1 and 2): ``policy.json`` and one ``<name>.npy`` per array, so that ``numpy.load`` opens it too.
+Layout: ``policy.json`` and one ``<name>.npy`` per array, so that ``numpy.load`` opens it too.
 The JSON lists every array with its dtype and shape; nothing is read before the archive's directory agrees with that
 list. A file is taken for hostile: sizes are checked before memory is taken for them, and no expression is evaluated.
 Files are written beside their destination and renamed into place: a crash leaves the old file or the new one. What is
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "ecpolicy"
-VERSION = 2
+VERSION = 3
 DOCUMENT = "policy.json"
 LIMIT = 32 << 20  # bytes of JSON
 MOST_PARTS = 1 << 18  # lists and objects in it: empty ones take twenty times their text
@@ -95,6 +95,8 @@ def write(
         for name in arrays:
             if not name.isprintable() or "\\" in name or not 0 < len(name.encode()) <= LONGEST_NAME:
                 raise ModelFileError(f"an array cannot have the name {name!r:.80}")
+            if arrays[name].dtype.str not in DTYPES:
+                raise ModelFileError(f"array {name!r} cannot have the dtype {arrays[name].dtype}")
         read_again(json.loads(text), dict(arrays))
     except (OSError, MemoryError):
         raise
@@ -111,9 +113,8 @@ def write(
                     stored = large or (array.itemsize == 8 and array.nbytes > SHORT)
                     info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
                     with archive.open(info, "w") as member:
-                        np.lib.format.write_array(
-                            member, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False
-                        )
+                        plain = np.asarray(array, order="C")
+                        np.lib.format.write_array(member, plain, version=(1, 0), allow_pickle=False)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(target)
@@ -293,15 +294,3 @@ def _array(
     if content[:8] != b"\x93NUMPY\x01\x00" or header != wanted or len(content) != start + size:
         raise ModelFileError(f"array {name!r} is {header!r}; listed is {dtype} {shape}.")
     return np.frombuffer(content, dtype, offset=start).reshape(shape).copy()
-
-
-def take(arrays: Arrays, name: str, dtype: str, shape: tuple[int, ...], low: float, high: float) -> NDArray[Any]:
-    """The array ``name``, checked for dtype, shape and range."""
-    if name not in arrays:
-        raise ModelFileError(f"array {name!r} is missing; wanted {dtype} {shape}.")
-    array = arrays[name]
-    if array.dtype != np.dtype(dtype) or array.shape != shape:
-        raise ModelFileError(f"array {name!r} is {array.dtype} {array.shape}; wanted {dtype} {shape}.")
-    if not np.all((array >= low) & (array <= high)):  # also finds NaN
-        raise ModelFileError(f"array {name!r} has values outside [{low}, {high}].")
-    return array
