@@ -4,7 +4,6 @@ import argparse
 import sys
 import tomllib
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +189,11 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.tensorboard is not None:
         callbacks.append(TensorBoardLog(arguments.tensorboard))
     policy = METHODS[arguments.method](**parameters)
-    fit = partial(ecpolicy.best_start, policy, **starts) if starts else policy.fit
-    fit(environment, callbacks=callbacks, resume_from=checkpoint if arguments.resume else None)
+    further: dict[str, Any] = {"callbacks": callbacks, "resume_from": checkpoint if arguments.resume else None}
+    if starts:
+        ecpolicy.best_start(policy, environment, **starts, **further)
+    else:
+        policy.fit(environment, **further)
     arguments.interrupted = policy.stop_reason_ == "interrupted"
     report = {"event": "end", "path": str(path), "stop_reason": policy.stop_reason_, "n_env_steps": policy.n_env_steps_}
     if arguments.score_episodes and not arguments.interrupted:

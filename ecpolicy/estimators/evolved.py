@@ -11,7 +11,7 @@ from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.estimators.parameters import check_horizon, scheduled
 from ecpolicy.files.archive import ModelFileError
-from ecpolicy.files.codec import TINY, count, flag, known, number, text
+from ecpolicy.files.codec import TINY, count, known, number, only
 from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
 from ecpolicy.fitting.deployed import Deployable
 from ecpolicy.fitting.evolution_learner import LAST_GENERATION, EvolutionLearner, Setting, Training, schema
@@ -95,7 +95,7 @@ class EvolvedPolicy(BasePolicy):
 
     @classmethod
     def _setting_schema(cls, network: Network, environments: tuple[str, ...]) -> Setting:
-        return Setting(known(network), flag(), number(low=TINY), known(environments), text())
+        return Setting(known(network), only(bool), number(low=TINY), known(environments), only(str))
 
     def _training_schema(self, setting: Setting, obs_size: int, n_outputs: int) -> Training:
         rules, rule = self._rules(), setting.optimizer

@@ -32,7 +32,7 @@ from ecpolicy.estimators.ppo_training import (
     schema,
 )
 from ecpolicy.files.archive import ModelFileError
-from ecpolicy.files.codec import TINY, choice, count, flag, known, number
+from ecpolicy.files.codec import TINY, choice, count, known, number, only
 from ecpolicy.fitting.deployed import Deployable
 from ecpolicy.fitting.learner import Run
 from ecpolicy.networks import Network, RealRSNN
@@ -369,7 +369,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
 
     @classmethod
     def _setting_schema(cls, network: RealRSNN, environments: tuple[str, ...]) -> Setting:
-        return Setting(known(network), choice(*CRITICS), flag(), number(low=TINY), known(environments))
+        return Setting(known(network), choice(*CRITICS), only(bool), number(low=TINY), known(environments))
 
     def _training_schema(self, setting: Setting, obs_size: int, n_outputs: int) -> Training:
         return schema(setting, obs_size, n_outputs, continuous=isinstance(self.action_space_, spaces.Box))

@@ -91,19 +91,20 @@ def count(high: float = LARGEST_COUNT) -> Any:
     return number(0, high, integer=True)
 
 
-def flag() -> Any:
-    """True or False."""
-    return _Leaf(bool, _of(bool))
+def only(kind: type[Any]) -> Any:
+    """A value of exactly this type, which JSON has."""
 
+    def read(found: Any) -> Any:
+        if type(found) is not kind:
+            raise TypeError
+        return found
 
-def text() -> Any:
-    """A string."""
-    return _Leaf(str, _of(str))
+    return _Leaf(kind, read)
 
 
 def texts() -> Any:
     """A tuple of strings."""
-    return _Leaf(list, lambda found: tuple(map(_of(str), _of(list)(found))))
+    return _Leaf(list, lambda found: tuple(map(only(str).read, only(list).read(found))))
 
 
 def choice(*names: str) -> Any:
@@ -126,7 +127,7 @@ def following(schema_after: Callable[[Mapping[str, Any]], Any]) -> Any:
     return _Following(schema_after)
 
 
-def like(tree: T, where: str = "") -> T:
+def like(tree: Any, where: str = "") -> Any:
     """The schema of trees with the names, types, dtypes and shapes of this one, and finite numbers.
 
     Whole numbers are counts, from 0.
@@ -136,24 +137,20 @@ def like(tree: T, where: str = "") -> T:
     TypeError
         Where a part is no array, number, dict or tuple of these; it names the part.
     """
-    made: Any
     if isinstance(tree, np.ndarray):
-        made = array(tree.dtype.str, tree.shape)
-    elif isinstance(tree, SCALARS):
-        made = _scalar(type(tree))
-    else:
-        inner = parts(tree)
-        if inner is None:
-            raise TypeError(f"{where or 'A state'} may hold arrays, numbers, dicts and tuples; got {tree!r:.80}.")
-        made = rebuilt(tree, [like(part, joined(where, name)) for name, part in inner.items()])
-    like_tree: T = made
-    return like_tree
+        return array(tree.dtype.str, tree.shape)
+    if isinstance(tree, SCALARS):
+        return _scalar(type(tree))
+    inner = parts(tree)
+    if inner is None:
+        raise TypeError(f"{where or 'A state'} may hold arrays, numbers, dicts and tuples; got {tree!r:.80}.")
+    return rebuilt(tree, [like(part, joined(where, name)) for name, part in inner.items()])
 
 
 def _scalar(kind: type[Any]) -> _Leaf:
     """A number of exactly this type: another one of the same value could be rounded otherwise."""
     whole = issubclass(kind, int | np.integer)
-    plain: Any = flag() if issubclass(kind, bool | np.bool_) else count() if whole else number()
+    plain: Any = only(bool) if issubclass(kind, bool | np.bool_) else count() if whole else number()
 
     def write(value: Any) -> Any:
         if type(value) is not kind:
@@ -178,33 +175,32 @@ def encode(schema: T, value: T, where: str = "") -> tuple[Any, Arrays]:
     arrays: Arrays = {}
 
     def of(schema: Any, value: Any, where: str) -> Any:
-        match schema:
-            case _Optional():
-                return None if value is None else of(schema.schema, value, where)
-            case _Leaf():
-                try:
-                    return schema.write(value)
-                except TypeError as error:
-                    raise TypeError(f"{where} {error}") from None
+        if isinstance(schema, _Optional):
+            return None if value is None else of(schema.schema, value, where)
+        if isinstance(schema, _Leaf):
+            try:
+                return schema.write(value)
+            except TypeError as error:
+                raise TypeError(f"{where} {error}") from None
         wanted, values = parts(schema), parts(value)
         if wanted is None or values is None or wanted.keys() != values.keys():
             raise TypeError(f"{where or 'it'} is {value!r:.80}; wanted {list(wanted or ())}")
         described = {}
         for name, part in wanted.items():
             part = part.schema_after(values) if isinstance(part, _Following) else part
+            path = joined(where, name)
             if isinstance(part, _Array):
-                path = joined(where, name)
                 if path in arrays:
                     raise TypeError(f"two arrays have the name {path!r}")
                 arrays[path] = np.asarray(values[name])
             elif not isinstance(part, _Known):
-                described[name] = of(part, values[name], joined(where, name))
+                described[name] = of(part, values[name], path)
         return described
 
     return of(schema, value, where), arrays
 
 
-def decode(schema: T, description: Any, arrays: Mapping[str, NDArray[Any]], where: str = "") -> T:
+def decode(schema: Any, description: Any, arrays: Mapping[str, NDArray[Any]], where: str = "") -> Any:
     """The tree of JSON and arrays.
 
     A named tuple with a method ``is_sound`` is asked whether its parts go together.
@@ -214,19 +210,13 @@ def decode(schema: T, description: Any, arrays: Mapping[str, NDArray[Any]], wher
     ModelFileError
         Naming the part that is missing, unknown, or not as the schema says.
     """
-    made: Any = _decoded(schema, description, arrays, where)
-    value: T = made
-    return value
-
-
-def _decoded(schema: Any, description: Any, arrays: Mapping[str, NDArray[Any]], where: str) -> Any:
     match schema:
         case _Known():
             return schema.value
         case _Array():
             return take(arrays, where, schema.dtype, schema.shape, schema.low, schema.high)
         case _Optional():
-            return None if description is None else _decoded(schema.schema, description, arrays, where)
+            return None if description is None else decode(schema.schema, description, arrays, where)
         case _Leaf():
             try:
                 return schema.read(description)
@@ -245,7 +235,7 @@ def _decoded(schema: Any, description: Any, arrays: Mapping[str, NDArray[Any]], 
             if name not in description:
                 raise ModelFileError(f"its {joined(where, name)} is missing")
             unread.remove(name)
-        values[name] = _decoded(part, description.get(name), arrays, joined(where, name))
+        values[name] = decode(part, description.get(name), arrays, joined(where, name))
     if unread:
         raise ModelFileError(f"its {where or 'content'} has the unknown entries {sorted(unread)}")
     made = rebuilt(schema, values.values())
@@ -266,12 +256,3 @@ def take(
     if not np.all((found >= low) & (found <= high)):  # also finds NaN
         raise ModelFileError(f"array {name!r} has values outside [{low}, {high}].")
     return found
-
-
-def _of(kind: type[T]) -> Callable[[Any], T]:
-    def read(found: Any) -> T:
-        if type(found) is not kind:
-            raise TypeError
-        return found
-
-    return read

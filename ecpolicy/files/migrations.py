@@ -68,7 +68,7 @@ def _trees(document: dict[str, Any], arrays: Arrays) -> Content:
 
 def _training(d: dict[str, Any]) -> dict[str, Any]:
     best = d["best"]
-    moments = {} if d["setting"]["optimizer"] == "sgd" else {"first": {}, "second": {}}
+    moments: dict[str, Any] = {} if d["setting"]["optimizer"] == "sgd" else {"first": {}, "second": {}}
     return {
         "search": {
             "generation": d["generation"],

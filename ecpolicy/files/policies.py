@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ecpolicy.distributions import Distribution
 from ecpolicy.files import archive
 from ecpolicy.files.archive import Arrays, ModelFileError
-from ecpolicy.files.codec import array, count, decode, encode, following, leaf, number, optional, take, text, texts
+from ecpolicy.files.codec import array, count, decode, encode, following, leaf, number, only, optional, take, texts
 from ecpolicy.files.migrations import HISTORY, up_to_date
 from ecpolicy.files.spaces import space_from_json, space_to_json
 from ecpolicy.fitting.deployed import Deployable
@@ -87,7 +87,7 @@ def to_file(policy: Any, training_state: bool) -> tuple[dict[str, Any], Arrays]:
 def from_file(cls: Any, document: dict[str, Any], arrays: Arrays, network: Network | None) -> Any:
     """The policy of a file; ``network`` is the user's own, if it was trained with one."""
     names = [name for name in Header._fields if name in document]
-    header = decode(_header(cls, network), {name: document[name] for name in names}, arrays)
+    header: Header = decode(_header(cls, network), {name: document[name] for name in names}, arrays)
     policy = cls(**header.parameters)
     policy._check()
     check_spaces(header.observation_space, header.action_space)
@@ -113,7 +113,7 @@ def from_file(cls: Any, document: dict[str, Any], arrays: Arrays, network: Netwo
         deploy(policy, training, header.action_space, header.seed)
         return policy
     distribution = policy._search(header.network, *sizes)
-    acting = decode(_acting(policy, header.network, distribution, *sizes), document["deployed"], arrays)
+    acting: Acting = decode(_acting(policy, header.network, distribution, *sizes), document["deployed"], arrays)
     found = acting.connections
     if distribution.packed:
         found = {name: _unpacked(words, shapes[name]) for name, words in found.items()}
@@ -148,7 +148,7 @@ def _header(cls: Any, own: Network | None) -> Header:
         action_space=SPACE,
         seed=count(2**64 - 1),
         n_sampled=count(LARGEST_SAMPLED),
-        stop_reason=optional(text()),
+        stop_reason=optional(only(str)),
     )
 
 
