@@ -24,9 +24,9 @@ PRIOR = {"recurrent": distance_probabilities(ring(33), length=0.2, peak=0.9), "o
 
 POLICIES = {
     "ec": (EvolvingConnectivityPolicy(**{**SEARCH, "n_generations": 30}, n_neurons=33), "CartPole-v1"),
-    "ec_between_starts": (
+    "ec_prior": (
         EvolvingConnectivityPolicy(
-            **SEARCH, n_neurons=33, n_starts=3, start_env_steps=1500, max_episode_steps=[(0, 20), (4000, np.int64(40))],
+            **SEARCH, n_neurons=33, max_episode_steps=[(0, 20), (4000, np.int64(40))],
             learning_rate=[(0, 0.3), (2000, 0.1)], eps=np.float32(0.02), initial_probability=PRIOR, n_jobs=2,
             timeout=60.0,
         ),

@@ -185,7 +185,7 @@ def nested_tuples(depth):
 
 
 def no_change(document):
-    document["generation"] = document["generation"]
+    document["seed"] = document["seed"]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def no_change(document):
         (lambda d: d.update(network={"own": "os.system"}), "trained with the network 'os.system': give it"),
         (lambda d: d["parameters"].update(random_state="q"), "random_state must be"),
         (lambda d: d.update(stop_reason={"x": 1}), "stop_reason"),
-        (lambda d: d.update(environments=3), "its environments are 3"),
+        (lambda d: d.update(environments=3), "its environments is 3"),
         (lambda d: d.pop("arrays"), "KeyError: 'arrays'"),
     ],
 )

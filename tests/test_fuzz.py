@@ -225,7 +225,7 @@ def nested(depth):
         (lambda m: described(m, action_space=choices("MultiDiscrete", nvec=[2], start=[-3], dtype="<u8")), "choices"),
         (lambda m: described(m, action_space=choices("MultiDiscrete", nvec=[2**62] * 4, start=[0] * 4)), "too many"),
         (lambda m: described(m, network=json.loads(m[DOCUMENT])["network"] | {"gain_in": 1e38}), "single precision"),
-        (lambda m: described(m, network={"kind": "gru", "n_neurons": 32}), "TypeError: network must have 1-bit"),
+        (lambda m: described(m, network={"kind": "gru", "n_neurons": 32}), "network must have 1-bit"),
     ],
 )  # fmt: skip
 def test_hostile_files_are_named(content, tmp_path, forge, message):

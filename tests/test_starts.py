@@ -46,7 +46,7 @@ def run():
     return fitted()
 
 
-STANDS = [(0, 0.3), (1500, 1e-9)]  # the search does not move after the choice
+STANDS = [(0, 0.3), (1500, 1e-12)]  # the search does not move after the choice
 
 
 def winner(random_state):
@@ -162,10 +162,10 @@ def test_a_stop_between_starts_changes_nothing(run, stop, tmp_path):
 
 
 def test_the_best_start_must_be_beside_what_is_resumed(tmp_path):
-    """Random state 1, whose first start is the best one."""
-    assert winner(1) == 0
+    """Random state 2, whose first start is the best one."""
+    assert winner(2) == 0
     starts = {"n_starts": 3, "env_steps": 640, "callbacks": Checkpoint(tmp_path / "s.ecp")}
-    settings = {**SMALL, "random_state": 1}
+    settings = {**SMALL, "random_state": 2}
     best_start(EvolvingConnectivityPolicy(**{**settings, "n_generations": 3}), "Pendulum-v1", **starts)
     (tmp_path / "s.start.ecp").rename(tmp_path / "moved.ecp")
     with pytest.raises(FileNotFoundError, match=r"s\.start\.ecp"):

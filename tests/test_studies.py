@@ -122,7 +122,7 @@ def test_flips_change_their_share_of_connections_and_those_with_the_most_evidenc
     network = {"a": theta["a"] + step["a"]}
     np.testing.assert_allclose(np.unique(network["a"].round(3)), [0.01, 0.99], rtol=1e-5)
     evidence = {"a": np.where(network["a"] > 0.5, -1, 1) * np.linspace(0, 1, 1200).reshape(30, 40).astype(np.float32)}
-    step, _ = optimizer.update(evidence, state._replace(first={"a": np.zeros((30, 40), np.float32)}), network)
+    step, _ = optimizer.update(evidence, state | {"evidence": {"a": np.zeros((30, 40), np.float32)}}, network)
     np.testing.assert_array_equal(np.flatnonzero(np.abs(step["a"]) > 0.5), np.arange(1200 - 18, 1200))
 
 
