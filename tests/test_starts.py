@@ -152,6 +152,7 @@ def test_a_stop_between_starts_changes_nothing(run, stop, tmp_path):
     half = EvolvingConnectivityPolicy(**{**SMALL, "n_generations": stop})
     best_start(half, "Pendulum-v1", n_starts=3, env_steps=640, callbacks=[checkpoint])
     assert load(tmp_path / "s.ecp").n_generations_ == stop
+    assert load(tmp_path / "s.ecp").warm_start is False
     resumed = best_start(
         EvolvingConnectivityPolicy(**SMALL), "Pendulum-v1", n_starts=3, env_steps=640, callbacks=[checkpoint],
         resume_from=checkpoint,

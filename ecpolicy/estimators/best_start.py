@@ -87,21 +87,25 @@ def best_start(
         raise TypeError(f"best_start fits policies that evolve; got a {type(policy).__name__}.")
     check_number("n_starts", n_starts, low=1, integer=True)
     check_number("env_steps", env_steps, low=1, integer=True)
+    further: dict[str, Any] = {"resume_from": resume_from, "observation_statistics": observation_statistics}
+    if n_starts == 1:
+        policy.fit(environments, callbacks=callbacks, **further)
+        return policy
     limit: Any = policy.max_env_steps
-    if n_starts > 1 and limit is not None and limit <= n_starts * env_steps:
+    if limit is not None and limit <= n_starts * env_steps:
         raise ValueError(
             f"max_env_steps={limit} would end the fit before {n_starts} starts of {env_steps} steps have ended, so "
             "that none would be chosen. Lower env_steps or n_starts."
         )
-    start = clone(policy).set_params(warm_start=True)
+    start = clone(policy)
     earlier, _ = earlier_training(start, resume_from, None)
-    further: dict[str, Any] = {"resume_from": resume_from, "observation_statistics": observation_statistics}
     if earlier is not None:
         adopt(start, earlier)
+    itself = {"resume_from": start}
     called, best = chained(callbacks), None
     files = [_beside(callback) for callback in called.callbacks if isinstance(callback, Checkpoint)]
     with cleaning_up(lambda: adopt(policy, start)):
-        while not _is_chosen(start, ends := _ends(start, n_starts, env_steps), n_starts):
+        while len(ends := _ends(start, n_starts, env_steps)) < n_starts or start.n_generations_ == ends[-1].generation:
             if ends and start.n_generations_ == ends[-1].generation:
                 winner = max(ends, key=lambda end: end.score)
                 if winner is ends[-1]:
@@ -110,7 +114,7 @@ def best_start(
                         start.save(path)
                 elif best is None:
                     best = _kept(start, _beside(resume_from), winner)
-                further = {}
+                further = itself
                 if len(ends) == n_starts:
                     _go_on_with(start, best)
                     break
@@ -118,7 +122,7 @@ def best_start(
             began = ends[-1].n_env_steps if ends else 0
             start.set_params(max_env_steps=began + env_steps, **_later(policy, began))
             start.fit(environments, callbacks=called, **further)
-            further = {}
+            further = itself
             if start.stop_reason_ != "max_env_steps":
                 if start.stop_reason_ == "n_generations":
                     warnings.warn(
@@ -142,11 +146,6 @@ def _ends(start: EvolvedPolicy, n_starts: int, env_steps: int) -> list[End]:
         if len(ends) < n_starts and record["n_env_steps"] - began >= env_steps:
             ends.append(End(record["generation"], record["n_env_steps"], record["return_mean"]))
     return ends
-
-
-def _is_chosen(start: EvolvedPolicy, ends: Sequence[End], n_starts: int) -> bool:
-    """Whether there is no choice to be made, or a generation after it."""
-    return n_starts == 1 or (len(ends) == n_starts and start.n_generations_ > ends[-1].generation)
 
 
 def _fresh(start: EvolvedPolicy) -> State:

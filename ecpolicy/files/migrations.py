@@ -12,13 +12,6 @@ HISTORY = "history/"
 MEASURES = ("deployed_length", "deployed_x_velocity", "deployed_x_position")  # that older histories may lack
 PPO = "SurrogateGradientPPOPolicy"
 
-# Version 3 names arrays by their place in the tree that they are part of.
-MOVED = {
-    "search/observations/": "search/moments/", "best/observations/": "best/moments/",
-    "optimizer/": "search/optimizer/",
-}  # fmt: skip
-MOVED_ALONE = {"observations/": "standardizer/", "log_std": "shown/log_std_"}
-
 Content = tuple[dict[str, Any], Arrays]
 
 
@@ -41,73 +34,63 @@ def _history_as_columns(document: dict[str, Any], arrays: Arrays) -> Content:
     return {"n_sampled": 0, "training_state": True, **document}, {**arrays, **columns}
 
 
-def _trees(document: dict[str, Any], arrays: Arrays) -> Content:
+def _trees(d: dict[str, Any], arrays: Arrays) -> Content:
     """To version 3: what a training has was spread over the document, and a search could be one of several starts.
 
     A search between its starts goes on with the one under way.
     """
-    d, of_ppo = document, document["class"] == PPO
+    of_ppo = d["class"] == PPO
     for name in ("n_starts", "start_env_steps"):
         d["parameters"].pop(name, None)
-    steps = "update" if of_ppo else "generation"
-    if d["training_state"]:
-        d["training"] = (_training_of_ppo if of_ppo else _training)(d)
-        moved = {} if of_ppo else MOVED
-        if of_ppo:
-            arrays |= {f"returns/{name}": np.array(float(d["returns"][name])) for name in ("mean", "var")}
-    else:
-        rule = "adamw" if d["class"] == "ESPolicy" else d["parameters"].get("optimizer", "adam")
-        own = {"critic": d["parameters"].get("critic", "feedforward")} if of_ppo else {"optimizer": rule}
-        d["setting"] = {"normalize_observations": True, "observation_clip": d["clip"], **own}
-        shown = {f"n_{steps}s_": d[steps], f"deployed_{steps}_": d[f"deployed_{steps}"]}
-        shown["n_env_steps_"] = d["n_env_steps"]
+    if not d["training_state"]:
+        steps, rule = ("update", "") if of_ppo else ("generation", "adamw" if d["class"] == "ESPolicy" else "adam")
+        own = ("critic", "feedforward") if of_ppo else ("optimizer", rule)
+        d["setting"] = {
+            own[0]: d["parameters"].get(*own),
+            "normalize_observations": True,
+            "observation_clip": d["clip"],
+        }
+        shown = {f"n_{steps}s_": steps, f"deployed_{steps}_": f"deployed_{steps}", "n_env_steps_": "n_env_steps"}
+        shown = {name: d[before] for name, before in shown.items()}
         d["deployed"] = {"connections": {}, "standardizer": {"clip": d["clip"]}, "shown": shown}
-        moved = MOVED_ALONE
-    return d, {_moved(name, moved): part for name, part in arrays.items() if not name.startswith("start/")}
-
-
-def _training(d: dict[str, Any]) -> dict[str, Any]:
+        return d, _moved(arrays, {"observations/": "standardizer/", "log_std": "shown/log_std_"})
     best = d["best"]
+    observed = {"n": best["n_observations"]} if best else {}
+    training = {name: d[name] for name in ("n_env_steps", "n_evaluation_steps", "solved_at")}
+    if of_ppo:
+        d["training"] = training | {
+            **{name: {} for name in ("policy", "first", "second")},
+            **{name: d[name] for name in ("gradient_steps", "update")},
+            "observations": {"n": d["n_observations"]},
+            "returns": {"n": d["returns"]["n"]},
+            "best": best
+            and {"weights": {}, "observations": observed, "score": best["score"], "update": best["update"]},
+        }
+        return d, arrays | {f"returns/{name}": np.array(float(d["returns"][name])) for name in ("mean", "var")}
     moments: dict[str, Any] = {} if d["setting"]["optimizer"] == "sgd" else {"first": {}, "second": {}}
-    return {
+    kept = {name: best.get(name) for name in ("score", "generation", "episodes")} if best else {}
+    d["training"] = training | {
         "search": {
             "generation": d["generation"],
             "parameters": {},
             "optimizer": {"updates": d["updates"], **moments},
             "moments": {"n": d["n_observations"]},
         },
-        "best": best and {
-            "parameters": {},
-            "moments": {"n": best["n_observations"]},
-            "score": best["score"],
-            "generation": best["generation"],
-            "episodes": best.get("episodes"),
-        },
-        **{name: d[name] for name in ("n_env_steps", "n_evaluation_steps", "solved_at")},
-    }  # fmt: skip
+        "best": best and {"parameters": {}, "moments": observed, **kept},
+    }
+    found = {name: part for name, part in arrays.items() if not name.startswith("start/")}
+    places = {"search/observations/": "search/moments/", "best/observations/": "best/moments/"}
+    return d, _moved(found, {**places, "optimizer/": "search/optimizer/"})
 
 
-def _training_of_ppo(d: dict[str, Any]) -> dict[str, Any]:
-    best, counted = d["best"], ("gradient_steps", "update", "n_env_steps", "n_evaluation_steps", "solved_at")
-    return {
-        **{name: {} for name in ("policy", "first", "second")},
-        "observations": {"n": d["n_observations"]},
-        "returns": {"n": d["returns"]["n"]},
-        "best": best and {
-            "weights": {},
-            "observations": {"n": best["n_observations"]},
-            "score": best["score"],
-            "update": best["update"],
-        },
-        **{name: d[name] for name in counted},
-    }  # fmt: skip
-
-
-def _moved(name: str, moved: dict[str, str]) -> str:
-    for before, after in moved.items():
-        if name.startswith(before):
-            return after + name[len(before) :]
-    return name
+def _moved(arrays: Arrays, places: dict[str, str]) -> Arrays:
+    """The arrays, those whose names begin so under names that begin otherwise."""
+    found = dict(arrays)
+    for name in arrays:
+        for before, after in places.items():
+            if name.startswith(before):
+                found[after + name[len(before) :]] = found.pop(name)
+    return found
 
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any], Arrays], Content]] = {1: _history_as_columns, 2: _trees}

@@ -55,7 +55,9 @@ def own_training(policy: P) -> P | None:
     return policy
 
 
-def earlier_training(policy: P, resume_from: ResumeFrom | None, observation_statistics: Any) -> tuple[P | None, Any]:
+def earlier_training(
+    policy: P, resume_from: ResumeFrom | P | None, observation_statistics: Any
+) -> tuple[P | None, Any]:
     """The policy to go on from, itself, one that was loaded or None, and the statistics to start from.
 
     The same command may be run again: a training that a Checkpoint goes on with has started from its statistics.
@@ -65,9 +67,11 @@ def earlier_training(policy: P, resume_from: ResumeFrom | None, observation_stat
     return earlier, None if started else observation_statistics
 
 
-def _earlier(policy: P, resume_from: ResumeFrom | None) -> P | None:
+def _earlier(policy: P, resume_from: ResumeFrom | P | None) -> P | None:
+    if resume_from is policy or (resume_from is None and policy.warm_start):
+        return own_training(policy)
     if resume_from is None:
-        return own_training(policy) if policy.warm_start else None
+        return None
     if not isinstance(resume_from, str | os.PathLike | Checkpoint):
         raise TypeError(f"resume_from must be the path of a saved policy or a Checkpoint; got {resume_from!r}.")
     restored = _newest(policy, resume_from) if isinstance(resume_from, Checkpoint) else _load(policy, resume_from)
