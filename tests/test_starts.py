@@ -182,3 +182,14 @@ def test_wrong_numbers_are_named(name, value):
 def test_policies_without_a_search_are_refused():
     with pytest.raises(TypeError, match="best_start fits policies that evolve; got a SurrogateGradientPPOPolicy"):
         best_start(SurrogateGradientPPOPolicy(), "CartPole-v1")
+
+
+@pytest.mark.parametrize("kind", [EvolvingConnectivityPolicy, ESPolicy])
+def test_the_parameters_of_old_are_answered_by_the_new_spelling(kind):
+    new = r"ecpolicy\.best_start\(policy, environments, n_starts=3, env_steps=640\)"
+    with pytest.raises(TypeError, match=new):
+        kind(n_starts=3, start_env_steps=640)
+    with pytest.raises(ValueError, match=new):
+        kind().set_params(n_starts=3, start_env_steps=640)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'n_stars'"):
+        kind(n_stars=3)

@@ -16,6 +16,7 @@ from ecpolicy.callbacks import Callback
 from ecpolicy.distributions import Connections
 from ecpolicy.environments import ENDLESS_EPISODE, Resolved
 from ecpolicy.estimators import evaluation
+from ecpolicy.estimators.old_spelling import old_spelling
 from ecpolicy.estimators.parameters import check_flag
 from ecpolicy.files import archive, policies
 from ecpolicy.fitting import fit as fitting
@@ -66,6 +67,22 @@ class BasePolicy(BaseEstimator):
     _deployed: DeployedPolicy
     _training: Any
     _n_sampled: int = 0  # batches of episodes that predict(deterministic=False) has begun since the last fit
+
+    def __new__(cls, **given: Any) -> Self:
+        """Refuse parameters that are spelt otherwise now, before Python says that there are none of these names."""
+        said = old_spelling(given, cls._get_param_names())
+        if said:
+            raise TypeError(said)
+        made: Self = super().__new__(cls)
+        return made
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Set parameters; raises ValueError where there is no such one."""
+        said = old_spelling(parameters, self._get_param_names())
+        if said:
+            raise ValueError(said)
+        super().set_params(**parameters)
+        return self
 
     def fit(
         self,

@@ -9,6 +9,7 @@ from ecpolicy.files.archive import VERSION, Arrays, ModelFileError
 from ecpolicy.history import History
 
 HISTORY = "history/"
+STARTS = ("n_starts", "start_env_steps")  # parameters of old
 MEASURES = ("deployed_length", "deployed_x_velocity", "deployed_x_position")  # that older histories may lack
 PPO = "SurrogateGradientPPOPolicy"
 
@@ -40,8 +41,7 @@ def _trees(d: dict[str, Any], arrays: Arrays) -> Content:
     A search between its starts goes on with the one under way.
     """
     of_ppo = d["class"] == PPO
-    for name in ("n_starts", "start_env_steps"):
-        d["parameters"].pop(name, None)
+    d["parameters"] = {name: value for name, value in d["parameters"].items() if name not in STARTS}
     if not d["training_state"]:
         steps, rule = ("update", "") if of_ppo else ("generation", "adamw" if d["class"] == "ESPolicy" else "adam")
         own = ("critic", "feedforward") if of_ppo else ("optimizer", rule)
