@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -178,7 +179,7 @@ class EvolutionLearner:
             training.search._replace(parameters=self._allowed(training)),
             key=key_from_seed(self.seed),
             population_size=self.population_size,
-            evaluate=lambda *_: self._play(training, played),
+            evaluate=partial(self._play, training, played),
             distribution=self.distribution(steps),
             fitness_shaping=self.fitness_shaping,
             optimizer=self.optimizer(steps),
@@ -221,7 +222,7 @@ class EvolutionLearner:
         keys = member_keys(key_from_seed(self.seed), search.generation, self.population_size)
         return population(networks, keys, n_episodes=self.episodes_per_member, horizons=self.horizons(steps))
 
-    def _play(self, training: Training, played: Outcome | Exception | None) -> Outcome:
+    def _play(self, training: Training, played: Outcome | Exception | None, *_: Any) -> Outcome:
         """The outcome of the next generation's population, unless it has been played already."""
         if isinstance(played, Exception):
             raise played
