@@ -1,7 +1,7 @@
 """Evolving Connectivity: the paper's algorithm on one screen."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.fitness_shaping import FitnessShaping
 from ecpolicy.normalization import Moments
 from ecpolicy.optimizers import Optimizer, OptimizerState
-from ecpolicy.random import Key, fold_in
+from ecpolicy.random import Key, fold_in, key_from_seed
 from ecpolicy.rollout.outcome import Outcome
 
 Evaluate = Callable[[Parameters, Moments, Key], Outcome]
@@ -18,10 +18,32 @@ Evaluate = Callable[[Parameters, Moments, Key], Outcome]
 class State(NamedTuple):
     """The search between two generations: all that a later generation depends on, apart from the seed."""
 
-    generation: int
-    parameters: Parameters
+    generation: int  # those that were finished
+    parameters: Parameters  # of the distribution, (pre, post) by name
     optimizer: OptimizerState
-    moments: Moments
+    moments: Moments  # of the observations that members acted upon
+
+    @classmethod
+    def start(
+        cls, distribution: Distribution, optimizer: Optimizer, moments: Moments | None = None, *, key: Key | None = None
+    ) -> Self:
+        """The search before its first generation.
+
+        Parameters
+        ----------
+        distribution : Distribution
+        optimizer : Optimizer
+        moments : Moments, optional
+            Of observations made before; None for a simulator that scales its observations itself.
+        key : Key, optional
+            What a distribution with a random start, such as :class:`ecpolicy.distributions.Gaussian`, draws it from.
+
+        Returns
+        -------
+        State
+        """
+        parameters = distribution.project(distribution.init(key_from_seed(0) if key is None else key))
+        return cls(0, parameters, optimizer.init(parameters), Moments.empty(0) if moments is None else moments)
 
 
 def generation(
@@ -39,18 +61,52 @@ def generation(
     Parameters
     ----------
     state : State
-    key : Key
-        The run's key; member m of this generation draws from ``fold_in(fold_in(key, generation), m)``.
+    key : ndarray of uint32, shape (2,)
+        The run's key, ``ecpolicy.random.key_from_seed(seed)``; member m of this generation draws from
+        ``fold_in(fold_in(key, state.generation), m)``.
     population_size : int
+        Members N; an even number for a Gaussian, whose members come in pairs.
     evaluate : callable (parameters, moments, keys) -> Outcome
-        Draws the members with these keys, plays their episodes and returns their returns.
-    distribution, fitness_shaping, optimizer
-        The three choices of the algorithm.
+        Draws the members with these keys, (N, 2), plays their episodes and tells what came of them:
+        ``Outcome.of(returns)`` will do.
+    distribution : Distribution
+        :class:`ecpolicy.distributions.Bernoulli`, :class:`ecpolicy.distributions.Gaussian`, or whatever has their
+        methods.
+    fitness_shaping : callable (fitness) -> Utility
+        :func:`ecpolicy.fitness_shaping.centered_ranks`, or another function of the N mean returns.
+    optimizer : Optimizer
+        :func:`ecpolicy.optimizers.adam` and the like.
 
     Returns
     -------
     (State, Outcome)
         The state after the update, and the population's episodes.
+
+    Examples
+    --------
+    Sixteen connections, of which the first eight should be there and the others not:
+
+    >>> import numpy as np
+    >>> from ecpolicy.distributions import Bernoulli
+    >>> from ecpolicy.evolution import State, generation
+    >>> from ecpolicy.fitness_shaping import centered_ranks
+    >>> from ecpolicy.kernels.layout import unpack
+    >>> from ecpolicy.networks import Shape
+    >>> from ecpolicy.optimizers import adam
+    >>> from ecpolicy.random import key_from_seed
+    >>> from ecpolicy.rollout.outcome import Outcome
+    >>> bernoulli, climb = Bernoulli({"bits": Shape(1, 16)}), adam(0.1)
+    >>> def evaluate(rho, moments, keys):
+    ...     bits = unpack(bernoulli.sample(rho, keys)["bits"], 16)[:, 0]
+    ...     return Outcome.of(bits[:, :8].sum(axis=1) - bits[:, 8:].sum(axis=1))
+    >>> state = State.start(bernoulli, climb)
+    >>> for _ in range(20):
+    ...     state, outcome = generation(
+    ...         state, key=key_from_seed(0), population_size=64, evaluate=evaluate, distribution=bernoulli,
+    ...         fitness_shaping=centered_ranks, optimizer=climb,
+    ...     )
+    >>> np.round(state.parameters["bits"][0, [0, 7, 8, 15]])
+    array([1., 1., 0., 0.], dtype=float32)
     """
     keys = member_keys(key, state.generation, population_size)
     outcome = evaluate(state.parameters, state.moments, keys)

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PUBLIC = ["ecpolicy", "ecpolicy.callbacks", "ecpolicy.inspection", "ecpolicy.networks"]
-OWN = ["ecpolicy.connectome", "ecpolicy.anatomy"]  # modules whose public names are those that they define
+OWN = [
+    "ecpolicy.connectome",
+    "ecpolicy.anatomy",
+    "ecpolicy.evolution",
+    "ecpolicy.distributions",
+    "ecpolicy.optimizers",
+    "ecpolicy.fitness_shaping",
+]  # modules whose public names are those that they define
 
 
 def public_names():
@@ -67,3 +75,12 @@ def test_tutorials_were_run_and_have_their_pictures(site):
         assert "sphx-glr-script-out" in page
         found = list((site / "_images").glob(f"sphx_glr_{tutorial}_0*.png"))
         assert len(found) == pictures
+
+
+def test_every_place_of_the_neuron_is_listed():
+    tracked = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"]
+    files = subprocess.run(tracked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    name = re.compile(r"\bdecay_m\b|\bDECAY_M\b|exp\(-.*\btau_m\b")
+    found = {file for file in files if not file.startswith("tests/") and name.search((ROOT / file).read_text())}
+    page = (ROOT / "docs" / "explanation" / "neuron.md").read_text()
+    assert set(re.findall(r"^\| `([^`]+\.py)` \|", page, re.M)) == found

@@ -88,8 +88,8 @@ def fresh(
 ) -> State:
     """The state that a search begins with after so many generations of others, each from a key of its own."""
     key = reserved_key(seed, Stream.START)
-    parameters = distribution.project(distribution.init(fold_in(key, generation) if generation else key))
-    return State(generation, parameters, optimizer.init(parameters), moments)
+    start = State.start(distribution, optimizer, moments, key=fold_in(key, generation) if generation else key)
+    return start._replace(generation=generation)
 
 
 class Ahead(NamedTuple):

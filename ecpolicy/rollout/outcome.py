@@ -1,10 +1,10 @@
 """What comes back from playing episodes: scalars and observation sums, never connections."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ecpolicy.kernels.host import LARGEST_OBSERVATION
 from ecpolicy.normalization import Moments
@@ -64,6 +64,34 @@ class Outcome(NamedTuple):
     lengths: NDArray[np.int64]
     moments: Moments  # of all observations acted upon
     travel: NDArray[np.float64]  # (members, episodes, 2) mean x-velocity, m/s, and last x-position, m; NaN if unknown
+
+    @classmethod
+    def of(cls, returns: ArrayLike, lengths: ArrayLike = 0, moments: Moments | None = None) -> Self:
+        """What a simulator of one's own has to tell.
+
+        Parameters
+        ----------
+        returns : array, shape (members,) or (members, episodes)
+        lengths : array of the same shape, or int
+            Steps of each episode, as far as they are of interest.
+        moments : Moments, optional
+            Of the observations that members acted upon, where these are to be standardised.
+
+        Returns
+        -------
+        Outcome
+
+        Raises
+        ------
+        ValueError
+            Where a return is not finite.
+        """
+        paid = np.array(returns, np.float64)
+        paid = paid[:, None] if paid.ndim == 1 else paid
+        if paid.ndim != 2 or not np.isfinite(paid).all():
+            raise ValueError(f"returns must be finite numbers (members,) or (members, episodes); got {paid}.")
+        steps = np.broadcast_to(np.asarray(lengths, np.int64).reshape(-1, *([1] * (np.ndim(lengths) == 1))), paid.shape)
+        return cls(paid, steps.copy(), moments or Moments.empty(0), np.full((*paid.shape, 2), np.nan))
 
     @property
     def fitness(self) -> NDArray[np.float64]:
