@@ -158,11 +158,11 @@ def test_a_checkpoint_of_a_newer_version_is_not_passed_over(small, file):
     EvolvingConnectivityPolicy(**{**small, "n_generations": 3}).fit(Match, callbacks=checkpoint)
     with zipfile.ZipFile(file) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    members["policy.json"] = members["policy.json"].replace(b'"version": 2', b'"version": 3')
+    members["policy.json"] = members["policy.json"].replace(b'"version": 3', b'"version": 4')
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(ModelFileError, match=r"version 3; this release reads versions 1 to 2\. Upgrade ecpolicy"):
+    with pytest.raises(ModelFileError, match=r"version 4; this release reads versions 1 to 3\. Upgrade ecpolicy"):
         EvolvingConnectivityPolicy(**small).fit(Match, resume_from=checkpoint)
 
 
