@@ -119,17 +119,17 @@ def test_evolution_strategies_start_from_other_weights(tmp_path):
     assert np.abs(third - second).max() > 0.1
 
 
-def test_a_fit_that_would_end_among_the_starts_is_refused():
-    with pytest.raises(ValueError, match="max_env_steps=1500 would end the fit before 3 starts of 640 steps"):
-        fitted(max_env_steps=1500)
-
-
 def test_a_fit_that_ends_among_the_starts_warns():
     policy = EvolvingConnectivityPolicy(**{**SMALL, "n_generations": 2})
     with pytest.warns(UserWarning, match="n_generations=2 ended the fit before 2 starts") as warned:
         best_start(policy, "Pendulum-v1", n_starts=2, env_steps=640)
     assert warned[0].filename == __file__
     assert policy.n_generations_ == 2
+    with pytest.warns(UserWarning, match="max_env_steps=1500 ends the fit before 3 starts of 640 steps") as warned:
+        policy, probabilities = fitted(max_env_steps=1500)
+    assert warned[0].filename == __file__
+    assert (policy.n_env_steps_, policy.stop_reason_) == (1600, "max_env_steps")
+    assert same(policy.search_probabilities_, probabilities[-1])
 
 
 def test_what_was_learnt_before_an_error_stays():

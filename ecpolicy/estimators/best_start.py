@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from sklearn.base import clone
 
 from ecpolicy.callbacks import Callback, Checkpoint
@@ -91,11 +92,12 @@ def best_start(
     if n_starts == 1:
         policy.fit(environments, callbacks=callbacks, **further)
         return policy
-    limit: Any = policy.max_env_steps
-    if limit is not None and limit <= n_starts * env_steps:
-        raise ValueError(
-            f"max_env_steps={limit} would end the fit before {n_starts} starts of {env_steps} steps have ended, so "
-            "that none would be chosen. Lower env_steps or n_starts."
+    limit = np.inf if policy.max_env_steps is None else policy.max_env_steps
+    if limit <= n_starts * env_steps:
+        warnings.warn(
+            f"max_env_steps={limit} ends the fit before {n_starts} starts of {env_steps} steps have ended, so that "
+            "none is chosen. Lower env_steps or n_starts.",
+            stacklevel=2,
         )
     start = clone(policy)
     earlier, _ = earlier_training(start, resume_from, None)
@@ -120,10 +122,10 @@ def best_start(
                     break
                 _go_on_with(start, _fresh(start))
             began = ends[-1].n_env_steps if ends else 0
-            start.set_params(max_env_steps=began + env_steps, **_later(policy, began))
+            start.set_params(max_env_steps=min(began + env_steps, limit), **_later(policy, began))
             start.fit(environments, callbacks=called, **further)
             further = itself
-            if start.stop_reason_ != "max_env_steps":
+            if start.stop_reason_ != "max_env_steps" or start.n_env_steps_ >= limit:
                 if start.stop_reason_ == "n_generations":
                     warnings.warn(
                         f"n_generations={policy.n_generations} ended the fit before {n_starts} starts of {env_steps} "
@@ -131,7 +133,7 @@ def best_start(
                         stacklevel=2,
                     )
                 return policy
-        start.set_params(max_env_steps=limit, **_later(policy, 0))
+        start.set_params(max_env_steps=policy.max_env_steps, **_later(policy, 0))
         start.fit(environments, callbacks=called, **further)
         for path in files:
             path.unlink(missing_ok=True)

@@ -8,4 +8,4 @@ from ecpolicy.networks.rsnn import RSNN, RealRSNN
 
 NETWORKS: dict[str, Any] = {"rsnn": RSNN, "real-rsnn": RealRSNN, "gru": GRU, "lstm": LSTM}  # as files name them
 
-__all__ = ["GRU", "LSTM", "NETWORKS", "RSNN", "Network", "RealRSNN", "Shape"]
+__all__ = ["GRU", "LSTM", "RSNN", "Network", "RealRSNN", "Shape"]
