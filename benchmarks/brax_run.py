@@ -17,6 +17,7 @@ import numpy as np
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint
 from ecpolicy.environments import resolve
+from ecpolicy.networks import RSNN
 
 
 def velocity(policy, environment, episodes, steps):
@@ -54,7 +55,7 @@ def main():
         policy.set_params(warm_start=True, n_generations=arguments.generations)
     else:
         policy = EvolvingConnectivityPolicy(
-            n_neurons=arguments.neurons,
+            network=RSNN(arguments.neurons),
             population_size=arguments.population,
             n_generations=arguments.generations,
             max_episode_steps=arguments.horizon,

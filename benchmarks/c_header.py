@@ -18,6 +18,7 @@ import numpy as np
 
 import ecpolicy
 from ecpolicy.inspection import record_activity
+from ecpolicy.networks import RSNN
 
 DRIVER = """\
 #include <stdio.h>
@@ -80,7 +81,7 @@ def main():
         policy = ecpolicy.load(arguments.path)
     else:
         policy = ecpolicy.EvolvingConnectivityPolicy(
-            n_neurons=arguments.neurons, n_generations=2, population_size=16, max_episode_steps=50, gain_in=0.3,
+            network=RSNN(arguments.neurons, gain_in=0.3), n_generations=2, population_size=16, max_episode_steps=50,
             random_state=0,
         ).fit(arguments.env)  # fmt: skip
     activity = record_activity(policy, arguments.env, max_episode_steps=arguments.steps)
@@ -97,7 +98,7 @@ def main():
         state = int(re.search(r"State: (\d+)", policy.to_c("net")).group(1))
         spikes, operations = activity.spikes_per_step.mean(), activity.synaptic_operations.mean()
         print(
-            f"{arguments.env}, {policy.n_neurons} neurons, {steps} steps: {flash:,} bytes of flash (gcc -Os), "
+            f"{arguments.env}, {policy.excitatory_.size} neurons, {steps} steps: {flash:,} bytes of flash (gcc -Os), "
             f"{state:,} of state, {stack:,} of stack; {spikes:.0f} spikes, {operations:,.0f} operations a step"
         )
         print(f"{'predict, one observation at a time':>40}: {python:7.1f} us")

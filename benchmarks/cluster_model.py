@@ -20,7 +20,7 @@ import numpy as np
 
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.environments import resolve
-from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
+from ecpolicy.fitness_shaping import centered_ranks
 from ecpolicy.networks import RSNN
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import adam
@@ -59,7 +59,7 @@ def main():
     call = Call("0" * 32, 0, chunk._replace(networks=None))
     taken, outcome = seconds_of(play, plan, chunk, Instances(plan))
     per_step = taken / outcome.n_steps
-    utility = FITNESS_SHAPINGS["centered_ranks"](np.arange(arguments.population, dtype=float))
+    utility = centered_ranks(np.arange(arguments.population, dtype=float))
     gradient_seconds, gradient = seconds_of(distribution.gradient, rho, keys, utility)
     optimizer = adam(0.15)
     update_seconds, _ = seconds_of(optimizer.update, gradient, optimizer.init(rho), rho)

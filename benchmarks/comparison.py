@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
-from ecpolicy.networks import GRU
+from ecpolicy.networks import GRU, LSTM
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import fold_in, key_from_seed
 from ecpolicy.rollout import host
@@ -26,9 +26,9 @@ from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder,
 UNSEEN = 1_000_000  # first environment seed of the reported episodes
 OURS = {
     "EC": lambda seed: EvolvingConnectivityPolicy(random_state=seed),
-    "ES-RSNN": lambda seed: ESPolicy(network="rsnn", random_state=seed),
-    "ES-GRU": lambda seed: ESPolicy(network="gru", random_state=seed),
-    "ES-LSTM": lambda seed: ESPolicy(network="lstm", random_state=seed),
+    "ES-RSNN": lambda seed: ESPolicy(random_state=seed),
+    "ES-GRU": lambda seed: ESPolicy(network=GRU(), random_state=seed),
+    "ES-LSTM": lambda seed: ESPolicy(network=LSTM(), random_state=seed),
     "SG-PPO": lambda seed: SurrogateGradientPPOPolicy(random_state=seed),
 }
 

@@ -23,6 +23,7 @@ from ecpolicy.environments import resolve
 from ecpolicy.evolution import member_keys
 from ecpolicy.fitting.backends import Engine, runner
 from ecpolicy.kernels import device
+from ecpolicy.networks import RSNN
 from ecpolicy.random import key_from_seed
 from ecpolicy.rollout.device import default_chunk_size
 from ecpolicy.rollout.episodes import Networks, playing, population
@@ -143,7 +144,7 @@ def main():
         making, devices = time.perf_counter() - began, jax.devices()
         print(f"\n{name} on {len(devices)} x {devices[0].device_kind}, made in {making:.0f} s")
         policy = EvolvingConnectivityPolicy(
-            n_neurons=arguments.neurons,
+            network=RSNN(arguments.neurons),
             population_size=arguments.population,
             n_generations=1,
             max_episode_steps=arguments.horizon,

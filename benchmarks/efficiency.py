@@ -63,9 +63,9 @@ def main():
         "random_state": 0,
     }
     policies = {
-        "EC, 1 bit": EvolvingConnectivityPolicy(n_neurons=arguments.neurons, **common),
-        "ES, event-driven": ESPolicy(n_neurons=arguments.neurons, **common),
-        "ES, dense": ESPolicy(network=RealRSNN(arguments.neurons, dense=True), sigma=0.3, learning_rate=0.15, **common),
+        "EC, 1 bit": EvolvingConnectivityPolicy(network=RSNN(arguments.neurons), **common),
+        "ES, event-driven": ESPolicy(network=RealRSNN(arguments.neurons), **common),
+        "ES, dense": ESPolicy(network=RealRSNN(arguments.neurons, dense=True), **common),
     }
     rows = {name: [] for name in policies}
     for generation in range(arguments.generations + 1):

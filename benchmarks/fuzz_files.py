@@ -30,15 +30,17 @@ from gymnasium import spaces
 
 import ecpolicy
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError, SurrogateGradientPPOPolicy
+from ecpolicy.networks import GRU, LSTM, RSNN, RealRSNN
 from forging import Case
 from mutations import mutated
 
 OLD_FILES = Path(__file__).parent.parent / "tests" / "data" / "files"
 SECONDS, MEBIBYTES = 5.0, 512  # that a load or an action may take
 
-SMALL = {"n_neurons": 8, "step_ms": 2.0, "random_state": 0, "eval_episodes": 1}
-SEARCH = {**SMALL, "population_size": 4, "n_generations": 2, "confirm_episodes": 1}
-PPO = {**SMALL, "n_envs": 2, "n_steps": 4, "n_epochs": 1, "max_env_steps": 16, "eval_every": 1}
+SMALL = {"random_state": 0, "eval_episodes": 1}
+SEARCH = {**SMALL, "network": RSNN(8, step_ms=2.0), "population_size": 4, "n_generations": 2, "confirm_episodes": 1}
+WEIGHTS = RealRSNN(8, step_ms=2.0)
+PPO = {**SMALL, "network": WEIGHTS, "n_envs": 2, "n_steps": 4, "n_epochs": 1, "max_env_steps": 16, "eval_every": 1}
 VECTOR, IMAGE = spaces.Box(-1, 1, (3,), np.float32), spaces.Box(0, 255, (2, 2, 3), np.uint8)
 MIXED = spaces.Dict(
     a=spaces.Discrete(3, start=-1),
@@ -49,11 +51,11 @@ MIXED = spaces.Dict(
 FORCE = spaces.Box(np.float32([-2, 0]), np.float32([2, np.inf]))
 POLICIES = [
     (EvolvingConnectivityPolicy(**SEARCH), VECTOR, spaces.Discrete(2)),
-    (EvolvingConnectivityPolicy(**{**SEARCH, "n_neurons": 65}, optimizer="sgd"), MIXED, FORCE),
+    (EvolvingConnectivityPolicy(**{**SEARCH, "network": RSNN(65, step_ms=2.0)}, optimizer="sgd"), MIXED, FORCE),
     (EvolvingConnectivityPolicy(**SEARCH), IMAGE, spaces.MultiDiscrete([2, 3], start=[1, -1])),
-    (ESPolicy(**SEARCH), IMAGE, spaces.MultiBinary(2)),
-    (ESPolicy(**SEARCH, network="gru"), MIXED, FORCE),
-    (ESPolicy(**SEARCH, network="lstm"), VECTOR, spaces.Discrete(3, start=2)),
+    (ESPolicy(**SEARCH | {"network": WEIGHTS}), IMAGE, spaces.MultiBinary(2)),
+    (ESPolicy(**SEARCH | {"network": GRU(8)}), MIXED, FORCE),
+    (ESPolicy(**SEARCH | {"network": LSTM(8)}), VECTOR, spaces.Discrete(3, start=2)),
     (SurrogateGradientPPOPolicy(**PPO), VECTOR, FORCE),
     (SurrogateGradientPPOPolicy(**PPO, critic="spiking"), MIXED, spaces.Discrete(2)),
     (SurrogateGradientPPOPolicy(**PPO, critic="shared"), IMAGE, spaces.MultiBinary([2, 1])),

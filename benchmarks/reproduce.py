@@ -35,6 +35,7 @@ import update_rules
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy, best_start, tuned
 from ecpolicy.callbacks import Checkpoint
+from ecpolicy.networks import GRU, LSTM
 
 HERE = Path(__file__).parent
 UNSEEN = 1_000_000  # first environment seed of the curve's episodes
@@ -50,6 +51,7 @@ ESTIMATORS = {
     "es": ESPolicy,
     "sg-ppo": SurrogateGradientPPOPolicy,
 }
+NETWORKS = {"rsnn": None, "gru": GRU(), "lstm": LSTM()}
 
 
 class Recorder:
@@ -148,7 +150,9 @@ def settings_of(run):
         engine = "gymnasium"
     if definition["estimator"] != "sb3-ppo":
         parameters |= {"random_state": run["seed"], "score_threshold": None}
-    parameters |= (task.parameters if takes == "all" else {}) | definition.get("parameters", {})
+    found = dict(task.parameters)
+    found |= found.pop("network").given() if "network" in found else {}
+    parameters |= (found if takes == "all" else {}) | definition.get("parameters", {})
     starts = task.starts if takes == "all" and not run.get("one_start") else {}
     return {
         "parameters": parameters,
@@ -158,11 +162,21 @@ def settings_of(run):
     }
 
 
+def policy_of(run, parameters):
+    """The policy of a run. A study has the name and the settings of the network among the parameters."""
+    estimator, given = ESTIMATORS[run["definition"]["estimator"]], dict(parameters)
+    if "fitness_shaping" in given:
+        estimator = update_rules.shaped(estimator, given.pop("fitness_shaping"))
+    policy = estimator(network=NETWORKS[given.pop("network", "rsnn")], max_env_steps=run["steps"])
+    settings = policy.get_params()
+    return policy.set_params(**{f"network__{n}" if n not in settings else n: value for n, value in given.items()})
+
+
 def train(run, checkpoint):
     """Train one of our policies to the end of its run; what is worth noting of it, its curve and its last episodes."""
     task, settings = tuned(run["task"]), settings_of(run)
     parameters, kwargs, engine = (settings[name] for name in ("parameters", "environment", "engine"))
-    policy = ESTIMATORS[run["definition"]["estimator"]](max_env_steps=run["steps"], **parameters)
+    policy = policy_of(run, parameters)
     recorder = Recorder(checkpoint.with_suffix(".curve.json"), run)
     environment = environment_of(task, kwargs, engine, parameters.get("population_size"), run["seed"])
     saves, diverged = Checkpoint(checkpoint, every=None, seconds=60), False

@@ -17,8 +17,9 @@ from gymnasium import spaces
 
 import ecpolicy
 from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy.networks import RSNN
 
-TINY = {"n_neurons": 4, "step_ms": 1.0, "dt": 1.0, "population_size": 2, "eval_episodes": 1, "confirm_episodes": 1,
+TINY = {"network": RSNN(4, step_ms=1.0, dt=1.0), "population_size": 2, "eval_episodes": 1, "confirm_episodes": 1,
         "score_threshold": None, "random_state": 0}  # fmt: skip
 SHORT = {"population_size": 4, "n_generations": 2, "max_episode_steps": 20, "eval_episodes": 1, "confirm_episodes": 1,
          "random_state": 0}  # fmt: skip

@@ -27,6 +27,7 @@ from ecpolicy import EvolvingConnectivityPolicy, tuned
 from ecpolicy.environments import resolve
 from ecpolicy.fitting.backends import Engine, runner
 from ecpolicy.kernels.layout import unpack
+from ecpolicy.networks import RSNN
 from ecpolicy.random import fold_in, key_from_seed
 from ecpolicy.rollout.episodes import Networks, playing, population
 
@@ -113,7 +114,7 @@ def main():
     for learning_rate, eps in zip(arguments.learning_rates, arguments.eps, strict=True):
         print(f"learning rate {learning_rate}, eps {eps}")
         policy = EvolvingConnectivityPolicy(
-            n_neurons=arguments.neurons, learning_rate=learning_rate, eps=eps, population_size=arguments.population,
+            network=RSNN(arguments.neurons), learning_rate=learning_rate, eps=eps, population_size=arguments.population,
             max_episode_steps=arguments.horizon, warm_start=True, keep_best=False, eval_episodes=1,
             score_threshold=None, random_state=arguments.seed,
         )  # fmt: skip

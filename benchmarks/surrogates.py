@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ecpolicy.estimators.ppo import SURROGATE_NAMES, SurrogateGradientPPOPolicy
+from ecpolicy import SurrogateGradientPPOPolicy
+from ecpolicy.estimators.parameters import SURROGATES
 
 UNSEEN = 1_000_000  # first environment seed of the reported episodes
 
@@ -33,7 +34,7 @@ def setting(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", default="CartPole-v1")
-    parser.add_argument("--surrogates", nargs="+", default=list(SURROGATE_NAMES), choices=SURROGATE_NAMES)
+    parser.add_argument("--surrogates", nargs="+", default=list(SURROGATES), choices=SURROGATES)
     parser.add_argument("--betas", type=float, nargs="+", default=[5.0, 10.0, 20.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=20_000, help="environment steps of each run, at most")
@@ -55,8 +56,7 @@ def main():
                     max_env_steps=arguments.steps,
                     score_threshold="auto" if arguments.stop_when_solved else None,
                     random_state=seed,
-                    **dict(arguments.set),
-                )
+                ).set_params(**dict(arguments.set))
                 began = time.perf_counter()
                 try:
                     policy.fit(arguments.env)

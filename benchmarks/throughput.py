@@ -22,11 +22,12 @@ import gymnasium as gym
 import numpy as np
 
 from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy.networks import RSNN
 
 ROBOTS = ["HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Humanoid-v5", "Ant-v5"]
 HORIZON = 500  # steps of an episode in training, so that a generation does not take long
 LANES = 64
-NETWORK = {"HalfCheetah-v5": {"gain_in": 0.3}}
+NETWORK = {"HalfCheetah-v5": RSNN(gain_in=0.3)}
 REWARD = {"Hopper-v5", "Walker2d-v5", "Humanoid-v5", "Ant-v5"}  # without a bonus for standing, as they are tuned
 
 
@@ -56,7 +57,7 @@ class Recorder(gym.Wrapper):
 def policy_of(name, arguments, **changes):
     settings = {"population_size": arguments.population, "learning_rate": 0.3, "eps": 0.01, "random_state": 0,
                 "max_episode_steps": HORIZON, "score_threshold": None, "n_generations": 10**6}  # fmt: skip
-    return EvolvingConnectivityPolicy(**{**settings, **NETWORK.get(name, {}), **changes})
+    return EvolvingConnectivityPolicy(**{**settings, "network": NETWORK.get(name), **changes})
 
 
 def fitted(name, arguments, trained, environment, **changes):

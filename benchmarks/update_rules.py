@@ -8,7 +8,7 @@ import numpy as np
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.distributions import Bernoulli
-from ecpolicy.fitness_shaping import FITNESS_SHAPINGS, Utility
+from ecpolicy.fitness_shaping import Utility
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer, adam
 
 RANK_DEVIATION = 1 / np.sqrt(12)  # of ranks spread evenly over [-0.5, 0.5]
@@ -192,4 +192,8 @@ SHAPINGS = {"log_ranks": log_ranks}
 def register():
     """Make the candidates parameters of the estimators in this process."""
     OPTIMIZERS.update(RULES)
-    FITNESS_SHAPINGS.update(SHAPINGS)
+
+
+def shaped(estimator, name):
+    """The estimator with another fitness shaping."""
+    return type(estimator.__name__, (estimator,), {"fitness_shaping": staticmethod(SHAPINGS[name])})

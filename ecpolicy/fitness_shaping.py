@@ -31,6 +31,3 @@ def centered_ranks(fitness: NDArray[np.float64]) -> Utility:
     n = fitness.size
     twice_rank = np.rint(2 * rankdata(fitness, method="average")).astype(np.int32) - 2  # ranks from 0, doubled
     return Utility(2 * twice_rank - 2 * (n - 1), 4.0 * (n - 1))
-
-
-FITNESS_SHAPINGS: dict[str, FitnessShaping] = {"centered_ranks": centered_ranks}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from gymnasium.envs.registration import EnvSpec
 
 from ecpolicy.ids import registered_id, registered_spec
+from ecpolicy.networks import RSNN
 
 
 class Tuned(NamedTuple):
@@ -60,7 +61,9 @@ def tuned(environment_id: str) -> Tuned:
     if name not in table:
         raise ValueError(f"There are no tuned settings for {environment_id!r}; there are for {', '.join(table)}.")
     entry = copy.deepcopy(table[name])
-    return Tuned(environment_id, entry.get("parameters", {}), entry.get("environment", {}), entry.get("starts", {}))
+    network = {"network": RSNN(**entry["network"])} if "network" in entry else {}
+    parameters = entry.get("parameters", {}) | network
+    return Tuned(environment_id, parameters, entry.get("environment", {}), entry.get("starts", {}))
 
 
 def is_tuned(environment_id: str) -> bool:

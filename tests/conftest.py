@@ -16,10 +16,11 @@ os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache" / SOURCES.hexdigest()[
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from ecpolicy import EvolvingConnectivityPolicy  # noqa: E402
+from ecpolicy.networks import RSNN  # noqa: E402
 from probes import Match  # noqa: E402
 
 SMALL = {
-    "n_neurons": 32,
+    "network": RSNN(32),
     "population_size": 40,
     "n_generations": 4,
     "eval_episodes": 2,

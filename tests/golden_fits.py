@@ -23,11 +23,12 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, best_start
 from ecpolicy.anatomy import distance_probabilities, ring
 from ecpolicy.callbacks import Checkpoint
+from ecpolicy.networks import GRU, LSTM, RSNN, RealRSNN
 from probes import DeviceMatch, Lengths, Match, Pool
 
 RECORDED = Path(__file__).parent / "data" / "golden.json"
 
-SMALL = {"n_neurons": 33, "population_size": 40, "n_generations": 4, "eval_episodes": 2, "confirm_episodes": 4,
+SMALL = {"network": RSNN(33), "population_size": 40, "n_generations": 4, "eval_episodes": 2, "confirm_episodes": 4,
          "random_state": 7}  # fmt: skip
 
 
@@ -56,8 +57,8 @@ def ec(**changes):
     return EvolvingConnectivityPolicy(**{**SMALL, **changes})
 
 
-def es(network="gru", **changes):
-    return ESPolicy(network=network, **{**SMALL, "n_neurons": 9, **changes})
+def es(network=GRU(9), **changes):  # noqa: B008
+    return ESPolicy(**{**SMALL, "network": network, **changes})
 
 
 def vector(mode, *makes, asynchronous=False):
@@ -167,9 +168,9 @@ FITS = {
     "ec, resumed, jax environment": (ec(), of(DeviceMatch(random_length=True)), resumed),
     "ec, warm start": (ec(), of(Noisy), warm),
     "ec, by generations": (ec(), of(Noisy), by_generations),
-    "es, rsnn": (es("rsnn", n_neurons=33), of(Noisy), plain),
+    "es, rsnn": (es(RealRSNN(33)), of(Noisy), plain),
     "es, gru": (es(), of(Noisy), plain),
-    "es, lstm": (es("lstm"), of(Noisy), plain),
+    "es, lstm": (es(LSTM(9)), of(Noisy), plain),
     "es, id": (es(max_episode_steps=60, n_generations=3), of("CartPole-v1"), plain),
     "es, list": (es(episodes_per_member=2), of([Match, Lengths]), plain),
     "es, two workers": (es(n_jobs=2), of(Noisy), plain),
@@ -178,12 +179,12 @@ FITS = {
     "es, no autoreset": (es(), lambda: vector(DISABLED, *[Noisy] * 3), plain),
     "es, pool": (es(), lambda: Pool(lambda: Seeding(Noisy()), 3), plain),
     "es, jax environment": (es(n_generations=2), of(DeviceMatch(random_length=True)), plain),
-    "es, jax environment, rsnn": (es("rsnn", n_generations=2), of(DeviceMatch(random_length=True)), plain),
+    "es, jax environment, rsnn": (es(RealRSNN(9), n_generations=2), of(DeviceMatch(random_length=True)), plain),
     "es, schedules": (es(learning_rate=[(0, 0.3), (500, 0.1)], max_episode_steps=RISING, sigma=0.1), of(Noisy), plain),
     "es, resumed": (es(), of(Noisy), resumed),
-    "es, resumed, lstm": (es("lstm"), of(Noisy), resumed),
+    "es, resumed, lstm": (es(LSTM(9)), of(Noisy), resumed),
     "es, warm start": (es(weight_decay=0.01), of(Noisy), warm),
-    "es, by generations": (es("rsnn"), of(Noisy), by_generations),
+    "es, by generations": (es(RealRSNN(9)), of(Noisy), by_generations),
 }  # fmt: skip
 
 

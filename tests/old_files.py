@@ -16,17 +16,18 @@ import numpy as np
 import ecpolicy
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.anatomy import distance_probabilities, ring
+from ecpolicy.networks import GRU, LSTM, RSNN, RealRSNN
 
 SEARCH = {"population_size": 40, "n_generations": 4, "eval_episodes": 2, "confirm_episodes": 4, "random_state": 3}
-PPO = {"n_neurons": 17, "n_envs": 2, "n_steps": 64, "max_env_steps": 512, "n_epochs": 2, "step_ms": 4.0,
+PPO = {"network": RealRSNN(17, step_ms=4.0), "n_envs": 2, "n_steps": 64, "max_env_steps": 512, "n_epochs": 2,
        "random_state": 3}  # fmt: skip
 PRIOR = {"recurrent": distance_probabilities(ring(33), length=0.2, peak=0.9), "output": 0.25}
 
 POLICIES = {
-    "ec": (EvolvingConnectivityPolicy(**{**SEARCH, "n_generations": 30}, n_neurons=33), "CartPole-v1"),
+    "ec": (EvolvingConnectivityPolicy(**{**SEARCH, "n_generations": 30}, network=RSNN(33)), "CartPole-v1"),
     "ec_prior": (
         EvolvingConnectivityPolicy(
-            **SEARCH, n_neurons=33, max_episode_steps=[(0, 20), (4000, np.int64(40))],
+            **SEARCH, network=RSNN(33), max_episode_steps=[(0, 20), (4000, np.int64(40))],
             learning_rate=[(0, 0.3), (2000, 0.1)], eps=np.float32(0.02), initial_probability=PRIOR, n_jobs=2,
             timeout=60.0,
         ),
@@ -34,13 +35,13 @@ POLICIES = {
     ),
     "ec_sgd": (
         EvolvingConnectivityPolicy(
-            **SEARCH, n_neurons=16, optimizer="sgd", learning_rate=30.0, max_episode_steps=30, keep_best=False
+            **SEARCH, network=RSNN(16), optimizer="sgd", learning_rate=30.0, max_episode_steps=30, keep_best=False
         ),
         "Acrobot-v1",
     ),
-    "es_rsnn": (ESPolicy(**SEARCH, n_neurons=17, max_episode_steps=40), "Pendulum-v1"),
-    "es_gru": (ESPolicy(**SEARCH, n_neurons=9, network="gru"), "CartPole-v1"),
-    "es_lstm": (ESPolicy(**SEARCH, n_neurons=9, network="lstm", max_episode_steps=40), "Pendulum-v1"),
+    "es_rsnn": (ESPolicy(**SEARCH, network=RealRSNN(17), max_episode_steps=40), "Pendulum-v1"),
+    "es_gru": (ESPolicy(**SEARCH, network=GRU(9)), "CartPole-v1"),
+    "es_lstm": (ESPolicy(**SEARCH, network=LSTM(9), max_episode_steps=40), "Pendulum-v1"),
     "ppo": (SurrogateGradientPPOPolicy(**PPO), "CartPole-v1"),
     "ppo_spiking_critic": (SurrogateGradientPPOPolicy(**PPO, critic="spiking", eval_every=2), "Pendulum-v1"),
 }  # fmt: skip

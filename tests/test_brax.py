@@ -8,6 +8,7 @@ import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.environments import resolve
+from ecpolicy.networks import RSNN
 from ecpolicy.rollout.device import Snapshot
 
 pytestmark = pytest.mark.slow
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def fitted():
     return EvolvingConnectivityPolicy(
-        n_neurons=64, population_size=32, n_generations=5, max_episode_steps=40, eval_episodes=2, confirm_episodes=4,
-        random_state=0,
+        network=RSNN(64), population_size=32, n_generations=5, max_episode_steps=40, eval_episodes=2,
+        confirm_episodes=4, random_state=0,
     ).fit("brax/inverted_pendulum")  # fmt: skip
 
 

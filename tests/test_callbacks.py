@@ -39,6 +39,7 @@ from ecpolicy.callbacks import (
     StopOnReturn,
     TensorBoardLog,
 )
+from ecpolicy.networks import RSNN
 from faults import fingerprint
 from probes import Broken, Match
 
@@ -55,7 +56,7 @@ def test_a_view_shows_the_training_and_cannot_change_it(small):
 
     def look(view):
         assert view.n_generations_ == len(view.history_) == view.history_[-1]["generation"]
-        assert view.get_params()["n_neurons"] == 32
+        assert view.get_params()["network__n_neurons"] == 32
         assert view.score(Match, n_episodes=1) >= 0
         with pytest.raises(AttributeError, match="cannot set n_generations"):
             view.n_generations = 1
@@ -115,7 +116,7 @@ def test_a_copy_of_a_view_is_the_policy_of_that_moment(kind, copied, tmp_path):
         histories.append([dict(record) for record in view.history_])
         drawn.append(view.predict(ones, deterministic=False)[1].network[0])
 
-    policy = kind(n_neurons=8, random_state=0, **sizes).fit(Match, callbacks=look)
+    policy = kind(random_state=0, **sizes).set_params(network__n_neurons=8).fit(Match, callbacks=look)
     assert len(copies) == 3
     for view, score, history, first in zip(copies, scores, histories, drawn, strict=True):
         assert view.score(Match, n_episodes=2, seed=0) == score
@@ -155,7 +156,7 @@ def test_there_is_no_reason_to_stop_before_the_end(kind):
     sizes = {"n_generations": 3} if kind is EvolvingConnectivityPolicy else {"max_env_steps": 24, "n_envs": 2,
                                                                              "n_steps": 4, "n_epochs": 1}  # fmt: skip
     reasons = []
-    policy = kind(n_neurons=8, random_state=0, **sizes)
+    policy = kind(random_state=0, **sizes).set_params(network__n_neurons=8)
     for _ in range(2):
         policy.fit(Match, callbacks=lambda view: reasons.append(view.stop_reason_))
     assert policy.stop_reason_ is not None
@@ -452,6 +453,7 @@ from pathlib import Path
 import pytest
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.callbacks import CSVLog, TensorBoardLog
+from ecpolicy.networks import RSNN
 from probes import Match
 
 def room(view):  # files may have so many bytes: half of a row fits
@@ -461,7 +463,7 @@ def room(view):  # files may have so many bytes: half of a row fits
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    policy = EvolvingConnectivityPolicy(n_generations=7, population_size=8, n_neurons=8, random_state=0,
+    policy = EvolvingConnectivityPolicy(n_generations=7, population_size=8, network=RSNN(8), random_state=0,
         score_threshold=None).fit(Match, callbacks=[room, {log}])
 assert [type(w.message) for w in caught] == [RuntimeWarning], [str(w.message) for w in caught]
 assert "could not be written: OSError" in str(caught[0].message)
@@ -619,7 +621,7 @@ class Counts(BaseCallback):
 
 def test_callbacks_of_stable_baselines3(tmp_path):
     policy = EvolvingConnectivityPolicy(
-        n_neurons=32, population_size=40, n_generations=6, random_state=0, score_threshold=None
+        network=RSNN(32), population_size=40, n_generations=6, random_state=0, score_threshold=None
     )
     stop = StopTrainingOnRewardThreshold(reward_threshold=1.0, verbose=0)
     evaluation = EvalCallback(
@@ -696,7 +698,8 @@ def test_errors_of_their_callbacks_are_not_those_of_a_log(small):
 
 # The command line
 
-TRAIN = ["train", "CartPole-v1", "--n-generations", "3", "--population-size", "8", "--n-neurons", "8", "--overwrite"]
+SIZES = ["--n-generations", "3", "--population-size", "8", "--network-n-neurons", "8"]
+TRAIN = ["train", "CartPole-v1", *SIZES, "--overwrite"]
 
 
 def command(folder, *arguments, **streams):

@@ -16,11 +16,12 @@ import pytest
 
 import ecpolicy
 from ecpolicy.cli import main
-from ecpolicy.cli.settings import descriptions
-from ecpolicy.cli.training import METHODS, add_train
+from ecpolicy.cli.settings import METHODS
+from ecpolicy.cli.training import add_train
+from ecpolicy.networks import RSNN
 
 ROOT = Path(__file__).parent.parent
-TINY = ["--n-generations", "2", "--population-size", "16", "--n-neurons", "20", "--max-episode-steps", "30"]
+TINY = ["--n-generations", "2", "--population-size", "16", "--network-n-neurons", "20", "--max-episode-steps", "30"]
 QUICK = [*TINY, "--eval-episodes", "1", "--confirm-episodes", "1", "--score-episodes", "2"]
 
 
@@ -45,8 +46,8 @@ def test_train_saves_what_fit_would_and_reports_on_the_streams(folder, capsys):
     assert "return mean: " in printed.out
     policy = ecpolicy.load("CartPole-v1.ecp")
     again = ecpolicy.EvolvingConnectivityPolicy(
-        n_generations=2, population_size=16, n_neurons=20, max_episode_steps=30, eval_episodes=1, confirm_episodes=1,
-        random_state=3,
+        n_generations=2, population_size=16, network=RSNN(20), max_episode_steps=30, eval_episodes=1,
+        confirm_episodes=1, random_state=3,
     ).fit("CartPole-v1")  # fmt: skip
     for name, p in again.connection_probabilities_.items():
         np.testing.assert_array_equal(policy.connection_probabilities_[name], p)
@@ -85,9 +86,9 @@ def test_resume_goes_on_and_an_existing_file_is_not_overwritten_by_accident(trai
 
 def test_settings_come_from_the_table_the_file_and_the_options_in_this_order(folder, capsys):
     (folder / "walker.toml").write_text(
-        "[parameters]\neps = 0.02\nn_generations = 1\npopulation_size = 4\nn_neurons = 16\n"
-        "max_episode_steps = [[0, 5], [100, 6]]\neval_episodes = 1\nconfirm_episodes = 1\n[environment]\n"
-        "ctrl_cost_weight = 0.5\n"
+        "[parameters]\neps = 0.02\nn_generations = 1\npopulation_size = 4\n"
+        "max_episode_steps = [[0, 5], [100, 6]]\neval_episodes = 1\nconfirm_episodes = 1\n[network]\nn_neurons = 16\n"
+        "[environment]\nctrl_cost_weight = 0.5\n"
     )
     arguments = ["train", "Walker2d-v5", "--config", "walker.toml", "--eps", "0.03", "--env-setting",
                  "forward_reward_weight=2", "--score-episodes", "1", "--every", "0"]  # fmt: skip
@@ -118,7 +119,18 @@ def test_other_methods_have_parameters_of_their_own(folder, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["train", "CartPole-v1", "--sigma", "0.1", *QUICK])
     assert exit_.value.code == 2
-    arguments = ["--method", "ppo", "--n-neurons", "8", "--max-env-steps", "64", "--n-steps", "16", "--n-envs", "2"]
+    arguments = [
+        "--method",
+        "ppo",
+        "--network-n-neurons",
+        "8",
+        "--max-env-steps",
+        "64",
+        "--n-steps",
+        "16",
+        "--n-envs",
+        "2",
+    ]
     assert main(["train", "CartPole-v1", *arguments, "--score-episodes", "1", "--out", "ppo.ecp", "--every", "0"]) == 0
     capsys.readouterr()
     assert main(["info", "ppo.ecp", "--json"]) == 0
@@ -138,7 +150,7 @@ def test_info_describes_the_policy(trained, capsys):
     assert main(["info", str(trained), "--json"]) == 0
     report, policy = json.loads(capsys.readouterr().out), ecpolicy.load(trained)
     assert report["connections"] == {name: int(p.sum()) for name, p in policy.connectivity_.items()}
-    assert report["parameters"]["n_neurons"] == 20
+    assert report["parameters"]["network"] == "RSNN(n_neurons=20)"
     assert "learning_rate" not in report["parameters"]  # the default
     assert main(["info", str(trained)]) == 0
     assert "environments: CartPole-v1" in capsys.readouterr().out
@@ -181,6 +193,15 @@ def test_tuned_shows_the_table(capsys):
     assert table["Hopper-v5"]["environment"] == {"healthy_reward": 0.0}
     assert main(["tuned", "Hopper-v5"]) == 0
     assert capsys.readouterr().out == "Hopper-v5: learning_rate = 0.3, eps = 0.01, environment healthy_reward = 0.0\n"
+    assert main(["tuned", "Pendulum-v1"]) == 0
+    assert capsys.readouterr().out == "Pendulum-v1: learning_rate = 0.15, eps = 0.001, network = RSNN(gain_in=0.3)\n"
+
+
+def test_options_of_the_network_join_the_tuned_ones(folder):
+    assert main(["train", "Pendulum-v1", *QUICK, "--network-gain-out", "4", "--every", "0"]) == 0
+    assert ecpolicy.load("Pendulum-v1.ecp").network == RSNN(20, gain_in=0.3, gain_out=4)
+    assert main(["train", "Pendulum-v1", *QUICK, "--not-tuned", "--overwrite", "--every", "0"]) == 0
+    assert ecpolicy.load("Pendulum-v1.ecp").network == RSNN(20)
 
 
 @pytest.mark.parametrize(
@@ -199,10 +220,23 @@ def test_tuned_shows_the_table(capsys):
         (["train", "Nope-v0", "--env-setting", "a=1"], "Nope"),
         (["train", "CartPole-v1", "--score-episodes", "-1"], "--score-episodes must be at least 0"),
         (["train", "CartPole-v1", "--config", "verbose.toml"], "verbose is for the command line, --every"),
+        (
+            ["train", "CartPole-v1", "--config", "old.toml"],
+            "dt, gain_in belong in a table [network], not in [parameters]",
+        ),
+        (
+            ["train", "CartPole-v1", "--method", "es", "--network", "mlp"],
+            "network must be one of ['gru', 'lstm', 'real-rsnn']",
+        ),
+        (
+            ["train", "CartPole-v1", "--method", "es", "--network", "gru", "--network-dt", "1"],
+            "GRU has no dt; it has n_",
+        ),
     ],
 )
 def test_failures_are_one_line_and_status_1(folder, capsys, arguments, message):
     (folder / "bad.toml").write_text("[parameters\n")
+    (folder / "old.toml").write_text("[parameters]\ngain_in = 0.3\ndt = 0.5\n")
     (folder / "other.toml").write_text("[search]\na = 1\n")
     (folder / "verbose.toml").write_text("[parameters]\nverbose = 1\n")
     (folder / "unknown.toml").write_text("[parameters]\nstep = 1\n")
@@ -223,6 +257,7 @@ def test_failures_are_one_line_and_status_1(folder, capsys, arguments, message):
         ["frobnicate"],
         ["train"],
         ["train", "CartPole-v1", "--bogus", "3"],
+        ["train", "CartPole-v1", "--network-bogus", "3"],
         ["train", "CartPole-v1", "--meth", "es"],
         ["train", "CartPole-v1", "--resume", "--overwrite"],
     ],
@@ -232,6 +267,13 @@ def test_wrong_commands_are_status_2(arguments, capsys):
         main(arguments)
     assert exit_.value.code == 2
     assert "--help'" in capsys.readouterr().err
+
+
+def test_an_option_that_is_spelt_as_it_was_prints_the_new_one(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "CartPole-v1", "--gain-in", "0.3"])
+    assert exit_.value.code == 2
+    assert "--gain-in belongs to the network: give --network-gain-in 0.3\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--method", "ppo", "--help"]])
@@ -246,13 +288,13 @@ def test_help_shows_examples(arguments, capsys):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_help_describes_every_parameter(method):
-    described = descriptions(METHODS[method])
-    assert set(described) == set(METHODS[method]().get_params())
-    assert all(described.values())
     parser = argparse.ArgumentParser()
     add_train(parser, ["--method", method])
     text = " ".join(parser.format_help().split())
-    assert "As in" not in text
+    for name in METHODS[method].estimator().get_params():
+        option = f" --{name.replace('__', '-').replace('_', '-')} VALUE "
+        assert (option in text) == (name not in ("random_state", "verbose", "warm_start"))
+    assert "--n-neurons" not in text
     assert (
         "Fit ends when the deployed network reaches this mean return, confirmed on 100 fresh episodes (default" in text
     )
@@ -326,15 +368,17 @@ def test_settings_that_change_the_observation_are_refused_before_training(folder
 
 
 def test_a_policy_of_a_list_knows_its_environment(folder, capsys):
-    policy = ecpolicy.EvolvingConnectivityPolicy(n_generations=1, population_size=4, n_neurons=8, max_episode_steps=5)
+    policy = ecpolicy.EvolvingConnectivityPolicy(
+        n_generations=1, population_size=4, network=RSNN(8), max_episode_steps=5
+    )
     policy.fit(["CartPole-v1"] * 2).save("list.ecp")
     assert main(["evaluate", "list.ecp", "--episodes", "1"]) == 0
     assert "environment: CartPole-v1" in capsys.readouterr().out
 
 
 def test_brax_ids_are_known_and_keep_the_output_clean(folder, capfd):
-    arguments = ["--n-generations", "1", "--population-size", "4", "--n-neurons", "8", "--max-episode-steps", "5",
-                 "--eval-episodes", "1", "--confirm-episodes", "1", "--score-episodes", "0", "--json"]  # fmt: skip
+    arguments = ["--n-generations", "1", "--population-size", "4", "--network-n-neurons", "8", "--max-episode-steps",
+                 "5", "--eval-episodes", "1", "--confirm-episodes", "1", "--score-episodes", "0", "--json"]  # fmt: skip
     assert main(["train", "brax/inverted_pendulum", *arguments]) == 0
     assert [json.loads(line)["event"] for line in capfd.readouterr().out.splitlines()] == ["generation", "end"]
     assert main(["info", "brax-inverted_pendulum.ecp", "--json"]) == 0
@@ -346,7 +390,7 @@ def test_brax_ids_are_known_and_keep_the_output_clean(folder, capfd):
 def test_a_prior_is_described_by_its_shape(folder, capsys):
     prior = {"recurrent": np.full((8, 8), 0.3), "input": 0.2}
     policy = ecpolicy.EvolvingConnectivityPolicy(
-        n_generations=1, population_size=4, n_neurons=8, max_episode_steps=5, initial_probability=prior
+        n_generations=1, population_size=4, network=RSNN(8), max_episode_steps=5, initial_probability=prior
     )
     policy.fit("CartPole-v1").save("p.ecp")
     assert main(["info", "p.ecp", "--json"]) == 0
@@ -406,7 +450,9 @@ def test_ids_of_a_module_take_settings(name, module, folder, capsys):
 
 
 def test_the_module_is_imported_before_the_settings_are_used(module, folder, capsys):
-    policy = ecpolicy.EvolvingConnectivityPolicy(n_generations=1, population_size=4, n_neurons=8, max_episode_steps=5)
+    policy = ecpolicy.EvolvingConnectivityPolicy(
+        n_generations=1, population_size=4, network=RSNN(8), max_episode_steps=5
+    )
     policy.fit("CartPole-v1").save("p.ecp")
     assert "its/Cart-v1" not in gym.registry
     score = [

@@ -12,6 +12,7 @@ from joblib.pool import PicklingPool
 from sklearn.model_selection import GridSearchCV
 
 from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
+from ecpolicy.networks import RSNN
 from ecpolicy.rollout import engines
 from ecpolicy.rollout.episodes import Networks
 from faults import KillsWorkers, fingerprint
@@ -21,7 +22,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
 ]
-SMALL = {"n_neurons": 32, "population_size": 80, "n_generations": 3, "confirm_episodes": 4, "random_state": 0}
+SMALL = {"network": RSNN(32), "population_size": 80, "n_generations": 3, "confirm_episodes": 4, "random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def test_rho_is_sent_once_a_generation(cluster, monkeypatch):
             return run(self, function, noted)
 
         monkeypatch.setattr(kind, "run", watched)
-    policy = EvolvingConnectivityPolicy(**{**SMALL, "n_neurons": 128, "n_generations": 2})
+    policy = EvolvingConnectivityPolicy(**{**SMALL, "network": RSNN(128), "n_generations": 2})
     with parallel_config(backend=cluster, n_jobs=2):
         policy.fit(Match)
     assert max(sent) < 3000

@@ -16,9 +16,10 @@ from numba.core.dispatcher import Dispatcher
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.kernels import compiling, host, weights
+from ecpolicy.networks import RSNN
 
 ROOT = Path(__file__).parent.parent
-SMALL = {"n_generations": 1, "population_size": 4, "n_neurons": 8, "max_episode_steps": 5, "random_state": 0}
+SMALL = {"n_generations": 1, "population_size": 4, "max_episode_steps": 5, "random_state": 0}
 
 NOWHERE = """
 import sys, warnings
@@ -30,12 +31,13 @@ def nowhere(self):
 caching._CacheLocator.ensure_cache_path = nowhere
 warnings.simplefilter("error")
 import ecpolicy
+from ecpolicy.networks import RSNN
 from ecpolicy.inspection import record_activity
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for _ in range(2):
-        policy = ecpolicy.EvolvingConnectivityPolicy(**eval(sys.argv[1])).fit("CartPole-v1")
+        policy = ecpolicy.EvolvingConnectivityPolicy(network=RSNN(8), **eval(sys.argv[1])).fit("CartPole-v1")
     ecpolicy.ESPolicy(**eval(sys.argv[1])).fit("CartPole-v1")
 print([warning.category.__name__ for warning in caught], caught[0].message)
 print(policy.connection_probabilities_["recurrent"].sum())
@@ -68,7 +70,7 @@ def test_a_process_without_a_place_for_kernels_is_told_so_once():
     told, total = run.stdout.splitlines()
     assert told.startswith("['RuntimeWarning'] ")
     assert "environment variable NUMBA_CACHE_DIR" in told
-    expected = EvolvingConnectivityPolicy(**SMALL).fit("CartPole-v1")
+    expected = EvolvingConnectivityPolicy(network=RSNN(8), **SMALL).fit("CartPole-v1")
     assert total == str(expected.connection_probabilities_["recurrent"].sum())
 
 

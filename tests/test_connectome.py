@@ -12,9 +12,9 @@ import pytest
 from ecpolicy import EvolvingConnectivityPolicy, load
 from ecpolicy.anatomy import block_probabilities, distance_probabilities, grid, ring
 from ecpolicy.connectome import Connectome, covariance_across_seeds, triad_counts, triad_names
-from ecpolicy.networks import Shape
+from ecpolicy.networks import RSNN, Shape
 
-SMALL = {"n_generations": 2, "population_size": 16, "max_episode_steps": 30, "n_neurons": 20, "random_state": 0}
+SMALL = {"n_generations": 2, "population_size": 16, "max_episode_steps": 30, "network": RSNN(20), "random_state": 0}
 
 
 def random_connectome(seed=0, n=20, excitatory=12):

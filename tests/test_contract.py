@@ -12,20 +12,21 @@ from sklearn.exceptions import NotFittedError
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy, ModelFileError, SurrogateGradientPPOPolicy
+from ecpolicy.networks import GRU, LSTM, RSNN, RealRSNN
 from ecpolicy.networks.network import copied
 from probes import Broken, Match, Spaces
 
 EVOLVING = {"population_size": 64, "eval_episodes": 2, "confirm_episodes": 10, "random_state": 0}
 STEPS = {"sigma": 0.3, "learning_rate": 0.1}  # the published ones suit long trainings of large networks
 PPO = {
-    "n_neurons": 32, "step_ms": 4.0, "n_envs": 16, "n_steps": 10, "n_epochs": 10, "learning_rate": 3e-3,
+    "network": RealRSNN(32, step_ms=4.0), "n_envs": 16, "n_steps": 10, "n_epochs": 10, "learning_rate": 3e-3,
     "max_env_steps": 16_000, "eval_every": 5, "eval_episodes": 5, "random_state": 0,
 }  # fmt: skip
 TABLE = {
-    "EC": (EvolvingConnectivityPolicy, {**EVOLVING, "n_neurons": 32, "n_generations": 25}),
-    "ES-RSNN": (ESPolicy, {**EVOLVING, "network": "rsnn", "n_neurons": 32, "n_generations": 30}),
-    "ES-GRU": (ESPolicy, {**EVOLVING, "network": "gru", "n_neurons": 16, "n_generations": 30, **STEPS}),
-    "ES-LSTM": (ESPolicy, {**EVOLVING, "network": "lstm", "n_neurons": 16, "n_generations": 30, **STEPS}),
+    "EC": (EvolvingConnectivityPolicy, {**EVOLVING, "network": RSNN(32), "n_generations": 25}),
+    "ES-RSNN": (ESPolicy, {**EVOLVING, "network": RealRSNN(32), "n_generations": 30}),
+    "ES-GRU": (ESPolicy, {**EVOLVING, "network": GRU(16), "n_generations": 30, **STEPS}),
+    "ES-LSTM": (ESPolicy, {**EVOLVING, "network": LSTM(16), "n_generations": 30, **STEPS}),
     "SG-PPO": (SurrogateGradientPPOPolicy, PPO),
 }
 BRIEF = {"EC": {"n_generations": 2}, "SG-PPO": {"max_env_steps": 320, "eval_every": 1}}
@@ -179,8 +180,8 @@ def test_bad_environments(brief, environment, error, message):
 @pytest.mark.parametrize(
     ("parameter", "value", "error"),
     [
-        ("n_neurons", 0, ValueError),
-        ("n_neurons", "many", TypeError),
+        ("network__n_neurons", 0, ValueError),
+        ("network__n_neurons", "many", TypeError),
         ("learning_rate", -1, ValueError),
         ("observation_clip", 0, ValueError),
         ("score_threshold", "high", ValueError),
@@ -190,7 +191,7 @@ def test_bad_environments(brief, environment, error, message):
     ],
 )
 def test_bad_parameters(brief, parameter, value, error):
-    with pytest.raises(error, match=parameter):
+    with pytest.raises(error, match=parameter.removeprefix("network__")):
         brief.set_params(**{parameter: value}).fit(Match)
 
 

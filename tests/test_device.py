@@ -402,8 +402,10 @@ if {processes} > 1:
 from test_device import fingerprint
 from probes import DeviceMatch
 from ecpolicy import EvolvingConnectivityPolicy
-policy = EvolvingConnectivityPolicy(n_neurons=32, population_size=50, n_generations=3, chunk_size=10, eval_episodes=2,
-                                    confirm_episodes=30, random_state=0).fit(DeviceMatch(random_length=True))
+from ecpolicy.networks import RSNN
+policy = EvolvingConnectivityPolicy(network=RSNN(32), population_size=50, n_generations=3, chunk_size=10,
+                                    eval_episodes=2, confirm_episodes=30, random_state=0)
+policy.fit(DeviceMatch(random_length=True))
 try:
     EvolvingConnectivityPolicy(n_generations=1, population_size=4).fit(DeviceMatch())
 except ValueError as error:

@@ -11,16 +11,16 @@ from ecpolicy.inspection import LearningCurveDisplay
 from probes import Match, Spaces
 
 BAD_PARAMETERS = [
-    ("n_neurons", 0, ValueError, r"n_neurons must be an integer in \[1, inf\); got 0"),
-    ("n_neurons", 2.5, TypeError, "n_neurons must be an integer"),
-    ("n_neurons", True, TypeError, "n_neurons must be an integer"),
-    ("excitatory_ratio", 1.2, ValueError, r"excitatory_ratio must be a number in \[0, 1\]; got 1.2"),
-    ("excitatory_ratio", "half", TypeError, "got 'half'"),
-    ("dt", 0, ValueError, r"dt must be a number in \(0, inf\)"),
-    ("dt", 100, ValueError, "dt must give 1 to 100,000 substeps"),
-    ("tau_m", -1, ValueError, "tau_m"),
-    ("gain_in", float("nan"), ValueError, "gain_in"),
-    ("density", 0, ValueError, "density"),
+    ("network__n_neurons", 0, ValueError, r"n_neurons must be an integer in \[1, inf\); got 0"),
+    ("network__n_neurons", 2.5, TypeError, "n_neurons must be an integer"),
+    ("network__n_neurons", True, TypeError, "n_neurons must be an integer"),
+    ("network__excitatory_ratio", 1.2, ValueError, r"excitatory_ratio must be a number in \[0, 1\]; got 1.2"),
+    ("network__excitatory_ratio", "half", TypeError, "got 'half'"),
+    ("network__dt", 0, ValueError, r"dt must be a number in \(0, inf\)"),
+    ("network__dt", 100, ValueError, "dt must give 1 to 100,000 substeps"),
+    ("network__tau_m", -1, ValueError, "tau_m"),
+    ("network__gain_in", float("nan"), ValueError, "gain_in"),
+    ("network__density", 0, ValueError, "density"),
     ("eps", 0.7, ValueError, r"eps must be a number in \[0, 0.5\]"),
     ("eps", [(0, 0.01), (100, 0.7)], ValueError, r"eps from step 100 must be a number in \[0, 0.5\]"),
     ("learning_rate", 0, ValueError, "learning_rate"),
@@ -29,7 +29,6 @@ BAD_PARAMETERS = [
     ("learning_rate", [(0, 0.3), (100, 0)], ValueError, r"learning_rate from step 100 must be a number in \(0, inf\)"),
     ("learning_rate", [(0, True)], TypeError, "learning_rate from step 0 must be a number"),
     ("optimizer", "adamw", ValueError, r"optimizer must be one of \['adam', 'sgd'\]; got 'adamw'"),
-    ("fitness_shaping", None, ValueError, "fitness_shaping must be one of"),
     ("population_size", 1, ValueError, r"population_size must be an integer in \[2"),
     ("n_generations", 0, ValueError, "n_generations"),
     ("episodes_per_member", 0, ValueError, "episodes_per_member"),
@@ -51,7 +50,7 @@ BAD_PARAMETERS = [
     ("warm_start", 1, TypeError, "warm_start must be True or False"),
     ("n_jobs", 0, ValueError, "n_jobs must be None or a number of workers"),
     ("n_jobs", "two", TypeError, "n_jobs must be an integer"),
-    ("tau_m", np.inf, ValueError, "tau_m"),
+    ("network__tau_m", np.inf, ValueError, "tau_m"),
     ("score_threshold", np.inf, ValueError, "score_threshold"),
     *(
         pytest.param(name, 10**400, ValueError, name, id=f"{name}, huge")
@@ -62,7 +61,7 @@ BAD_PARAMETERS = [
 
 @pytest.mark.parametrize(("name", "value", "kind", "message"), BAD_PARAMETERS)
 def test_parameters_are_checked_by_fit(small, name, value, kind, message):
-    policy = EvolvingConnectivityPolicy(**{**small, name: value})
+    policy = EvolvingConnectivityPolicy(**small).set_params(**{name: value})
     with pytest.raises(kind, match=message):
         policy.fit(Match)
     assert not hasattr(policy, "connectivity_")
@@ -172,7 +171,7 @@ def test_warm_starts_that_do_not_fit(small):
     with pytest.raises(ValueError, match="Training so far was for the observation_space"):
         policy.fit("CartPole-v1")
     with pytest.raises(ValueError, match="Training so far was of matrices"):
-        policy.set_params(n_neurons=16).fit(Match)
+        policy.set_params(network__n_neurons=16).fit(Match)
     with pytest.raises(ValueError, match="used optimizer 'adam'"):
-        policy.set_params(n_neurons=32, optimizer="sgd").fit(Match)
+        policy.set_params(network__n_neurons=32, optimizer="sgd").fit(Match)
     assert policy.score(Match) >= 0

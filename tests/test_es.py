@@ -250,14 +250,14 @@ def test_gated_networks_equal_torch(kind, on_device):
 @pytest.mark.parametrize(
     ("network", "parameters"),
     [
-        ("rsnn", {"n_neurons": 64, "n_generations": 40}),
-        ("gru", {"sigma": 0.3, "learning_rate": 0.1}),
-        ("lstm", {"sigma": 0.3, "learning_rate": 0.1}),
+        (RealRSNN(64), {"n_generations": 40}),
+        (GRU(16), {"sigma": 0.3, "learning_rate": 0.1}),
+        (LSTM(16), {"sigma": 0.3, "learning_rate": 0.1}),
     ],
 )
 def test_learns_on_the_device(network, parameters):
     policy = ESPolicy(
-        **{"network": network, "n_neurons": 16, "n_generations": 25, **parameters}, population_size=64, chunk_size=32,
+        **{"network": network, "n_generations": 25, **parameters}, population_size=64, chunk_size=32,
         eval_episodes=2, confirm_episodes=10, score_threshold=9.9, random_state=0,
     ).fit(MATCH)  # fmt: skip
     assert policy.score(MATCH) >= 9.5
@@ -269,7 +269,7 @@ def test_learns_on_the_device(network, parameters):
 
 def test_a_generation_on_the_device_has_the_hosts_population():
     """The update is the same where the returns are: ranks of Match depend on the signs of the actions alone."""
-    settings = {"network": "gru", "n_neurons": 8, "population_size": 20, "n_generations": 3, "random_state": 0}
+    settings = {"network": GRU(8), "population_size": 20, "n_generations": 3, "random_state": 0}
     on_host = ESPolicy(backend="numpy", **settings).fit(Match)
     on_device = ESPolicy(backend="jax", **settings).fit(Match)
     assert [r["return_mean"] for r in on_device.history_] == [r["return_mean"] for r in on_host.history_]
@@ -285,11 +285,12 @@ def test_a_generation_on_the_device_has_the_hosts_population():
         ({"sigma": 0}, ValueError, "sigma"),
         ({"learning_rate": 0}, ValueError, "learning_rate"),
         ({"weight_decay": -1}, ValueError, "weight_decay"),
-        ({"network": "mlp"}, ValueError, r"network must be one of \['gru', 'lstm', 'rsnn'\]; got 'mlp'"),
+        ({"network": "gru"}, TypeError, r"network must be an object, such as network=GRU\(\); got 'gru'"),
+        ({"network": "mlp"}, TypeError, r"network must be an object, such as network=RealRSNN\(\); got 'mlp'"),
         ({"network": GRU}, TypeError, "as a class; make an instance of it"),
         ({"network": object()}, TypeError, "without shapes, initial_state, step, initial_scales"),
-        ({"network": RSNN()}, TypeError, "without initial_scales"),
-        ({"dt": 100}, ValueError, "dt must give"),
+        ({"network": RSNN()}, TypeError, r"network must have real weights, such as RealRSNN has; got RSNN\(\)"),
+        ({"network": RealRSNN(dt=100)}, ValueError, "dt must give"),
     ],
 )
 def test_bad_parameters(changes, error, message):
@@ -300,7 +301,7 @@ def test_bad_parameters(changes, error, message):
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 def test_a_search_that_diverges_is_an_error_and_the_policy_that_of_the_generation_before(tmp_path):
     policy = ESPolicy(
-        n_neurons=8,
+        network=RealRSNN(8),
         population_size=4,
         n_generations=140,
         keep_best=False,

@@ -12,9 +12,10 @@ from nir_interpreter import Interpreter
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.inspection import record_activity
+from ecpolicy.networks import LSTM, RSNN, RealRSNN
 
 SMALL = {"n_generations": 2, "population_size": 16, "max_episode_steps": 60, "random_state": 0}
-ROBOT = {**SMALL, "gain_in": 0.5}
+SIZES = {"Pendulum-v1": 63, "HalfCheetah-v5": 256}
 
 
 def trained(environment, **parameters):
@@ -24,7 +25,7 @@ def trained(environment, **parameters):
 @pytest.fixture(scope="module")
 def cartpole():
     return EvolvingConnectivityPolicy(
-        n_generations=15, population_size=128, n_neurons=100, learning_rate=0.3, eps=0.01, random_state=1
+        n_generations=15, population_size=128, network=RSNN(100), learning_rate=0.3, eps=0.01, random_state=1
     ).fit("CartPole-v1")
 
 
@@ -78,7 +79,7 @@ def test_nir_plays_whole_episodes_of_cartpole(cartpole, tmp_path):
 
 @pytest.mark.parametrize("environment", ["CartPole-v1", "Hopper-v5"])
 def test_nir_has_every_spike_of_whole_episodes(environment, cartpole, tmp_path):
-    policy = cartpole if environment == "CartPole-v1" else trained(environment, **ROBOT)
+    policy = cartpole if environment == "CartPole-v1" else trained(environment, network=RSNN(gain_in=0.5))
     graph = written(policy.to_nir(), tmp_path)
     for seed in range(2):
         recorded = record_activity(policy, environment, seed=seed)
@@ -90,8 +91,8 @@ def test_nir_has_every_spike_of_whole_episodes(environment, cartpole, tmp_path):
 
 
 def test_nir_of_real_weights(tmp_path):
-    es = ESPolicy(n_generations=2, population_size=8, n_neurons=40, max_episode_steps=60, random_state=2)
-    ppo = SurrogateGradientPPOPolicy(n_neurons=40, max_env_steps=256, n_steps=64, n_envs=2, random_state=2)
+    es = ESPolicy(n_generations=2, population_size=8, network=RealRSNN(40), max_episode_steps=60, random_state=2)
+    ppo = SurrogateGradientPPOPolicy(network=RealRSNN(40), max_env_steps=256, n_steps=64, n_envs=2, random_state=2)
     for policy in (es.fit("CartPole-v1"), ppo.fit("CartPole-v1")):
         graph = written(policy.to_nir(), tmp_path)
         recorded = record_activity(policy, "CartPole-v1", seed=1, max_episode_steps=30)
@@ -159,7 +160,7 @@ def held(graph):
 
 @pytest.mark.parametrize("shape", [(84, 84), (210, 160, 3)], ids=str)
 def test_a_graph_is_as_large_as_its_weights(shape):
-    policy = EvolvingConnectivityPolicy(n_generations=1, population_size=2, n_neurons=8, random_state=0)
+    policy = EvolvingConnectivityPolicy(n_generations=1, population_size=2, network=RSNN(8), random_state=0)
     policy.fit(lambda: Pixels(shape))
     numbers = int(np.prod(shape))
     weights = 4 * sum(p.size for p in policy.connection_probabilities_.values())  # bytes, in single precision
@@ -178,7 +179,7 @@ def test_nir_has_every_spike_of_a_policy_that_sees_pixels():
     def small():
         return Pixels((30, 30))
 
-    policy = trained(small, n_neurons=70, gain_in=2.0)
+    policy = trained(small, network=RSNN(70, gain_in=2.0))
     recorded = record_activity(policy, small, seed=1)
     spikes, _ = replay(policy.to_nir(), recorded.observations)
     np.testing.assert_array_equal(spikes, recorded.spikes)
@@ -186,7 +187,7 @@ def test_nir_has_every_spike_of_a_policy_that_sees_pixels():
 
 
 def test_what_cannot_be_exported_is_named(cartpole):
-    gated = ESPolicy(network="lstm", n_generations=1, population_size=4, max_episode_steps=5, n_neurons=8)
+    gated = ESPolicy(network=LSTM(8), n_generations=1, population_size=4, max_episode_steps=5)
     gated.fit("CartPole-v1")
     with pytest.raises(TypeError, match="LSTM cannot be exported in this form; wanted RSNN or RealRSNN"):
         gated.to_nir()
@@ -258,7 +259,7 @@ def test_c_acts_like_predict_over_ten_whole_episodes(environment, cartpole, tmp_
     if environment == "CartPole-v1":
         policy = cartpole
     else:
-        policy = trained(environment, **ROBOT, n_neurons={"Pendulum-v1": 63, "HalfCheetah-v5": 256}[environment])
+        policy = trained(environment, network=RSNN(SIZES[environment], gain_in=0.5))
     steps = assert_same_episodes(policy, Compiled(policy, tmp_path), gym.make(environment), 10)
     assert steps >= {"CartPole-v1": 1000, "Pendulum-v1": 2000, "HalfCheetah-v5": 10_000}[environment]
 
@@ -298,7 +299,7 @@ def test_c_knows_every_action_space(space, excitatory_ratio, tmp_path):
     def make():
         return Anything(space)
 
-    policy = trained(make, n_neurons=33, excitatory_ratio=excitatory_ratio, gain_in=1.0, max_episode_steps=10)
+    policy = trained(make, network=RSNN(33, excitatory_ratio, gain_in=1.0), max_episode_steps=10)
     assert_same_episodes(policy, Compiled(policy, tmp_path, flags=("-O3",)), make(), 3)
 
 
@@ -318,6 +319,6 @@ def test_the_header_says_its_size(cartpole, tmp_path):
 
 
 def test_a_float16_action_has_no_c_type(tmp_path):
-    policy = trained(lambda: Anything(gym.spaces.Box(-1, 1, (1,), np.float16)), n_neurons=8, max_episode_steps=5)
+    policy = trained(lambda: Anything(gym.spaces.Box(-1, 1, (1,), np.float16)), network=RSNN(8), max_episode_steps=5)
     with pytest.raises(TypeError, match="no type for actions of float16"):
         policy.to_c()

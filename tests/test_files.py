@@ -28,7 +28,7 @@ from ecpolicy.cli import main
 from ecpolicy.environments import registered_ids
 from ecpolicy.files import archive
 from ecpolicy.inspection import ConnectionProbabilityDisplay, LearningCurveDisplay, record_activity
-from ecpolicy.networks import RSNN
+from ecpolicy.networks import LSTM, RSNN, RealRSNN
 from probes import Match, Spaces
 
 load = EvolvingConnectivityPolicy.load
@@ -80,7 +80,7 @@ def test_parameters_that_are_schedules_or_numpy_numbers_survive(small, tmp_path)
     small |= {
         "max_episode_steps": [(0, np.int64(4)), (100, 6)],
         "learning_rate": np.float64(0.25),
-        "n_neurons": np.int64(8),
+        "network": RSNN(np.int64(8)),
     }
     EvolvingConnectivityPolicy(**small).fit(Match).save(tmp_path / "p.ecp")
     loaded = load(tmp_path / "p.ecp")
@@ -91,11 +91,11 @@ def test_parameters_that_are_schedules_or_numpy_numbers_survive(small, tmp_path)
 def test_a_policy_acts_as_trained_whatever_its_parameters_say_now(small, tmp_path):
     policy = EvolvingConnectivityPolicy(**small).fit(Match)
     expected = policy.episode_returns(Match)
-    policy.set_params(gain_in=2.0, n_neurons=16, normalize_observations=False, optimizer="sgd")
+    policy.set_params(network__gain_in=2.0, network__n_neurons=16, normalize_observations=False, optimizer="sgd")
     np.testing.assert_array_equal(policy.episode_returns(Match), expected)
     policy.save(tmp_path / "p.ecp")
     loaded = load(tmp_path / "p.ecp")
-    assert loaded.n_neurons == 16
+    assert loaded.network == RSNN(16, gain_in=2.0)
     np.testing.assert_array_equal(loaded.episode_returns(Match), expected)
     with pytest.raises(ValueError, match="Training so far was of matrices"):
         loaded.partial_fit(Match)
@@ -199,7 +199,7 @@ def no_change(document):
         (lambda d: d["parameters"].update(evil=1), "parameters \\['evil'\\] are unknown"),
         (lambda d: d.update(parameters=[]), "its parameters are \\[\\]"),
         (lambda d: d["network"].update(n_neurons=33), "wanted <f4 \\(2, 33\\)"),
-        (lambda d: d["parameters"].update(n_neurons="many"), "n_neurons must be"),
+        (lambda d: d["parameters"]["network"].update(n_neurons="many"), "n_neurons must be"),
         (lambda d: d["parameters"].update(optimizer="sgd_"), "optimizer must be one of"),
         (lambda d: d["arrays"].pop("search/moments/mean"), "'search/moments/mean' is missing"),
         (lambda d: d["arrays"]["search/moments/mean"].update(shape=[2]), "listed size|listed is"),
@@ -454,7 +454,7 @@ def test_ppo_kwargs_survive_apart_from_the_device(tmp_path):
     pytest.importorskip("sb3_contrib")
     given = {"device": "cpu", "target_kl": float("inf"), "normalize_advantage": False}
     policy = SurrogateGradientPPOPolicy(
-        n_neurons=8, step_ms=2, n_envs=2, n_steps=4, max_env_steps=8, random_state=0, ppo_kwargs=given
+        network=RealRSNN(8, step_ms=2), n_envs=2, n_steps=4, max_env_steps=8, random_state=0, ppo_kwargs=given
     ).fit(Match)
     policy.save(tmp_path / "p.ecp")
     loaded = ecpolicy.load(tmp_path / "p.ecp")
@@ -486,9 +486,11 @@ def test_networks_of_the_library_are_checked_where_they_are_given(small):
         EvolvingConnectivityPolicy(**small | {"network": RSNN(8, gain_in=-1.0)}).fit(Match)
 
 
-def test_what_could_not_be_loaded_is_not_saved(fitted, tmp_path):
-    policy = copy.deepcopy(fitted).set_params(n_neurons="many")
-    with pytest.raises(ValueError, match=r"was not saved, as it could not be loaded again: .*n_neurons must be"):
+@pytest.mark.parametrize("name", ["learning_rate", "network__n_neurons"])
+def test_what_could_not_be_loaded_is_not_saved(fitted, tmp_path, name):
+    policy = copy.deepcopy(fitted).set_params(**{name: "many"})
+    message = f"was not saved, as it could not be loaded again: .*{name.removeprefix('network__')} must be"
+    with pytest.raises(ValueError, match=message):
         policy.save(tmp_path / "p.ecp")
     assert not list(tmp_path.iterdir())
 
@@ -505,17 +507,17 @@ def deployed(policy, tmp_path):
     return loaded
 
 
-TINY = {"n_neurons": 9, "n_generations": 2, "population_size": 4, "eval_episodes": 1, "confirm_episodes": 1,
+TINY = {"network": RSNN(9), "n_generations": 2, "population_size": 4, "eval_episodes": 1, "confirm_episodes": 1,
         "max_episode_steps": 20, "random_state": 0}  # fmt: skip
-PPO = {"n_neurons": 9, "step_ms": 4, "n_envs": 2, "n_steps": 8, "max_env_steps": 32, "random_state": 0}
+PPO = {"network": RealRSNN(9, step_ms=4), "n_envs": 2, "n_steps": 8, "max_env_steps": 32, "random_state": 0}
 
 
 @pytest.fixture(
     params=[
-        (EvolvingConnectivityPolicy, TINY | {"n_neurons": 70}, "CartPole-v1"),
+        (EvolvingConnectivityPolicy, TINY | {"network": RSNN(70)}, "CartPole-v1"),
         (EvolvingConnectivityPolicy, TINY, "Pendulum-v1"),
-        (ESPolicy, TINY, "Pendulum-v1"),
-        (ESPolicy, TINY | {"network": "lstm"}, "CartPole-v1"),
+        (ESPolicy, TINY | {"network": RealRSNN(9)}, "Pendulum-v1"),
+        (ESPolicy, TINY | {"network": LSTM(9)}, "CartPole-v1"),
         (SurrogateGradientPPOPolicy, PPO, "Pendulum-v1"),
         (SurrogateGradientPPOPolicy, PPO | {"normalize_observations": False}, "CartPole-v1"),
     ],
@@ -597,7 +599,7 @@ def test_a_deployed_policy_is_exported_and_drawn(fitted, tmp_path):
 
 
 def test_a_deployed_policy_is_small(tmp_path):
-    parameters = TINY | {"n_neurons": 256, "population_size": 2, "n_generations": 1}
+    parameters = TINY | {"network": RSNN(256), "population_size": 2, "n_generations": 1}
     policy = EvolvingConnectivityPolicy(**parameters).fit(
         lambda: Spaces(gym.spaces.Box(-np.inf, np.inf, (11,), np.float64), gym.spaces.Box(-1, 1, (3,)))
     )

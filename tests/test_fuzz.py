@@ -255,7 +255,7 @@ def test_bits_are_not_given_to_networks_of_real_weights(network):
 
 
 def test_outputs_that_overflow_are_named(small):
-    policy = ESPolicy(**small | {"network": "gru", "n_neurons": 4, "n_generations": 1}).fit(Match)
+    policy = ESPolicy(**small | {"network": GRU(4), "n_generations": 1}).fit(Match)
     policy._deployed.connections["output_bias"][:] = np.nan
     with pytest.raises(ValueError, match="outputs are NaN or infinite"):
         policy.predict(np.ones(1, np.float32))

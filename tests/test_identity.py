@@ -21,9 +21,10 @@ from gymnasium.wrappers import TimeLimit, TransformReward
 from ecpolicy import EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.environments import resolve
 from ecpolicy.identity import description, known_different, same, told
+from ecpolicy.networks import RSNN, RealRSNN
 from probes import DeviceMatch, Match
 
-PPO = {"n_neurons": 6, "n_envs": 2, "n_steps": 20, "max_env_steps": 80, "n_epochs": 1, "step_ms": 2.0,
+PPO = {"network": RealRSNN(6, step_ms=2.0), "n_envs": 2, "n_steps": 20, "max_env_steps": 80, "n_epochs": 1,
        "eval_every": 1, "random_state": 0}  # fmt: skip
 
 
@@ -225,7 +226,7 @@ def known():
 
 
 def policy_of(**changes):
-    settings = {"n_generations": 15, "population_size": 64, "n_neurons": 16, "random_state": 0}
+    settings = {"n_generations": 15, "population_size": 64, "network": RSNN(16), "random_state": 0}
     return EvolvingConnectivityPolicy(**{**settings, **changes})
 
 
@@ -318,7 +319,7 @@ def test_a_task_that_was_solved_stays_solved(registered):
 @pytest.mark.parametrize("policy", [policy_of(n_generations=2), SurrogateGradientPPOPolicy(**PPO)])
 def test_a_checkpoint_of_another_task_is_named(policy, tmp_path):
     policy.fit(Name).save(tmp_path / "p.ecp")
-    further = type(policy)(**policy.get_params()).set_params(random_state=None)
+    further = type(policy)(**policy.get_params(deep=False)).set_params(random_state=None)
     if "n_generations" in policy.get_params():
         further.set_params(n_generations=3)
     else:
@@ -445,7 +446,7 @@ def test_thresholds_of_envpool(monkeypatch):
 
 def test_an_environment_in_jax_is_played_as_it_is_now():
     environment = DeviceMatch(40)
-    policy = EvolvingConnectivityPolicy(n_generations=1, population_size=4, n_neurons=8, random_state=0).fit(
+    policy = EvolvingConnectivityPolicy(n_generations=1, population_size=4, network=RSNN(8), random_state=0).fit(
         environment
     )
     assert (policy.evaluate(environment, n_episodes=3).lengths == 40).all()
@@ -467,7 +468,9 @@ def test_what_a_class_holds_is_compiled_in(monkeypatch):
 
         length = property(lambda self: type(self).steps, lambda self, value: None, lambda self: None)
 
-    policy = EvolvingConnectivityPolicy(n_generations=1, population_size=4, n_neurons=8, random_state=0).fit(Fixed())
+    policy = EvolvingConnectivityPolicy(n_generations=1, population_size=4, network=RSNN(8), random_state=0).fit(
+        Fixed()
+    )
     monkeypatch.setattr(Fixed, "steps", 5)
     assert (policy.evaluate(Fixed(), n_episodes=2).lengths == 5).all()
 
@@ -488,7 +491,7 @@ def test_what_a_class_counts_is_no_other_task():
 def test_an_environment_in_jax_with_hidden_content_is_compiled_anew():
     environment = DeviceMatch(7)
     environment.hidden = [object()]
-    policy = EvolvingConnectivityPolicy(n_generations=1, population_size=4, n_neurons=8, random_state=0).fit(
+    policy = EvolvingConnectivityPolicy(n_generations=1, population_size=4, network=RSNN(8), random_state=0).fit(
         environment
     )
     environment.length = 3

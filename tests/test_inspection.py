@@ -20,9 +20,9 @@ from ecpolicy.inspection import (
     record_video,
 )
 from ecpolicy.kernels import reference
-from ecpolicy.networks import RSNN
+from ecpolicy.networks import GRU, RSNN, RealRSNN
 
-SMALL = {"n_generations": 3, "population_size": 16, "max_episode_steps": 40, "n_neurons": 30, "random_state": 0}
+SMALL = {"n_generations": 3, "population_size": 16, "max_episode_steps": 40, "network": RSNN(30), "random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +100,8 @@ def test_rates_and_operations_count_spikes(policy, activity):
 @pytest.mark.parametrize(
     "other",
     [
-        ESPolicy(n_generations=2, population_size=8, n_neurons=16, max_episode_steps=30, random_state=1),
-        SurrogateGradientPPOPolicy(n_neurons=16, max_env_steps=256, n_steps=64, n_envs=2, random_state=1),
+        ESPolicy(n_generations=2, population_size=8, network=RealRSNN(16), max_episode_steps=30, random_state=1),
+        SurrogateGradientPPOPolicy(network=RealRSNN(16), max_env_steps=256, n_steps=64, n_envs=2, random_state=1),
     ],
     ids=["es", "ppo"],
 )
@@ -118,7 +118,7 @@ def test_real_weights_are_recorded_too(other):
 
 
 def test_what_cannot_be_recorded_is_named(policy):
-    gated = ESPolicy(network="gru", n_generations=1, population_size=4, max_episode_steps=5, n_neurons=8)
+    gated = ESPolicy(network=GRU(8), n_generations=1, population_size=4, max_episode_steps=5)
     with pytest.raises(TypeError, match="GRU has no spikes"):
         record_activity(gated.fit("CartPole-v1"), "CartPole-v1")
     with pytest.raises(ValueError, match="trained for the observation_space"):
@@ -388,7 +388,7 @@ class HumanOnly(Filmed):
 
 @pytest.fixture(scope="module")
 def filmed():
-    return EvolvingConnectivityPolicy(n_generations=1, population_size=4, n_neurons=8).fit(Filmed)
+    return EvolvingConnectivityPolicy(n_generations=1, population_size=4, network=RSNN(8)).fit(Filmed)
 
 
 def frames_of(file):
@@ -588,7 +588,7 @@ def test_measures_that_are_not_taken_every_time_are_passed_over():
 
 
 def test_displays_of_probabilities_are_for_those_who_have_them():
-    es = ESPolicy(n_generations=1, population_size=4, max_episode_steps=5, n_neurons=8)
+    es = ESPolicy(n_generations=1, population_size=4, max_episode_steps=5, network=RealRSNN(8))
     with pytest.raises(TypeError, match="ProbabilityHistogram counts connection probabilities"):
         es.fit("CartPole-v1", callbacks=ProbabilityHistogram())
     with pytest.raises(TypeError, match="ESPolicy has no connection probabilities"):

@@ -9,6 +9,7 @@ import pytest
 from ecpolicy import EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.environments import ENDLESS_EPISODE
 from ecpolicy.fitting.judge import LEAST, MISSED, SHARE, SOLVED_EPISODES, Judge, bounds
+from ecpolicy.networks import RSNN, RealRSNN
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, reserved_key
 from ecpolicy.rollout.episodes import Networks
@@ -184,7 +185,7 @@ class EndlessDevice(DeviceMatch):
 
 
 def policy_of(**changes):
-    settings = {"n_generations": 1, "population_size": 4, "n_neurons": 8, "eval_episodes": 1, "confirm_episodes": 1}
+    settings = {"n_generations": 1, "population_size": 4, "network": RSNN(8), "eval_episodes": 1, "confirm_episodes": 1}
     return EvolvingConnectivityPolicy(**{**settings, "random_state": 0, **changes})
 
 
@@ -208,7 +209,13 @@ def test_a_limit_of_its_own_holds_for_each_environment_of_a_list():
 
 def test_the_rule_holds_for_ppo_as_well():
     policy = SurrogateGradientPPOPolicy(
-        n_neurons=4, n_envs=2, n_steps=8, max_env_steps=16, n_epochs=1, step_ms=1.0, eval_episodes=1, random_state=0
+        network=RealRSNN(4, step_ms=1.0),
+        n_envs=2,
+        n_steps=8,
+        max_env_steps=16,
+        n_epochs=1,
+        eval_episodes=1,
+        random_state=0,
     ).fit(Endless)
     assert policy.history_[-1]["deployed_length"] == 1000 == ENDLESS_EPISODE
     assert policy.evaluate(Endless, n_episodes=1).lengths == 1000

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Progress, StandingStill
 from ecpolicy.callbacks.plateau import stands_still
+from ecpolicy.networks import RSNN
 from probes import Match
 
 
@@ -52,7 +53,7 @@ class Stand(Walk):
 
 
 def policy(**parameters):
-    sizes = {"n_neurons": 8, "population_size": 4, "n_generations": 2, "random_state": 0}
+    sizes = {"network": RSNN(8), "population_size": 4, "n_generations": 2, "random_state": 0}
     return EvolvingConnectivityPolicy(**{**sizes, **parameters})
 
 

@@ -15,12 +15,12 @@ from joblib import parallel_config
 from joblib.externals.loky import get_reusable_executor
 
 from ecpolicy import EpisodeError, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
-from ecpolicy.networks import Shape
+from ecpolicy.networks import RSNN, RealRSNN, Shape
 from ecpolicy.rollout import engines
 from faults import fingerprint
 from probes import Broken, ChangesSpaces, Counts, Hangs, HangsDeaf, Match, NotesItsProcess
 
-PPO = {"n_neurons": 8, "step_ms": 2.0, "n_envs": 4, "n_steps": 8, "max_env_steps": 320, "random_state": 0}
+PPO = {"network": RealRSNN(8, step_ms=2.0), "n_envs": 4, "n_steps": 8, "max_env_steps": 320, "random_state": 0}
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -77,7 +77,7 @@ def test_nothing_piles_up_in_shared_memory(small):
         return sum(path.stat().st_size for path in Path("/dev/shm").rglob("*") if path.is_file())
 
     before, seen = size(), []
-    settings = {**small, "n_neurons": 600, "population_size": 32}
+    settings = {**small, "network": RSNN(600), "population_size": 32}
     EvolvingConnectivityPolicy(**settings, n_jobs=2).fit(Match, callbacks=lambda view: seen.append(size()))
     assert len(seen) == 4
     assert max(seen) - before < 2**20

@@ -29,10 +29,11 @@ from sklearn.utils import estimator_checks as theirs
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.callbacks import Chain, StopOnReturn
+from ecpolicy.networks import GRU, RSNN, RealRSNN
 from faults import fingerprint
 from probes import Lengths, Match, NotesItsProcess
 
-TINY = {"n_neurons": 16, "population_size": 20, "n_generations": 2, "confirm_episodes": 4, "random_state": 0}
+TINY = {"network": RSNN(16), "population_size": 20, "n_generations": 2, "confirm_episodes": 4, "random_state": 0}
 SETTINGS = [0.05, 0.1, 0.2, 0.4]
 
 
@@ -95,7 +96,7 @@ def test_halving_search_spends_generations():
 
 @pytest.mark.parametrize("kind", [EvolvingConnectivityPolicy, ESPolicy])
 def test_cross_validation(kind):
-    made = kind(**{**TINY, "network": "gru"} if kind is ESPolicy else TINY)
+    made = kind(**{**TINY, "network": GRU(16)} if kind is ESPolicy else TINY)
     environments = [Match, Lengths, Match, Lengths]
     scores = cross_val_score(made, environments, cv=2)
     assert scores[0] == clone(made).fit(environments[2:]).score(environments[:2])
@@ -157,10 +158,10 @@ def test_the_example_of_optuna():
 
 ESTIMATORS = {
     "EC": (EvolvingConnectivityPolicy, TINY),
-    "ES": (ESPolicy, {**TINY, "network": "gru"}),
+    "ES": (ESPolicy, {**TINY, "network": GRU(16)}),
     "SG-PPO": (
         SurrogateGradientPPOPolicy,
-        {"n_neurons": 8, "step_ms": 2.0, "n_envs": 4, "n_steps": 8, "max_env_steps": 64, "random_state": 0},
+        {"network": RealRSNN(8, step_ms=2.0), "n_envs": 4, "n_steps": 8, "max_env_steps": 64, "random_state": 0},
     ),
 }
 
@@ -226,7 +227,7 @@ def partial_fit_is_one_step_more(made):
 
 
 def invalid_parameters_are_refused_by_fit_alone(made):
-    made.set_params(n_neurons=-1)
+    made.set_params(network__n_neurons=-1)
     with pytest.raises(ValueError, match="n_neurons"):
         made.fit([Match])
     with pytest.raises(ValueError, match="Invalid parameter"):

@@ -10,7 +10,7 @@ from joblib import parallel_config
 
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy, tuned
 from ecpolicy.evolution import member_keys
-from ecpolicy.networks import RSNN
+from ecpolicy.networks import GRU, LSTM, RSNN, RealRSNN
 from ecpolicy.normalization import Moments
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
 from ecpolicy.rollout.episodes import CHUNK, playing
@@ -21,7 +21,7 @@ from probes import Match
 
 TASKS = ("HalfCheetah", "Hopper", "Walker2d", "Swimmer", "Ant", "Humanoid", "HumanoidStandup", "InvertedPendulum",
          "InvertedDoublePendulum", "Reacher", "Pusher")  # fmt: skip
-SMALL = {"n_neurons": 33, "population_size": 20, "n_generations": 2, "eval_episodes": 2, "confirm_episodes": 3,
+SMALL = {"network": RSNN(33), "population_size": 20, "n_generations": 2, "eval_episodes": 2, "confirm_episodes": 3,
          "max_episode_steps": 6, "random_state": 7, "score_threshold": None}  # fmt: skip
 
 
@@ -73,9 +73,9 @@ def test_fits_are_equal_with_other_settings(environment, changes):
     assert fingerprints(ec(environment, engine="mujoco", n_jobs=2, **changes)) == expected
 
 
-@pytest.mark.parametrize("network", ["rsnn", "gru", "lstm"])
+@pytest.mark.parametrize("network", [RealRSNN(9), GRU(9), LSTM(9)])
 def test_evolution_strategies_are_equal(network):
-    settings = {**SMALL, "n_neurons": 9, "network": network}
+    settings = {**SMALL, "network": network}
     expected = ESPolicy(**settings, engine="gymnasium").fit(short("Hopper-v5"))
     assert fingerprints(ESPolicy(**settings, n_jobs=2).fit(short("Hopper-v5"))) == fingerprints(expected)
 

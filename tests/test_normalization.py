@@ -10,11 +10,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import ecpolicy
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
+from ecpolicy.networks import GRU, RSNN, RealRSNN
 from ecpolicy.rollout.outcome import mean_and_std
 from probes import DeviceMatch, Pool
 
-SMALL = {"n_generations": 3, "population_size": 40, "n_neurons": 8, "random_state": 0, "score_threshold": None}
-PPO = {"n_neurons": 6, "n_envs": 2, "n_steps": 50, "max_env_steps": 400, "n_epochs": 1, "step_ms": 2.0,
+SMALL = {"n_generations": 3, "population_size": 40, "network": RSNN(8), "random_state": 0, "score_threshold": None}
+PPO = {"network": RealRSNN(6, step_ms=2.0), "n_envs": 2, "n_steps": 50, "max_env_steps": 400, "n_epochs": 1,
        "random_state": 0}  # fmt: skip
 
 
@@ -70,7 +71,9 @@ def test_deviations_are_right_with_other_settings(settings):
 
 
 def test_deviations_of_several_environments_and_of_drift():
-    policy = ESPolicy(network="gru", **SMALL).fit([functools.partial(Far, 1e9), functools.partial(Far, 1e9 + 100)])
+    policy = ESPolicy(**SMALL | {"network": GRU(8)}).fit(
+        [functools.partial(Far, 1e9), functools.partial(Far, 1e9 + 100)]
+    )
     np.testing.assert_allclose(deviations(policy), [np.hypot(50, 1), 0, np.hypot(50, 0.5)], rtol=1e-3, atol=1e-3)
     policy.fit(functools.partial(Far, 1.7e9, drift=1.0))
     np.testing.assert_allclose(deviations(policy)[0], np.sqrt((50**2 - 1) / 12 + 1), rtol=1e-2)
@@ -78,9 +81,9 @@ def test_deviations_of_several_environments_and_of_drift():
 
 def test_far_from_zero_is_learnt_as_well():
     far = functools.partial(Far, 1.7e9)
-    policy = EvolvingConnectivityPolicy(**{**SMALL, "n_generations": 30, "population_size": 64, "n_neurons": 32}).fit(
-        far
-    )
+    policy = EvolvingConnectivityPolicy(
+        **{**SMALL, "n_generations": 30, "population_size": 64, "network": RSNN(32)}
+    ).fit(far)
     assert policy.score(far) > 45
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import ecpolicy
+from ecpolicy.files.migrations import translated
+from ecpolicy.networks import GRU, LSTM, RSNN, RealRSNN
 from golden_fits import fingerprints
 from old_files import episode
 
@@ -66,6 +68,38 @@ def test_an_old_policy_is_saved_by_this_version(path, tmp_path):
 def test_what_an_old_file_says_of_the_machine_does_not_matter():
     policy = loaded(FOLDER / "2b88603" / "ec_between_starts.ecp")  # saved with n_jobs=2 and timeout=60
     assert (policy.n_jobs, policy.timeout) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [("ec", RSNN(33)), ("es_rsnn", RealRSNN(17)), ("es_gru", GRU(9)), ("es_lstm", LSTM(9)),
+     ("ppo", RealRSNN(17, step_ms=4.0))],
+)  # fmt: skip
+def test_flat_settings_are_a_network(name, network):
+    policy = loaded(FOLDER / "2b88603" / f"{name}.ecp")
+    assert policy.network == network
+    assert policy.max_env_steps == (512 if name == "ppo" else None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        ("ESPolicy", {"n_neurons": None, "gain_in": 0.3},
+         {"network": {"kind": "real-rsnn", "n_neurons": 256, "gain_in": 0.3}}),
+        ("ESPolicy", {"network": "lstm", "n_neurons": None}, {"network": {"kind": "lstm", "n_neurons": 128}}),
+        ("ESPolicy", {"network": {"kind": "real-rsnn", "n_neurons": 9}, "dt": 1.0, "sigma": None, "learning_rate": 0.2},
+         {"network": {"kind": "real-rsnn", "n_neurons": 9}, "sigma": 0.02, "learning_rate": 0.2}),
+        ("EvolvingConnectivityPolicy",
+         {"network": {"own": "a.B"}, "dt": 1.0, "fitness_shaping": "centered_ranks", "eps": 0.1},
+         {"network": {"own": "a.B"}, "eps": 0.1}),
+        ("SurrogateGradientPPOPolicy", {"n_neurons": 8, "max_grad_norm": 0.5},
+         {"network": {"kind": "real-rsnn", "n_neurons": 8}}),
+        ("SurrogateGradientPPOPolicy", {"n_neurons": 8, "max_grad_norm": 2.0, "ppo_kwargs": {"target_kl": 0.1}},
+         {"network": {"kind": "real-rsnn", "n_neurons": 8}, "ppo_kwargs": {"max_grad_norm": 2.0, "target_kl": 0.1}}),
+    ],
+)  # fmt: skip
+def test_parameters_of_version_2_are_translated(kind, before, after):
+    assert translated(before, kind) == after
 
 
 def test_there_are_files_of_every_version():

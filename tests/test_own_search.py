@@ -10,6 +10,7 @@ import ecpolicy
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError
 from ecpolicy.distributions import Gaussian, Limits
 from ecpolicy.files import archive
+from ecpolicy.networks import GRU
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer, sgd
 from ecpolicy.trees import leaves
 from golden_fits import fingerprints
@@ -223,7 +224,7 @@ class WidthsPolicy(ESPolicy):
 
 def test_a_distribution_goes_on_from_its_file_bit_for_bit(small, tmp_path):
     shared = {name: value for name, value in small.items() if name not in ("network", "learning_rate")}
-    whole, half = (WidthsPolicy(**{**shared, "network": "gru", "n_neurons": 8, "n_generations": n}) for n in (6, 3))
+    whole, half = (WidthsPolicy(**{**shared, "network": GRU(8), "n_generations": n}) for n in (6, 3))
     resumed = resumed_from_file(whole, half, tmp_path / "p.ecp")
     widths = resumed._training.search.parameters["recurrent_log_sigma"]
     assert widths.shape == (1, 1)
@@ -236,7 +237,7 @@ def test_a_distribution_goes_on_from_its_file_bit_for_bit(small, tmp_path):
 
 def test_the_limits_of_a_distribution_are_those_of_its_file(small, tmp_path):
     shared = {name: value for name, value in small.items() if name not in ("network", "learning_rate")}
-    WidthsPolicy(**{**shared, "network": "gru", "n_neurons": 8, "n_generations": 1}).fit(Match).save(tmp_path / "p.ecp")
+    WidthsPolicy(**{**shared, "network": GRU(8), "n_generations": 1}).fit(Match).save(tmp_path / "p.ecp")
     damaged(tmp_path / "p.ecp", lambda state, arrays: arrays["search/parameters/recurrent_log_sigma"].fill(3))
     with pytest.raises(ModelFileError, match=r"recurrent_log_sigma' has values outside \[-10.0, 2.0\]"):
         WidthsPolicy.load(tmp_path / "p.ecp")

@@ -23,6 +23,7 @@ from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, cross_v
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint, Progress
 from ecpolicy.kernels.layout import unpack
+from ecpolicy.networks import RSNN, RealRSNN
 from ecpolicy.networks.network import copied
 from probes import Broken, Lengths, Linear, Match, Spaces
 
@@ -176,7 +177,7 @@ def test_registered_threshold_is_used_and_can_be_turned_off(small):
 
 def test_a_threshold_reached_by_luck_is_not_confirmed(small):
     """One neuron scores 5 ± 1.6 an episode: over 5.2 by chance, but not by 1.645 standard errors in 100 episodes."""
-    policy = make(small, n_neurons=1, score_threshold=5.2, eval_episodes=1).fit(Match)
+    policy = make(small, network=RSNN(1), score_threshold=5.2, eval_episodes=1).fit(Match)
     assert any(record["deployed_return"] >= 5.2 for record in policy.history_)
     assert policy.stop_reason_ == "n_generations"
 
@@ -195,12 +196,12 @@ def test_horizon_schedule(small):
     assert policy.history_[0]["n_evaluation_steps"] == 6 * 7  # without a time limit, scores go to the last horizon
 
 
-@pytest.mark.parametrize("kind", [EvolvingConnectivityPolicy, ESPolicy])
-def test_learning_rate_schedule(small, kind):
+@pytest.mark.parametrize(("kind", "network"), [(EvolvingConnectivityPolicy, RSNN(32)), (ESPolicy, RealRSNN(32))])
+def test_learning_rate_schedule(small, kind, network):
     """A schedule is the same as going on by hand with the other learning rate."""
 
     def fitted(learning_rate, n_generations, policy=None):
-        policy = policy or kind(**small, warm_start=True)
+        policy = policy or kind(**small | {"network": network}, warm_start=True)
         return policy.set_params(learning_rate=learning_rate, n_generations=n_generations).fit(Match)
 
     def learnt(policy):
@@ -433,10 +434,11 @@ def test_ids_registered_by_a_script_reach_the_workers(tmp_path):
     script.write_text(
         "import gymnasium as gym\nfrom gymnasium.envs.classic_control import CartPoleEnv\n"
         "from ecpolicy import EvolvingConnectivityPolicy\n"
+        "from ecpolicy.networks import RSNN\n"
         "class Mine(CartPoleEnv): pass\n"
         "if __name__ == '__main__':\n"
         "    gym.register('Mine-v0', entry_point=Mine, max_episode_steps=20)\n"
-        "    policy = EvolvingConnectivityPolicy(n_neurons=16, population_size=34, n_generations=1, n_jobs=2)\n"
+        "    policy = EvolvingConnectivityPolicy(network=RSNN(16), population_size=34, n_generations=1, n_jobs=2)\n"
         "    print(policy.fit('Mine-v0').n_generations_)\n"
     )
     result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
@@ -449,7 +451,7 @@ def test_get_set_clone_and_repr(small):
     assert copy is not policy
     assert copy.get_params() == policy.get_params()
     assert "learning_rate=0.2" in repr(policy)
-    assert len(EvolvingConnectivityPolicy().get_params()) == 38
+    assert set(EvolvingConnectivityPolicy().get_params(deep=False)) == set(EvolvingConnectivityPolicy.table)
     with pytest.raises(ValueError, match="Invalid parameter 'neurons'"):
         policy.set_params(neurons=3)
 
@@ -468,8 +470,8 @@ def test_grid_search_over_environments(small):
 
 
 def test_grid_search_on_a_single_environment(small):
-    search = GridSearchCV(make(small, n_generations=1), {"n_neurons": [8, 16]}, cv=[([0], [0])])
-    assert search.fit([Match]).best_params_["n_neurons"] in (8, 16)
+    search = GridSearchCV(make(small, n_generations=1), {"network__n_neurons": [8, 16]}, cv=[([0], [0])])
+    assert search.fit([Match]).best_params_["network__n_neurons"] in (8, 16)
 
 
 def test_cross_validation_trains_and_scores_on_different_environments(small):
@@ -522,7 +524,7 @@ def test_episode_start_resets_the_rows_it_names_and_is_not_changed(fitted):
 @pytest.mark.parametrize("n_neurons", [200, 4096])
 def test_the_state_of_another_network_is_refused(fitted, small, n_neurons):
     """Kernels trust shapes: such a state would be read and written beyond its arrays."""
-    other = make(small, n_neurons=n_neurons, n_generations=1).fit(Match)
+    other = make(small, network=RSNN(n_neurons), n_generations=1).fit(Match)
     observation = np.ones((3, 1), np.float32)
     for deterministic in (True, False):
         _, state = other.predict(observation, deterministic=deterministic)

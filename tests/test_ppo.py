@@ -13,6 +13,7 @@ from gymnasium import spaces
 from sklearn.base import clone
 
 from ecpolicy.files.archive import ModelFileError
+from ecpolicy.networks import RealRSNN
 from ecpolicy.rollout.outcome import EpisodeError
 from probes import Broken, DeviceMatch, Match, Spaces
 
@@ -23,18 +24,16 @@ from stable_baselines3.common.evaluation import evaluate_policy  # noqa: E402
 
 from ecpolicy.callbacks import Checkpoint, Progress  # noqa: E402
 from ecpolicy.environments import resolve  # noqa: E402
+from ecpolicy.estimators.parameters import CRITICS  # noqa: E402
 from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy  # noqa: E402
 from ecpolicy.estimators.ppo_environment import training_environment  # noqa: E402
-from ecpolicy.estimators.ppo_training import CRITICS, parameter_shapes  # noqa: E402
+from ecpolicy.estimators.ppo_training import parameter_shapes  # noqa: E402
 from ecpolicy.files import policies  # noqa: E402
 from ecpolicy.fitting.fit import deploy  # noqa: E402
 from ecpolicy.spaces import action_outputs  # noqa: E402
 
 SMALL = {
-    "n_neurons": 32,
-    "step_ms": 12,
-    "dt": 1.0,
-    "gain_in": 1.0,
+    "network": RealRSNN(32, step_ms=12, dt=1.0, gain_in=1.0),
     "n_envs": 8,
     "n_epochs": 4,
     "learning_rate": 1e-2,
@@ -42,7 +41,15 @@ SMALL = {
     "max_env_steps": 2000,
     "random_state": 0,
 }
-TINY = {**SMALL, "n_neurons": 9, "n_envs": 3, "n_steps": 6, "max_env_steps": 36, "eval_every": 1, "eval_episodes": 2}
+TINY = {
+    **SMALL,
+    "network": SMALL["network"].set_params(n_neurons=9),
+    "n_envs": 3,
+    "n_steps": 6,
+    "max_env_steps": 36,
+    "eval_every": 1,
+    "eval_episodes": 2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +97,7 @@ def test_predicts_what_pytorch_does():
     from ecpolicy.networks.recurrent_policy import RSNNPolicy
 
     space = spaces.Box(-1, 1, (2,), np.float32)
-    policy = SurrogateGradientPPOPolicy(**{**TINY, "n_neurons": 65, "normalize_observations": False})
+    policy = SurrogateGradientPPOPolicy(**TINY).set_params(network__n_neurons=65, normalize_observations=False)
     policy.fit(lambda: Spaces(spaces.Box(-4, 4, (3,), np.float32), space))
     on_grid = {name: np.round(w * 2**8).astype(np.float32) / 2**8 for name, w in policy.weights_.items()}
     training = policy._training
@@ -238,9 +245,9 @@ def test_warm_start_elsewhere():
     with pytest.raises(ValueError, match="Training so far was for the observation_space"):
         policy.fit("CartPole-v1")
     with pytest.raises(ValueError, match="Training so far was of 9 neurons"):
-        policy.set_params(n_neurons=10).fit(Match)
+        policy.set_params(network__n_neurons=10).fit(Match)
     with pytest.raises(ValueError, match="critic='feedforward'"):
-        policy.set_params(n_neurons=9, critic="shared").fit(Match)
+        policy.set_params(network__n_neurons=9, critic="shared").fit(Match)
 
 
 def test_loading_and_acting_need_no_pytorch(fitted, tmp_path):
@@ -431,7 +438,7 @@ class Informs(Match):
 )  # fmt: skip
 def test_an_environments_own_info_is_not_a_wrappers(info):
     policy = SurrogateGradientPPOPolicy(
-        n_neurons=6, n_envs=2, n_steps=16, max_env_steps=64, n_epochs=1, step_ms=2.0, random_state=0
+        network=RealRSNN(6, step_ms=2.0), n_envs=2, n_steps=16, max_env_steps=64, n_epochs=1, random_state=0
     ).fit(lambda: Informs(info))
     assert [record["return_mean"] for record in policy.history_] == [10] * len(policy.history_)
     assert {record["episode_length"] for record in policy.history_} == {10}

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy.networks import RSNN
 
 ROOT = Path(__file__).parent.parent
-SMALL_PPO = ["--episodes", "2", "--set", "n_neurons=16", "step_ms=4"]
+SMALL_PPO = ["--episodes", "2", "--set", "network__n_neurons=16", "network__step_ms=4"]
 GYMNASIUM = ["--engine", "gymnasium"]
 TINY = ["--env", "brax/inverted_pendulum", "--population", "4", "--neurons", "16"]
 OPTIONAL = [
@@ -61,7 +62,8 @@ class Missing:
 
 sys.meta_path.insert(0, Missing())
 from ecpolicy import EvolvingConnectivityPolicy
-policy = EvolvingConnectivityPolicy(n_neurons=16, population_size=8, n_generations=1, random_state=0, n_jobs=2)
+from ecpolicy.networks import RSNN
+policy = EvolvingConnectivityPolicy(network=RSNN(16), population_size=8, n_generations=1, random_state=0, n_jobs=2)
 policy.fit("CartPole-v1").save("p.ecp")
 print(EvolvingConnectivityPolicy.load("p.ecp").score("CartPole-v1", n_episodes=2) > 0)
 """
@@ -85,7 +87,7 @@ def test_example_trains_scores_and_saves(tmp_path):
 
 def test_example_is_evaluated_with_the_tools_of_stable_baselines3(tmp_path):
     path = tmp_path / "p.ecp"
-    EvolvingConnectivityPolicy(n_neurons=16, population_size=8, n_generations=1).fit("CartPole-v1").save(path)
+    EvolvingConnectivityPolicy(network=RSNN(16), population_size=8, n_generations=1).fit("CartPole-v1").save(path)
     arguments = [str(path), "--env", "CartPole-v1", "--n-episodes", "3", "--n-envs", "2", "--stochastic"]
     output = run(sys.executable, str(ROOT / "examples" / "evaluate.py"), *arguments)
     assert re.search(r"Mean return \d+\.\d+ ± \d+\.\d+, mean length \d+\.\d, 3 episodes", output)

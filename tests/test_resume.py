@@ -16,10 +16,11 @@ import ecpolicy
 import faults
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy, ModelFileError, SurrogateGradientPPOPolicy
 from ecpolicy.callbacks import Checkpoint
+from ecpolicy.networks import GRU, RealRSNN
 from faults import fingerprint
 from probes import Broken, Lengths, Match
 
-KINDS = {"EC": (EvolvingConnectivityPolicy, {}), "ES": (ESPolicy, {"network": "gru", "n_neurons": 8})}
+KINDS = {"EC": (EvolvingConnectivityPolicy, {}), "ES": (ESPolicy, {"network": GRU(8)})}
 
 
 @pytest.fixture(params=KINDS)
@@ -98,14 +99,14 @@ def test_what_was_saved_is_there_where_the_first_generation_fails(make, file):
 def test_what_cannot_go_on_says_why_and_changes_nothing(make, file, tmp_path):
     make(n_generations=2).fit(Match, callbacks=Checkpoint(file))
     policy = make(random_state=7, n_generations=1).fit(Match)
-    before, own_size = fingerprint(policy), {"n_neurons": policy.n_neurons}
+    before, own_size = fingerprint(policy), {"network": policy.network}
     with pytest.raises(ValueError, match=r"continues a training of random_state=0; random_state is now 7"):
         policy.fit(Match, resume_from=file)
     policy.set_params(random_state=0)
     with pytest.raises(ValueError, match="Training so far was for the observation_space"):
         policy.fit("CartPole-v1", resume_from=file)
     with pytest.raises(ValueError, match="Training so far was of matrices"):
-        policy.set_params(n_neurons=16).fit(Match, resume_from=file)
+        policy.set_params(network__n_neurons=16).fit(Match, resume_from=file)
     with pytest.raises(FileNotFoundError):
         policy.fit(Match, resume_from=tmp_path / "nowhere.ecp")
     with pytest.raises(TypeError, match="resume_from must be the path of a saved policy or a Checkpoint; got 5"):
@@ -122,7 +123,7 @@ def test_what_cannot_go_on_says_why_and_changes_nothing(make, file, tmp_path):
 
 def test_ppo_goes_on_from_a_checkpoint(file):
     """From the same weights, optimiser, statistics and history; its environments start new episodes."""
-    settings = {"n_neurons": 8, "step_ms": 2.0, "n_envs": 4, "n_steps": 8, "eval_every": 1, "random_state": 0}
+    settings = {"network": RealRSNN(8, step_ms=2.0), "n_envs": 4, "n_steps": 8, "eval_every": 1, "random_state": 0}
     saved = SurrogateGradientPPOPolicy(**settings, max_env_steps=64).fit(Match, callbacks=Checkpoint(file))
     resumed = SurrogateGradientPPOPolicy(**settings, max_env_steps=96).fit(Match, resume_from=file)
     assert resumed.history_[:2] == saved.history_

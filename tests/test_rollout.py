@@ -334,7 +334,7 @@ def test_the_time_limit_of_a_pool_is_in_its_config():
     pool.spec = SimpleNamespace(config=SimpleNamespace(max_episode_steps=6))
     assert resolve(pool).limits == (6,)
     policy = EvolvingConnectivityPolicy(
-        n_neurons=8, population_size=4, n_generations=1, max_episode_steps=3, eval_episodes=2, random_state=0
+        network=RSNN(8), population_size=4, n_generations=1, max_episode_steps=3, eval_episodes=2, random_state=0
     ).fit(pool)
     assert policy.history_[0]["episode_length"] == 3
     assert policy.history_[0]["deployed_length"] == 6  # scored over whole episodes
@@ -368,7 +368,7 @@ def test_envpool_is_a_vector_environment():
     envpool = pytest.importorskip("envpool")
     environments = envpool.make_gymnasium("CartPole-v1", num_envs=8, seed=0)
     assert resolve(environments).limits == (500,)
-    policy = EvolvingConnectivityPolicy(n_neurons=16, population_size=20, n_generations=2, random_state=0)
+    policy = EvolvingConnectivityPolicy(network=RSNN(16), population_size=20, n_generations=2, random_state=0)
     policy.fit(environments)
     assert policy.n_generations_ == 2
     assert policy.history_[0]["return_mean"] == policy.history_[0]["episode_length"]  # CartPole pays one per step

@@ -8,6 +8,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNorm
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.fitting.observation_statistics import initial_moments
+from ecpolicy.networks import RSNN, RealRSNN
 from probes import Spaces
 
 SEED, EPISODES = 700, 6
@@ -34,7 +35,7 @@ def seeded(lane=0, lanes=1):
 @pytest.fixture(scope="module")
 def policy():
     return EvolvingConnectivityPolicy(
-        n_neurons=64, population_size=64, n_generations=3, random_state=0, score_threshold=None
+        network=RSNN(64), population_size=64, n_generations=3, random_state=0, score_threshold=None
     ).fit("CartPole-v1")
 
 
@@ -81,10 +82,10 @@ def normalized(environment, steps=200):
     return vectorized, seen
 
 
-@pytest.mark.parametrize("kind", [EvolvingConnectivityPolicy, ESPolicy])
-def test_a_training_starts_from_the_statistics_of_vecnormalize(kind):
+@pytest.mark.parametrize(("kind", "network"), [(EvolvingConnectivityPolicy, RSNN(16)), (ESPolicy, RealRSNN(16))])
+def test_a_training_starts_from_the_statistics_of_vecnormalize(kind, network):
     vectorized, seen = normalized(lambda: gym.make("CartPole-v1"))
-    settings = {"n_neurons": 16, "population_size": 16, "n_generations": 1, "random_state": 0}
+    settings = {"network": network, "population_size": 16, "n_generations": 1, "random_state": 0}
     policy = kind(**settings).fit("CartPole-v1", observation_statistics=vectorized)
     moments, observations = policy._training.search.moments, np.concatenate(seen)
     assert moments.n == len(observations) + policy.n_env_steps_
@@ -99,7 +100,7 @@ def test_a_training_starts_from_the_statistics_of_vecnormalize(kind):
 def test_ppo_starts_from_them_as_well():
     vectorized, seen = normalized(lambda: gym.make("CartPole-v1"))
     policy = SurrogateGradientPPOPolicy(
-        n_neurons=8, step_ms=2.0, n_envs=2, n_steps=8, max_env_steps=16, random_state=0
+        network=RealRSNN(8, step_ms=2.0), n_envs=2, n_steps=8, max_env_steps=16, random_state=0
     ).fit("CartPole-v1", observation_statistics=vectorized)
     assert policy._training.observations.n == pytest.approx(len(np.concatenate(seen)) + 16 + 2, abs=1)
 
@@ -128,7 +129,7 @@ def test_statistics_of_dict_observations():
     ],
 )
 def test_bad_statistics(given, error, message):
-    policy = EvolvingConnectivityPolicy(n_neurons=16, population_size=4, n_generations=1)
+    policy = EvolvingConnectivityPolicy(network=RSNN(16), population_size=4, n_generations=1)
     with pytest.raises(error, match=message):
         policy.fit("CartPole-v1", observation_statistics=given)
     assert not hasattr(policy, "history_")

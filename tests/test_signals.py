@@ -12,6 +12,7 @@ import pytest
 from gymnasium import spaces
 
 from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
+from ecpolicy.networks import RSNN
 from ecpolicy.rollout.time_limit import TimeLimitError, can_limit, time_limit
 from probes import Hangs, Match
 
@@ -30,7 +31,7 @@ class Slow(gym.Env):
         return np.zeros(1, np.float32), 1.0, True, False, {}
 
 
-SLOW = {"n_generations": 2, "population_size": 8, "n_neurons": 8, "eval_episodes": 1, "confirm_episodes": 1}
+SLOW = {"n_generations": 2, "population_size": 8, "network": RSNN(8), "eval_episodes": 1, "confirm_episodes": 1}
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ import pytest
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy, best_start, load
 from ecpolicy.callbacks import Checkpoint
+from ecpolicy.networks import RSNN
 
 pytestmark = pytest.mark.filterwarnings("ignore:n_generations=. ended the fit before")
 
 SMALL = {
-    "n_generations": 12, "population_size": 16, "max_episode_steps": 20, "n_neurons": 16, "learning_rate": 0.3,
+    "n_generations": 12, "population_size": 16, "max_episode_steps": 20, "network": RSNN(16), "learning_rate": 0.3,
     "eval_episodes": 1, "confirm_episodes": 1, "random_state": 0,
 }  # fmt: skip
 

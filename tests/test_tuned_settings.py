@@ -4,16 +4,18 @@ import gymnasium as gym
 import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy, best_start, tuned
-from ecpolicy.estimators.parameters import check_ec
+from ecpolicy.networks import RSNN
 from ecpolicy.tuned_settings import _table
 
 
 @pytest.mark.parametrize("name", list(_table()))
 def test_every_entry_is_a_policy_and_an_environment(name):
     settings = tuned(name)
-    assert set(_table()[name]) <= {"parameters", "environment", "starts"}
+    assert set(_table()[name]) <= {"parameters", "network", "environment", "starts"}
     assert set(settings.starts) <= set(inspect.signature(best_start).parameters)
-    check_ec(EvolvingConnectivityPolicy(**settings.parameters))
+    policy = EvolvingConnectivityPolicy(**settings.parameters)
+    for parameter in policy.table.values():
+        parameter.check(getattr(policy, parameter.name))
     environment, plain = gym.make(settings.environment), gym.make(name)
     assert environment.observation_space == plain.observation_space
     assert environment.action_space == plain.action_space
@@ -55,7 +57,7 @@ def test_unknown_environments_are_named():
 def test_the_best_network_of_another_reward_is_measured_for_this_one():
     hopper = tuned("Hopper-v5")
     policy = EvolvingConnectivityPolicy(
-        n_neurons=8, population_size=4, n_generations=1, eval_episodes=1, confirm_episodes=1, warm_start=True,
+        network=RSNN(8), population_size=4, n_generations=1, eval_episodes=1, confirm_episodes=1, warm_start=True,
         random_state=0,
     ).fit("Hopper-v5")  # fmt: skip
     paid_for_standing = policy.history_[-1]["best_deployed_return"]

@@ -19,6 +19,7 @@ from joblib import parallel_config
 from joblib.pool import PicklingPool
 
 from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
+from ecpolicy.networks import RSNN
 from ecpolicy.rollout.vector import autoreset_mode
 from probes import Broken, DeviceMatch, Known, Pool
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 NEXT_STEP, SAME_STEP, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
 SETTINGS = {
-    "n_generations": 2, "population_size": 8, "n_neurons": 16, "eval_episodes": 2, "confirm_episodes": 2,
+    "n_generations": 2, "population_size": 8, "network": RSNN(16), "eval_episodes": 2, "confirm_episodes": 2,
     "random_state": 3,
 }  # fmt: skip
 LENGTHS = {"ten steps": (10,), "one step": (1,), "lengths by seed": (3, 1, 7, 2, 6, 4, 5)}

@@ -20,12 +20,12 @@ from gymnasium.wrappers import TransformReward
 
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.callbacks import Evaluation
-from ecpolicy.networks import Shape
+from ecpolicy.networks import RSNN, RealRSNN, Shape
 from ecpolicy.rollout.exclusive import exclusively, shared
 from probes import Match
 
 ROOT = Path(__file__).parent.parent
-PPO = {"n_neurons": 6, "n_envs": 3, "n_steps": 4, "max_env_steps": 24, "n_epochs": 1, "step_ms": 2.0}
+PPO = {"network": RealRSNN(6, step_ms=2.0), "n_envs": 3, "n_steps": 4, "max_env_steps": 24, "n_epochs": 1}
 
 SCRIPT = """
 import functools
@@ -41,7 +41,8 @@ gym.register("Script/Own-v0", entry_point=Own, kwargs={"length": 7})
 gym.register("Script/Named-v0", entry_point="__main__:Own", kwargs={"length": 5})
 
 if __name__ == "__main__":
-    settings = dict(n_neurons=8, population_size=34, n_generations=1, eval_episodes=2, random_state=0, n_jobs=2)
+    from ecpolicy.networks import RSNN
+    settings = dict(network=RSNN(8), population_size=34, n_generations=1, eval_episodes=2, random_state=0, n_jobs=2)
     for environment in (ENVIRONMENTS):
         policy = EvolvingConnectivityPolicy(**settings).fit(environment)
         print(policy.history_[0]["episode_length"], policy.history_[0]["deployed_length"])
@@ -153,7 +154,10 @@ def test_a_copy_for_ppo_is_made_between_episodes():
 
 @pytest.mark.parametrize(
     "policy",
-    [EvolvingConnectivityPolicy(population_size=4, n_generations=1, n_neurons=8), SurrogateGradientPPOPolicy(**PPO)],
+    [
+        EvolvingConnectivityPolicy(population_size=4, n_generations=1, network=RSNN(8)),
+        SurrogateGradientPPOPolicy(**PPO),
+    ],
 )
 @pytest.mark.parametrize("wrap", [lambda env: env, lambda env: TransformReward(env, lambda r: r)])
 def test_a_callable_must_not_give_one_environment_twice(policy, wrap):
@@ -226,7 +230,10 @@ class Says(Match):
 )
 @pytest.mark.parametrize(
     "policy",
-    [EvolvingConnectivityPolicy(population_size=4, n_generations=1, n_neurons=8), SurrogateGradientPPOPolicy(**PPO)],
+    [
+        EvolvingConnectivityPolicy(population_size=4, n_generations=1, network=RSNN(8)),
+        SurrogateGradientPPOPolicy(**PPO),
+    ],
     ids=["ec", "ppo"],
 )
 def test_wrong_answers_are_named(policy, environment, message):

@@ -11,8 +11,9 @@ densities and motifs of a trained network, and trains one with an anatomy of our
 # ---------
 
 from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy.networks import RSNN
 
-policy = EvolvingConnectivityPolicy(n_neurons=100, random_state=0).fit("CartPole-v1")
+policy = EvolvingConnectivityPolicy(network=RSNN(100), random_state=0).fit("CartPole-v1")
 connectome = policy.connectome_
 for (pre, post), density in connectome.densities().items():
     print(f"{pre:>12} to {post:<6} {density:.3f}")
@@ -61,7 +62,7 @@ from ecpolicy.inspection import ConnectionProbabilityDisplay
 in_turn = np.concatenate([np.arange(0, 100, 2), np.arange(1, 100, 2)])  # excitatory neurons come first
 positions = ring(100)[in_turn]
 prior = distance_probabilities(positions, length=0.1, peak=0.8, reach=0.1)
-local = EvolvingConnectivityPolicy(n_neurons=100, initial_probability={"recurrent": prior}, random_state=0)
+local = EvolvingConnectivityPolicy(network=RSNN(100), initial_probability={"recurrent": prior}, random_state=0)
 local.fit("CartPole-v1")
 print(f"{local.n_generations_} generations, density {local.connectivity_['recurrent'].mean():.3f}")
 ConnectionProbabilityDisplay.from_estimator(local)

@@ -14,8 +14,9 @@ microcontroller. Compiled, the header takes a few kilobytes.
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.inspection import FiringRateDisplay, record_activity
+from ecpolicy.networks import RSNN
 
-policy = EvolvingConnectivityPolicy(n_neurons=100, random_state=0).fit("CartPole-v1")
+policy = EvolvingConnectivityPolicy(network=RSNN(100), random_state=0).fit("CartPole-v1")
 activity = record_activity(policy, "CartPole-v1", seed=0)
 FiringRateDisplay.from_policy_run(activity)
 print(f"In an environment step: {activity.spikes_per_step.mean():.0f} spikes")

@@ -113,8 +113,7 @@ class Evaluation:
 
     def _saved(self, view: Any) -> Evaluated:
         """The best policy that an earlier process saved, scored on the same episodes."""
-        network = getattr(view, "network", None)
-        policy = view.load(self._path, network=None if isinstance(network, str) else network)
+        policy = view.load(self._path, network=view.network)
         return self._result(policy, policy.history_[-1])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 import ecpolicy
 from ecpolicy.cli.reports import json_line, played, write_report
-from ecpolicy.cli.settings import UNLIMITED, add_environment, defaults, environment_of
+from ecpolicy.cli.settings import UNLIMITED, add_environment, environment_of, non_default
 from ecpolicy.environments import registered_ids
 from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.estimators.parameters import ENGINES
@@ -75,12 +75,7 @@ def info(arguments: argparse.Namespace) -> None:
     policy: BasePolicy = ecpolicy.load(arguments.path)
     generations = policy.n_updates_ if hasattr(policy, "n_updates_") else policy.n_generations_
     last = policy.history_[-1] if policy.history_ else {}
-    default = defaults(type(policy))
-    given = {
-        name: _described(value)
-        for name, value in policy.get_params(deep=False).items()
-        if isinstance(value, dict) or value != default[name]
-    }
+    given = {name: _described(value) for name, value in non_default(policy).items()}
     if given.get("n_generations") == UNLIMITED:
         del given["n_generations"]
     report: dict[str, Any] = {
@@ -106,7 +101,9 @@ def info(arguments: argparse.Namespace) -> None:
 
 
 def _described(value: Any) -> Any:
-    """A parameter, an anatomical prior by the shapes of its arrays."""
+    """A parameter: an anatomical prior by the shapes of its arrays, a network as it is written."""
+    if hasattr(value, "get_params"):
+        return repr(value)
     if isinstance(value, dict):
         return {name: f"array {np.shape(part)}" if np.ndim(part) else part for name, part in value.items()}
     return value

@@ -1,34 +1,70 @@
 """Values on the command line, and the settings of environments."""
 
 import argparse
-import inspect
 import re
 import tomllib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import ecpolicy
+from ecpolicy.constraints import Choice, Parameter
 from ecpolicy.environments import BRAX, registered_ids
 from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.ids import without_module
+from ecpolicy.networks import NETWORKS, Settings
 from ecpolicy.tuned_settings import Tuned
 
 UNLIMITED = 2**31 - 1  # generations, where the environment steps are limited
 
 
-def defaults(estimator: Any) -> dict[str, Any]:
-    """An estimator's parameters with their defaults."""
-    return {name: p.default for name, p in inspect.signature(estimator).parameters.items()}
+class Method(NamedTuple):
+    """A way to train: an estimator, and the networks that it can have, the default first."""
+
+    estimator: type[BasePolicy]
+    networks: tuple[str, ...]
 
 
-def descriptions(estimator: Any) -> dict[str, str]:
-    """What an estimator's docstring says of each parameter: its first sentence, or its type where there is none."""
-    found: dict[str, str] = {}
-    section = (inspect.getdoc(estimator) or "").partition("Parameters\n----------\n")[2].partition("\n\n")[0]
-    entries = re.findall(r"^(\w[\w, ]*?)(?: : (.*))?\n((?:[ ]+.*\n?)*)", section, flags=re.MULTILINE)
-    for names, kind, description in entries:
-        plain = re.sub(r":\w+:`(?:\w+\.)*([^`]*)`|``", r"\1", " ".join(description.split()))
-        text = re.split(r"(?<=\.) ", plain)[0].rstrip(".") or kind.partition(", default")[0]
-        found |= dict.fromkeys(names.split(", "), text)
+METHODS = {
+    "ec": Method(ecpolicy.EvolvingConnectivityPolicy, ("rsnn",)),
+    "es": Method(ecpolicy.ESPolicy, ("real-rsnn", "gru", "lstm")),
+    "ppo": Method(ecpolicy.SurrogateGradientPPOPolicy, ("real-rsnn",)),
+}
+
+
+def non_default(policy: BasePolicy) -> dict[str, Any]:
+    """The parameters of a policy that are not the default."""
+    given = policy.get_params(deep=False)
+    return {
+        name: value for name, value in given.items() if isinstance(value, dict) or value != policy.table[name].default
+    }
+
+
+def parameter_options(method: Method) -> dict[str, Parameter]:
+    """What an option or a file sets: the parameters, and as ``network__n_neurons`` and so on the network's settings."""
+    found = dict(method.estimator.table)
+    about = f"{', '.join(method.networks)}."
+    found["network"] = Parameter("network", method.networks[0], Choice(method.networks), f"The network: {about}")
+    for kind in reversed(method.networks):  # of those that several have, the default's counts
+        for name, parameter in NETWORKS[kind].table.items():
+            found[f"network__{name}"] = parameter
     return found
+
+
+def with_network(parameters: Mapping[str, Any], method: Method) -> dict[str, Any]:
+    """Parameters for the estimator: the network's name and settings, put together."""
+    settings = {name[9:]: value for name, value in parameters.items() if name.startswith("network__")}
+    found = {name: value for name, value in parameters.items() if not name.startswith("network__")}
+    network = found.get("network", method.networks[0])
+    if not isinstance(network, Settings):
+        network = NETWORKS[Choice(method.networks)("network", network)]()
+    if settings or "network" in found:
+        found["network"] = network.set_params(**settings)
+    return found
+
+
+def plain(about: str) -> str:
+    """A sentence of a table, without what Sphinx reads."""
+    return re.sub(r":\w+:`(?:\w+\.)*([^`]*)`|``", r"\1", about)
 
 
 def value_of(text: str) -> Any:

@@ -12,27 +12,23 @@ from ecpolicy.callbacks import Checkpoint, CSVLog, Progress, StandingStill, Tens
 from ecpolicy.callbacks.writing import Excuse, write_line
 from ecpolicy.cli.reports import json_line, played, write_report
 from ecpolicy.cli.settings import (
+    METHODS,
     UNLIMITED,
-    defaults,
-    descriptions,
+    Method,
     environment_settings,
     file_name,
     made_with,
     number,
+    parameter_options,
+    plain,
     value_of,
+    with_network,
 )
 from ecpolicy.environments import resolve
+from ecpolicy.estimators.old_spelling import SETTINGS
 from ecpolicy.spaces import interchangeable
 from ecpolicy.tuned_settings import is_tuned, tuned
 
-METHODS: dict[str, Any] = {
-    "ec": ecpolicy.EvolvingConnectivityPolicy,
-    "es": ecpolicy.ESPolicy,
-    "ppo": ecpolicy.SurrogateGradientPPOPolicy,
-}
-
-
-AS_IN_EC = "As in EvolvingConnectivityPolicy"  # how the other docstrings refer to it
 SET_OTHERWISE = {"random_state": "--seed", "verbose": "--every", "warm_start": "--resume"}
 
 TRAIN_EXAMPLES = """\
@@ -40,12 +36,12 @@ examples:
   ecpolicy train CartPole-v1 --seed 0
   ecpolicy train Hopper-v5 --max-env-steps 5_000_000 --n-jobs 2 --resume    run it again to go on
   ecpolicy train Walker2d-v5 --env-setting healthy_reward=0 --learning-rate 0.3 --eps 0.01
-  ecpolicy train HalfCheetah-v5 --method es --network gru --max-env-steps 2_000_000
+  ecpolicy train HalfCheetah-v5 --method es --network gru --network-n-neurons 64
   ecpolicy train Hopper-v5 --config hopper.toml --json > training.jsonl
 
-A configuration file is TOML: a table [parameters] with the parameters of the method, a table [environment] with
-settings for gymnasium.make, a table [starts] with n_starts and env_steps. What is given later counts: the method's
-defaults, the tuned settings of the environment, the file, the options.
+A configuration file is TOML: a table [parameters] with the parameters of the method, [network] with its network's
+settings, [environment] with settings for gymnasium.make, [starts] with n_starts and env_steps. What is given later
+counts: the method's defaults, the tuned settings of the environment, the file, the options.
 """
 
 
@@ -74,21 +70,29 @@ def add_train(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON line per generation, and one at the end")
     group = parser.add_argument_group("parameters of the method", "numbers, words, or values as in TOML")
     method = _chosen_method(given)
-    described = descriptions(method)
-    described |= {
-        name: text for name, text in descriptions(METHODS["ec"]).items() if described.get(name, "").startswith(AS_IN_EC)
-    }
-    for name, default in defaults(method).items():
+    for name, parameter in parameter_options(method).items():
         if name not in SET_OTHERWISE:
-            option = f"--{name.replace('_', '-')}"
             group.add_argument(
-                option, dest=f"parameter:{name}", type=value_of, metavar="VALUE", default=argparse.SUPPRESS,
-                help=f"{described.get(name, '').replace('%', '%%')} (default: {default})".strip(),
+                _option(name), dest=f"parameter:{name}", type=value_of, metavar="VALUE", default=argparse.SUPPRESS,
+                help=f"{plain(parameter.sentence).replace('%', '%%')} (default: {parameter.default})",
             )  # fmt: skip
+    for name in sorted(SETTINGS):
+        group.add_argument(_option(name), action=_OfTheNetwork, help=argparse.SUPPRESS)
 
 
-def _chosen_method(given: Sequence[str]) -> Any:
-    """The estimator whose parameters are options, before the command line is parsed as a whole."""
+def _option(name: str) -> str:
+    return f"--{name.replace('__', '-').replace('_', '-')}"
+
+
+class _OfTheNetwork(argparse.Action):
+    """An option that is spelt otherwise now."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        parser.error(f"{option} belongs to the network: give {_option(f'network__{self.dest}')} {values}")
+
+
+def _chosen_method(given: Sequence[str]) -> Method:
+    """The method whose parameters are options, before the command line is parsed as a whole."""
     chosen = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     chosen.add_argument("--method", default="ec")
     try:
@@ -111,11 +115,17 @@ def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
             starts |= found.starts
     if arguments.config is not None:
         given = _configuration(arguments.config)
+        moved = sorted(SETTINGS & set(given.get("parameters", {})))
+        if moved:
+            raise ValueError(
+                f"{arguments.config}: {', '.join(moved)} belong in a table [network], not in [parameters]."
+            )
         misplaced = sorted({"verbose", "warm_start"} & set(given.get("parameters", {})))
         if misplaced:
             option = SET_OTHERWISE[misplaced[0]]
             raise ValueError(f"{arguments.config}: {misplaced[0]} is for the command line, {option}.")
         parameters |= given.get("parameters", {})
+        parameters |= {f"network__{name}": value for name, value in given.get("network", {}).items()}
         environment |= given.get("environment", {})
         starts |= given.get("starts", {})
     environment |= environment_settings(arguments)
@@ -126,7 +136,8 @@ def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
     }
     if arguments.seed is not None:
         parameters["random_state"] = arguments.seed
-    known = defaults(METHODS[arguments.method])
+    method = METHODS[arguments.method]
+    known = parameter_options(method)
     unknown = sorted(set(parameters) - set(known))
     if unknown:
         raise ValueError(f"{arguments.method} has no parameter {', '.join(unknown)}; it has {', '.join(known)}.")
@@ -136,7 +147,7 @@ def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, 
         raise ValueError(
             "ppo has no search that could start several times: leave out --n-starts and --start-env-steps."
         )
-    return parameters, environment, starts
+    return with_network(parameters, method), environment, starts
 
 
 def _configuration(path: Path) -> dict[str, Any]:
@@ -145,8 +156,10 @@ def _configuration(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from error
     for name, table in given.items():
-        if name not in ("parameters", "environment", "starts") or not isinstance(table, dict):
-            raise ValueError(f"{path} may hold the tables [parameters], [environment] and [starts]; it has {name!r}.")
+        if name not in ("parameters", "network", "environment", "starts") or not isinstance(table, dict):
+            raise ValueError(
+                f"{path} may hold the tables [parameters], [network], [environment] and [starts]; it has {name!r}."
+            )
     return given
 
 
@@ -188,7 +201,7 @@ def train(arguments: argparse.Namespace) -> None:
         callbacks.append(CSVLog(arguments.csv))
     if arguments.tensorboard is not None:
         callbacks.append(TensorBoardLog(arguments.tensorboard))
-    policy = METHODS[arguments.method](**parameters)
+    policy: Any = METHODS[arguments.method].estimator(**parameters)
     further: dict[str, Any] = {"callbacks": callbacks, "resume_from": checkpoint if arguments.resume else None}
     if starts:
         ecpolicy.best_start(policy, environment, **starts, **further)

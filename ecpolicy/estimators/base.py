@@ -1,9 +1,10 @@
 """What every policy estimator shares: fit, predict in Stable-Baselines3's contract, score, save and load."""
 
+import copy
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import gymnasium as gym
 import numpy as np
@@ -13,11 +14,11 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.callbacks import Callback
+from ecpolicy.constraints import Flag, Table, check
 from ecpolicy.distributions import Connections
 from ecpolicy.environments import ENDLESS_EPISODE, Resolved
 from ecpolicy.estimators import evaluation
-from ecpolicy.estimators.old_spelling import old_spelling
-from ecpolicy.estimators.parameters import check_flag
+from ecpolicy.estimators.old_spelling import WORDS, old_spelling
 from ecpolicy.files import archive, policies
 from ecpolicy.fitting import fit as fitting
 from ecpolicy.fitting.deployed import Deployable, DeployedPolicy, deployment_key
@@ -47,8 +48,11 @@ class BasePolicy(BaseEstimator):
     What these are to :func:`ecpolicy.fitting.fit.fit`, :class:`ecpolicy.fitting.fit.Trainable` says.
     """
 
+    table: ClassVar[Table]  # of the parameters
+
     observation_space_: gym.Space[Any]
     action_space_: gym.Space[Any]
+    network: Network | None
     backend: str
     engine: str
     chunk_size: int | None
@@ -70,18 +74,48 @@ class BasePolicy(BaseEstimator):
 
     def __new__(cls, **given: Any) -> Self:
         """Refuse parameters that are spelt otherwise now, before Python says that there are none of these names."""
-        said = old_spelling(given, cls._get_param_names())
+        said = old_spelling(given, cls._get_param_names(), type(cls._network(given.get("network"))))
         if said:
             raise TypeError(said)
         made: Self = super().__new__(cls)
         return made
 
+    @classmethod
+    def _network(cls, given: object) -> Any:
+        """The network that ``network=`` stands for: the default for None and for the words of old."""
+        if isinstance(given, str):
+            given = WORDS.get(given)
+        return cls.table["network"].check(None) if given is None else given
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters by name, and with ``deep`` the network's settings as ``network__n_neurons`` and so on."""
+        found: dict[str, Any] = super().get_params(deep=deep)
+        if deep and self.network is None:
+            found |= {f"network__{name}": value for name, value in self._network(None).get_params().items()}
+        return found
+
     def set_params(self, **parameters: Any) -> Self:
-        """Set parameters; raises ValueError where there is no such one."""
-        said = old_spelling(parameters, self._get_param_names())
+        """Set parameters; ``network__n_neurons=64`` replaces the network by one with this setting.
+
+        Raises
+        ------
+        ValueError
+            Where there is no such parameter, or the network has no such setting.
+        """
+        network = self._network(parameters.get("network", self.network))
+        said = old_spelling(parameters, self._get_param_names(), type(network), "network__")
         if said:
             raise ValueError(said)
-        super().set_params(**parameters)
+        settings = {name[9:]: value for name, value in parameters.items() if name.startswith("network__")}
+        others = {name: value for name, value in parameters.items() if not name.startswith("network__")}
+        if settings:
+            if not hasattr(network, "set_params"):
+                raise ValueError(
+                    f"{type(network).__name__} has no set_params, so that {', '.join(settings)} cannot be set: derive "
+                    "it from ecpolicy.networks.Settings, or give a changed network=."
+                )
+            others["network"] = copy.deepcopy(network).set_params(**settings)  # other policies may share it
+        super().set_params(**others)
         return self
 
     def fit(
@@ -151,7 +185,8 @@ class BasePolicy(BaseEstimator):
 
     def _check(self) -> Network:
         """Check the parameters; the network that they describe."""
-        raise NotImplementedError
+        network: Network = check(self.table.values(), self)["network"]
+        return network
 
     def _check_environments(self, resolved: Resolved) -> None:
         """Raise where the estimator cannot train on these."""
@@ -378,7 +413,7 @@ class BasePolicy(BaseEstimator):
         """
         check_is_fitted(self, "_deployed")
         path = archive.as_path(path)
-        check_flag("training_state", training_state)
+        training_state = Flag()("training_state", training_state)
         if training_state:
             check_resumable(self, f"{path} was not saved, give training_state=False")
         archive.write(

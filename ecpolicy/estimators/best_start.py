@@ -11,8 +11,8 @@ from sklearn.base import clone
 from ecpolicy.callbacks import Callback, Checkpoint
 from ecpolicy.callbacks.protocol import chained
 from ecpolicy.cleanup import cleaning_up
+from ecpolicy.constraints import Integer
 from ecpolicy.estimators.evolved import EvolvedPolicy
-from ecpolicy.estimators.parameters import check_number
 from ecpolicy.evolution import State
 from ecpolicy.fitting.evolution_learner import fresh
 from ecpolicy.fitting.resumption import ResumeFrom, adopt, earlier_training
@@ -86,8 +86,8 @@ def best_start(
     """
     if not isinstance(policy, EvolvedPolicy):
         raise TypeError(f"best_start fits policies that evolve; got a {type(policy).__name__}.")
-    check_number("n_starts", n_starts, low=1, integer=True)
-    check_number("env_steps", env_steps, low=1, integer=True)
+    for name, value in (("n_starts", n_starts), ("env_steps", env_steps)):
+        Integer(1)(name, value)
     further: dict[str, Any] = {"resume_from": resume_from, "observation_statistics": observation_statistics}
     if n_starts == 1:
         policy.fit(environments, callbacks=callbacks, **further)

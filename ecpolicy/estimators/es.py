@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ecpolicy.constraints import Table, documented
 from ecpolicy.distributions import Gaussian, Parameters
 from ecpolicy.estimators.evolved import EvolvedPolicy
-from ecpolicy.estimators.parameters import check_es, check_learning_rate, scheduled
+from ecpolicy.estimators.parameters import ES, check_pairs, scheduled
 from ecpolicy.fitting.backends import weighted_noise
-from ecpolicy.networks import Network
+from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.optimizers import Optimizer, adamw
 
 
@@ -21,9 +22,10 @@ class Published(NamedTuple):
     learning_rate: float
 
 
-PAPER = {"rsnn": Published(0.3, 0.15), "gru": Published(0.02, 0.01), "lstm": Published(0.02, 0.01)}
+SPIKING, GATED = Published(0.3, 0.15), Published(0.02, 0.01)
 
 
+@documented(ES)
 class ESPolicy(EvolvedPolicy):
     """Policy that evolves the real weights of a recurrent network by Evolution Strategies (Salimans et al., 2017).
 
@@ -35,31 +37,7 @@ class ESPolicy(EvolvedPolicy):
 
     Parameters
     ----------
-    network : {"rsnn", "gru", "lstm"} or Network, default "rsnn"
-        A spiking network with real weights (:class:`ecpolicy.networks.RealRSNN`), a gated one
-        (:class:`ecpolicy.networks.GRU`, :class:`ecpolicy.networks.LSTM`), or one of your own: any object with the
-        methods of :class:`ecpolicy.networks.Network` on float32 matrices and ``initial_scales(obs_size, n_outputs)``,
-        the standard deviations of the initial weights by name.
-    n_neurons : int or None, default None
-        Neurons or units; None for the paper's: 256, for "lstm" 128.
-    step_ms, dt, tau_syn, tau_m, tau_out, gain_in, gain_recurrent, gain_out
-        The spiking network: see :class:`ecpolicy.networks.RealRSNN`.
-    population_size : int, default 256
-        Networks per generation, an even number (paper: 10240).
-    n_generations : int, default 100
-        Generations in all; with ``warm_start`` those of earlier fits count.
-    sigma : float or None, default None
-        Standard deviation of the weights; None for the paper's: 0.3 for "rsnn", else 0.02.
-    learning_rate : float, list of (n_env_steps, step) or None, default None
-        Adam's step, or a schedule of it by environment steps; None for the paper's: 0.15 for "rsnn", else 0.01.
-    weight_decay : float, default 0.1
-        Each step takes ``learning_rate * weight_decay`` of the weights away.
-    fitness_shaping, episodes_per_member, max_episode_steps, normalize_observations, observation_clip, max_env_steps
-        As in :class:`ecpolicy.EvolvingConnectivityPolicy`.
-    score_threshold, eval_episodes, confirm_episodes, keep_best, backend, engine, chunk_size, n_jobs
-        As in :class:`ecpolicy.EvolvingConnectivityPolicy`; ``chunk_size`` must be even.
-    timeout, warm_start, random_state, verbose
-        As in :class:`ecpolicy.EvolvingConnectivityPolicy`.
+    <parameters>
 
     Attributes
     ----------
@@ -72,31 +50,24 @@ class ESPolicy(EvolvedPolicy):
     Examples
     --------
     >>> from ecpolicy import ESPolicy
-    >>> policy = ESPolicy(network="gru", n_generations=2, population_size=16, n_neurons=8, random_state=0)
+    >>> from ecpolicy.networks import GRU
+    >>> policy = ESPolicy(network=GRU(n_neurons=8), n_generations=2, population_size=16, random_state=0)
     >>> policy = policy.fit("CartPole-v1")
     >>> policy.weights_["recurrent"].shape
     (8, 24)
     """
 
+    table: ClassVar[Table] = ES
+
     def __init__(
         self,
         *,
-        network: str | Network = "rsnn",
-        n_neurons: int | None = None,
-        step_ms: float = 16.6,
-        dt: float = 0.5,
-        tau_syn: float = 5.0,
-        tau_m: float = 10.0,
-        tau_out: float = 10.0,
-        gain_in: float = 0.1,
-        gain_recurrent: float = 1.0,
-        gain_out: float = 5.0,
+        network: Network | None = None,
         population_size: int = 256,
         n_generations: int = 100,
         sigma: float | None = None,
         learning_rate: float | Sequence[tuple[int, float]] | None = None,
         weight_decay: float = 0.1,
-        fitness_shaping: str = "centered_ranks",
         episodes_per_member: int = 1,
         max_episode_steps: int | Sequence[tuple[int, int]] | None = 1000,
         normalize_observations: bool = True,
@@ -116,21 +87,11 @@ class ESPolicy(EvolvedPolicy):
         verbose: int = 0,
     ) -> None:
         self.network = network
-        self.n_neurons = n_neurons
-        self.step_ms = step_ms
-        self.dt = dt
-        self.tau_syn = tau_syn
-        self.tau_m = tau_m
-        self.tau_out = tau_out
-        self.gain_in = gain_in
-        self.gain_recurrent = gain_recurrent
-        self.gain_out = gain_out
         self.population_size = population_size
         self.n_generations = n_generations
         self.sigma = sigma
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
-        self.fitness_shaping = fitness_shaping
         self.episodes_per_member = episodes_per_member
         self.max_episode_steps = max_episode_steps
         self.normalize_observations = normalize_observations
@@ -150,11 +111,13 @@ class ESPolicy(EvolvedPolicy):
         self.verbose = verbose
 
     def _check(self) -> Network:
-        return check_es(self)
+        network = super()._check()
+        check_pairs(population_size=self.population_size, chunk_size=self.chunk_size)
+        return network
 
     def _published(self) -> Published:
         """The paper's settings for the network; for one of your own, those of its gated networks."""
-        return PAPER[self.network] if isinstance(self.network, str) else PAPER["gru"]
+        return SPIKING if isinstance(self.network, RealRSNN | None) else GATED
 
     def _search(
         self, network: Any, obs_size: int, n_outputs: int, backend: str = "numpy", n_env_steps: int = 0
@@ -168,7 +131,7 @@ class ESPolicy(EvolvedPolicy):
 
     def _ascent(self) -> tuple[str, Callable[[int], Optimizer]]:
         given = self._published().learning_rate if self.learning_rate is None else self.learning_rate
-        rule, rates = self._rules()["adamw"], check_learning_rate(given)
+        rule, rates = self._rules()["adamw"], ES["learning_rate"].check(given)
         return "adamw", lambda n_env_steps: rule(scheduled(rates, n_env_steps))
 
     def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from ecpolicy.constraints import Integer, check, optional
 from ecpolicy.environments import check_trained_for, resolve
-from ecpolicy.estimators.parameters import check_number, check_playing
+from ecpolicy.estimators.parameters import PLAYING
 from ecpolicy.fitting.backends import choose, engine, runner
 from ecpolicy.fitting.deployed import deployment_key
 from ecpolicy.random import Stream, environment_seed, fold_in, reserved_key
@@ -18,10 +19,9 @@ def evaluate(
 ) -> EvaluatedEpisodes:
     """Play episodes of the deployed network; see :meth:`ecpolicy.EvolvingConnectivityPolicy.score`."""
     deployed = policy._deployed
-    check_playing(policy)
-    check_number("n_episodes", n_episodes, low=1, integer=True)
-    if max_episode_steps is not None:
-        check_number("max_episode_steps", max_episode_steps, low=1, integer=True)
+    check(PLAYING.values(), policy)
+    Integer(1)("n_episodes", n_episodes)
+    optional(Integer(1))("max_episode_steps", max_episode_steps)
     resolved = resolve(environments)
     check_trained_for(policy, resolved)
     n_environments = len(resolved.environments)
@@ -30,7 +30,7 @@ def evaluate(
         keys = fold_in(fold_in(key, np.arange(n_environments))[:, None, :], np.arange(n_episodes))
         seeds = environment_seed(keys)
     else:
-        check_number("seed", seed, low=0, high=2**31 - 1 - n_episodes, integer=True)
+        Integer(0, 2**31 - 1 - n_episodes)("seed", seed)
         seeds = np.broadcast_to(int(seed) + np.arange(n_episodes), (n_environments, n_episodes))
     wanted = np.inf if max_episode_steps is None else float(max_episode_steps)
     table = of_deployed(

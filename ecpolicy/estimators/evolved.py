@@ -12,7 +12,7 @@ from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.estimators.parameters import check_horizon, scheduled
 from ecpolicy.files.archive import ModelFileError
 from ecpolicy.files.codec import TINY, count, known, number, only
-from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
+from ecpolicy.fitness_shaping import centered_ranks
 from ecpolicy.fitting.deployed import Deployable
 from ecpolicy.fitting.evolution_learner import LAST_GENERATION, EvolutionLearner, Setting, Training, schema
 from ecpolicy.fitting.learner import Run
@@ -24,10 +24,11 @@ from ecpolicy.optimizers import Optimizer
 class EvolvedPolicy(BasePolicy):
     """Base of the estimators that evolve; a subclass has a search distribution and an optimizer."""
 
+    fitness_shaping = staticmethod(centered_ranks)  # the one of the paper; a subclass may have another
+
     population_size: int
     episodes_per_member: int
     max_episode_steps: int | Sequence[tuple[int, int]] | None
-    fitness_shaping: str
     normalize_observations: bool
     observation_clip: float
     keep_best: bool
@@ -71,7 +72,7 @@ class EvolvedPolicy(BasePolicy):
             ),
             distribution=partial(self._search, run.network, *run.sizes, run.backend),
             optimizer=optimizer,
-            fitness_shaping=FITNESS_SHAPINGS[self.fitness_shaping],
+            fitness_shaping=self.fitness_shaping,
             population_size=int(self.population_size),
             episodes_per_member=int(self.episodes_per_member),
             horizons=lambda n_env_steps: resolved.horizons(scheduled(wanted, n_env_steps), otherwise=endless),

@@ -1,164 +1,247 @@
-"""Checks of constructor parameters: what was given, what is wanted."""
+"""The parameters of the estimators: one table each, and the few rules that tie parameters together."""
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
-from numbers import Integral, Real
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
-from ecpolicy.networks import GRU, LSTM, NETWORKS, RSNN, Network, RealRSNN, Shape
+from ecpolicy.constraints import (
+    POSITIVE,
+    Choice,
+    Custom,
+    Either,
+    Flag,
+    Integer,
+    Number,
+    Parameter,
+    Schedule,
+    optional,
+    table,
+)
+from ecpolicy.networks import Shape
+from ecpolicy.networks.accepted import with_bits, with_gradients, with_weights
 from ecpolicy.optimizers import OPTIMIZERS
 
 BACKENDS = ("auto", "numpy", "jax")
 ENGINES = ("auto", "mujoco", "gymnasium")
-MOST_SUBSTEPS = 100_000
+SURROGATES = ("superspike", "piecewise_linear", "sigmoid")
+CRITICS = ("feedforward", "spiking", "shared")
+
+APPENDIX = "paper, appendix A"
+PPO_PAPER = "Schulman et al., 2017"
+VEC_NORMALIZE = "Stable-Baselines3, VecNormalize"
 
 
-def check_number(
-    name: str, value: Any, *, low: float, high: float = np.inf, integer: bool = False, open_low: bool = False
-) -> None:
-    """Raise unless ``value`` is a finite real (or whole) number in [low, high], or (low, high] where ``open_low``."""
-    kind = Integral if integer else Real
-    if isinstance(value, kind) and not isinstance(value, bool):
-        number: Any = int(value) if isinstance(value, Integral) else float(value)
-        if not integer and abs(number) > sys.float_info.max:
-            number = np.inf  # a whole number beyond all that a float holds
-        if low <= number <= high and abs(number) != np.inf and not (open_low and number == low):
-            return
-        error: type[Exception] = ValueError
-    else:
-        error = TypeError
-    what = "an integer" if integer else "a number"
-    left = "(" if open_low or low == -np.inf else "["
-    right = ")" if high == np.inf else "]"
-    raise error(f"{name} must be {what} in {left}{low}, {high}{right}; got {value!r:.100}.")
+def _workers(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if Integer()(name, value) == 0:
+        raise ValueError(f"{name} must be None or a number of workers as in joblib, not 0.")
+    return int(value)
 
 
-def check_flag(name: str, value: Any) -> None:
-    """Raise unless ``value`` is True or False."""
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False; got {value!r}.")
+def _threshold(name: str, value: Any) -> float | str | None:
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return value
+    if isinstance(value, str):
+        raise ValueError(f'{name} must be "auto", a number or None; got {value!r}.')
+    return float(Number()(name, value))
 
 
-def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
-    """Raise unless ``value`` is one of the choices."""
-    choices = sorted(choices)
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {choices}; got {value!r}.")
+def _arguments(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict | None):
+        raise TypeError(f"{name} must be a dict or None; got {value!r}.")
+    for key, part in (value or {}).items():
+        if not isinstance(part, int | float | str | None):
+            raise TypeError(f"{name}[{key!r}] must be a number, a string, a bool or None; got {part!r}.")
+    return dict(value or {})
 
 
-def check_schedule(name: str, value: Any, **bounds: Any) -> list[tuple[int, float]]:
-    """A parameter that may change with the environment steps taken, as pairs (n_env_steps from which it holds, value).
+SEED = Either(
+    (np.random.Generator, np.random.RandomState, type(None)),
+    Integer(0, 2**64 - 1),
+    "int, numpy Generator or RandomState, or None",
+)
+PRIOR = Either((Mapping,), Number(0, 1), "float in [0, 1], or dict of str to float or array of shape (pre, post)")
 
-    Accepts a number or a sequence of such pairs with rising first entries from 0; ``bounds`` are those of
-    :func:`check_number`.
-    """
-    if isinstance(value, Real):
-        check_number(name, value, **bounds)
-        return [(0, float(value))]
-    wanted = "a number, or pairs (n_env_steps, value) with rising whole n_env_steps that start at 0"
-    message = f"{name} must be {wanted}; got {value!r}."
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise TypeError(message)
-    schedule = []
-    for pair in value:
-        if not isinstance(pair, Sequence) or len(pair) != 2 or not isinstance(pair[0], Integral):
-            raise TypeError(message)
-        check_number(f"{name} from step {pair[0]}", pair[1], **bounds)
-        schedule.append((int(pair[0]), float(pair[1])))
-    starts = [start for start, _ in schedule]
-    if starts[:1] != [0] or sorted(set(starts)) != starts:
-        raise ValueError(message)
-    return schedule
+PLAYING = table(
+    Parameter("backend", "auto", Choice(BACKENDS),
+        '"numpy" runs Numba kernels on the CPU; "jax" runs XLA\'s on whatever device JAX has, and is what '
+        'environments of Brax and MuJoCo Playground need. "auto" takes what the environment suits. Policies are the '
+        "same."),
+    Parameter("engine", "auto", Choice(ENGINES),
+        'What plays Gymnasium environments. "mujoco" plays Gymnasium\'s robots natively, by the batch engine of '
+        'MuJoCo 4 in ``n_jobs`` threads; it raises where it does not know an environment, and says why. "gymnasium" '
+        'steps the environments themselves. "auto" plays natively what can be. Results do not depend on it.'),
+    Parameter("chunk_size", None, optional(Integer(1)),
+        "Episodes that a device plays at once, on environments of Brax and MuJoCo Playground; None for 2048 (on a "
+        "CPU, 8, and others are rounded up to multiples of 8). Fewer take less memory; results may change by "
+        "rounding."),
+    Parameter("n_jobs", None, Custom("int or None", _workers),
+        "joblib workers for the episodes on Gymnasium environments. ``joblib.parallel_config`` chooses what they "
+        "are, up to a cluster. None is one, unless ``parallel_config`` says otherwise. Results do not depend on it."),
+    Parameter("timeout", None, optional(POSITIVE),
+        "Seconds that the episodes of 16 members, or two of the deployed network, may take before ``fit`` and "
+        "``score`` give up with an EpisodeError, for environments that may hang; with a vector environment, those of "
+        "the whole population, or all of the deployed network. Without workers it needs the main thread. Where one "
+        "hangs in compiled code that never comes back to Python, only ``n_jobs`` of at least 2 can end it. Not for "
+        "environments in JAX."),
+)  # fmt: skip
+OBSERVING = table(
+    Parameter("normalize_observations", True, Flag(),
+        "Standardise observations by the mean and variance of all observations acted upon so far.", VEC_NORMALIZE),
+    Parameter("observation_clip", 10.0, POSITIVE,
+        "(Standardised) observations are clipped to [-observation_clip, observation_clip].", VEC_NORMALIZE),
+)  # fmt: skip
+ENDING = table(
+    Parameter("score_threshold", "auto", Custom('"auto", float or None', _threshold),
+        'Fit ends when the deployed network reaches this mean return, confirmed on 100 fresh episodes. "auto" is the '
+        "environment's registered ``reward_threshold``, if it has one; None turns this off."),
+)  # fmt: skip
+FITTING = table(
+    Parameter("warm_start", False, Flag(), "Continue the last fit, with its random numbers, instead of starting anew."),
+    Parameter("random_state", None, SEED, "An int makes fits repeat bit for bit."),
+    Parameter("verbose", 0, Either((bool,), Integer(0), "int"),
+        "Generations between progress lines; 0 prints nothing."),
+)  # fmt: skip
+SIZES = table(
+    Parameter("population_size", 256, Integer(2, 2**23),
+        "Networks per generation (paper: 10240). Evaluations of the deployed network come on top.", APPENDIX),
+    Parameter("n_generations", 100, Integer(1),
+        "Generations in all (paper: 1000); with ``warm_start`` those of earlier fits count.", APPENDIX),
+)  # fmt: skip
+POPULATION = table(
+    Parameter("episodes_per_member", 1, Integer(1),
+        "Episodes over which a member's return is averaged, on each environment."),
+    Parameter("max_episode_steps", 1000, optional(Schedule(Integer(1, 2**63))),
+        "Training horizon: episodes of the population are cut after so many steps. A list is a schedule by "
+        "environment steps taken, such as ``[(0, 200), (3_000_000, 1000)]``. The deployed network's score is always "
+        "over full episodes (of an environment without a time limit: over the last horizon).", APPENDIX),
+    *OBSERVING.values(),
+    Parameter("max_env_steps", None, optional(Integer(1)),
+        "Fit ends after the generation in which the population has taken this many environment steps."),
+    *ENDING.values(),
+    Parameter("eval_episodes", 4, Integer(1), "Episodes of the deployed network after every generation."),
+    Parameter("confirm_episodes", 20, Integer(1), "Further episodes on which a new best deployed network must hold."),
+    Parameter("keep_best", True, Flag(),
+        "Deploy the best network found so far, as measured on ``confirm_episodes``; False deploys the last one."),
+    *PLAYING.values(),
+    *FITTING.values(),
+)  # fmt: skip
+
+EC = table(
+    Parameter("network", None, Custom("Network or None", with_bits),
+        "The spiking network, such as ``RSNN(n_neurons=128, gain_in=0.3)``: see :class:`ecpolicy.networks.RSNN`, "
+        "whose defaults None stands for; or one of your own: any object with the methods of "
+        ":class:`ecpolicy.networks.Network` on packed connections. Searches reach its settings as "
+        "``network__gain_in``."),
+    *SIZES.values(),
+    Parameter("learning_rate", 0.3, Schedule(POSITIVE),
+        "Step size; for Adam in units of probability (paper: 0.15). A list is a schedule by environment steps taken, "
+        "such as ``[(0, 0.3), (8_000_000, 0.05)]``.", APPENDIX),
+    Parameter("optimizer", "adam", Choice(OPTIMIZERS),
+        '"sgd" is plain ascent; "adam" is what the paper\'s released code does.', "paper, equation 14"),
+    Parameter("initial_probability", 0.5, PRIOR,
+        'Connection probabilities before the first generation, everywhere or by matrix ("input", "recurrent", '
+        '"output"; 0.5 for those not named): an anatomical prior, see :mod:`ecpolicy.anatomy`. In a dict, '
+        "connections with a probability of exactly 0 or 1 stay absent or present for good.", APPENDIX),
+    Parameter("eps", 0.01, Schedule(Number(0, 0.5)),
+        "Other probabilities stay in [eps, 1 - eps] (paper: 1e-3). A list is a schedule, as for ``learning_rate``.",
+        "paper, section 4"),
+    *POPULATION.values(),
+)  # fmt: skip
+
+ES = table(
+    Parameter("network", None, Custom("Network or None", with_weights),
+        "A spiking network with real weights (:class:`ecpolicy.networks.RealRSNN`, whose defaults None stands for), "
+        "a gated one (:class:`ecpolicy.networks.GRU`, :class:`ecpolicy.networks.LSTM`), or one of your own: any "
+        "object with the methods of :class:`ecpolicy.networks.Network` on float32 matrices and "
+        "``initial_scales(obs_size, n_outputs)``, the standard deviations of the initial weights by name."),
+    *SIZES.values(),
+    Parameter("sigma", None, optional(POSITIVE),
+        "Standard deviation of the weights; None for the paper's: 0.3 for a RealRSNN, else 0.02.", APPENDIX),
+    Parameter("learning_rate", None, optional(Schedule(POSITIVE)),
+        "Adam's step, or a schedule of it by environment steps; None for the paper's: 0.15 for a RealRSNN, else 0.01.",
+        APPENDIX),
+    Parameter("weight_decay", 0.1, Number(0),
+        "Each step takes ``learning_rate * weight_decay`` of the weights away.", APPENDIX),
+    *POPULATION.values(),
+)  # fmt: skip
+
+PPO = table(
+    Parameter("network", None, Custom("RealRSNN or None", with_gradients),
+        "The spiking network: see :class:`ecpolicy.networks.RealRSNN`, whose defaults None stands for. Potentials "
+        "are zero when an episode starts, whatever its ``random_start`` says."),
+    Parameter("surrogate", "superspike", Choice(SURROGATES),
+        "What stands in for the derivative of a spike in the backward pass.",
+        "Zenke and Ganguli, 2018; Esser et al., 2016"),
+    Parameter("beta", 10.0, POSITIVE, "Steepness of the surrogate.", APPENDIX),
+    Parameter("critic", "feedforward", Choice(CRITICS),
+        "What estimates values during training: two tanh layers of the observation (fast; blind to what only memory "
+        "could tell), a spiking network of its own, or a linear readout of the actor's rates. It is not deployed."),
+    Parameter("n_envs", 16, Integer(1),
+        "Environments that are stepped together (paper: 2048). A list of environments takes turns in filling them.",
+        APPENDIX),
+    Parameter("n_steps", 16, Integer(1),
+        "Environment steps of each per update, over which gradients go back in time.", APPENDIX),
+    Parameter("learning_rate", 3e-4, POSITIVE, "Adam's step.", APPENDIX),
+    Parameter("gamma", 0.99, Number(0, 1), "Discount factor of rewards.", APPENDIX),
+    Parameter("gae_lambda", 0.95, Number(0, 1), "Discount factor of advantages beyond that of rewards.", APPENDIX),
+    Parameter("clip_range", 0.2, POSITIVE, "How far the ratio of action probabilities may leave 1.", APPENDIX),
+    Parameter("vf_coef", 1.0, Number(0), "Weight of the value loss.", APPENDIX),
+    Parameter("ent_coef", 1e-3, Number(0), "Weight of the entropy.", APPENDIX),
+    Parameter("n_epochs", 10, Integer(1), "Passes over the steps of an update.", PPO_PAPER),
+    Parameter("batch_size", None, optional(Integer(2)), "Environment steps per gradient; None for all of the update."),
+    Parameter("ppo_kwargs", None, Custom("dict or None", _arguments),
+        'Further arguments of ``sb3_contrib.RecurrentPPO``, such as ``{"max_grad_norm": 1.0, "target_kl": 0.02, '
+        '"device": "cuda"}``. The device is the CPU by default.'),
+    *OBSERVING.values(),
+    Parameter("normalize_rewards", True, Flag(),
+        "Divide rewards by the standard deviation of the discounted return. With steps of fixed size, a critic takes "
+        "long to reach the returns of tasks such as CartPole-v1, of the order of 100."),
+    Parameter("max_env_steps", 1_000_000, Integer(1),
+        "Training ends after the update in which it has taken this many environment steps; with ``warm_start`` those "
+        "of earlier fits count."),
+    *ENDING.values(),
+    Parameter("eval_every", 5, Integer(1),
+        "Updates between evaluations of the deployed network; the best one is deployed, as measured on fresh "
+        "episodes."),
+    Parameter("eval_episodes", 4, Integer(1), "Episodes of an evaluation."),
+    PLAYING["engine"]._replace(about=
+        'What plays the episodes of evaluations and of ``score``. "mujoco" is MuJoCo\'s batch engine, for '
+        'Gymnasium\'s robots; "gymnasium" steps the environments themselves; "auto" plays natively what can be.'),
+    PLAYING["n_jobs"]._replace(about=
+        "joblib workers for the episodes of evaluations and of ``score``. Results do not depend on it."),
+    PLAYING["timeout"]._replace(about=
+        "Seconds that an update, or two episodes of an evaluation, may take before ``fit`` and ``score`` give up "
+        "with an EpisodeError, for environments that may hang; in the main thread."),
+    FITTING["warm_start"]._replace(about=
+        "Continue the last fit instead of starting anew. Weights, optimiser, statistics and history go on; "
+        "environments start new episodes, so the result is not that of an uninterrupted fit."),
+    FITTING["random_state"]._replace(about="An int makes training reproducible on the same machine, bit for bit."),
+    FITTING["verbose"]._replace(about=
+        "Print a line every so many evaluations, see :class:`ecpolicy.callbacks.Progress`."),
+)  # fmt: skip
 
 
-def check_horizon(value: Any) -> list[tuple[int, float]]:
-    """``max_episode_steps`` as a schedule; None is no horizon."""
-    return (
-        [(0, np.inf)] if value is None else check_schedule("max_episode_steps", value, low=1, high=2**63, integer=True)
-    )
+def check_pairs(**numbers: int | None) -> None:
+    """Raise where members of a population, which come in pairs, are an odd number."""
+    for name, value in numbers.items():
+        if value is not None and value % 2:
+            raise ValueError(f"{name} must be even, as members come in pairs; got {value}.")
 
 
-def check_learning_rate(value: Any) -> list[tuple[int, float]]:
-    """``learning_rate`` as a schedule."""
-    return check_schedule("learning_rate", value, low=0, open_low=True)
-
-
-def check_eps(value: Any) -> list[tuple[int, float]]:
-    """``eps`` as a schedule."""
-    return check_schedule("eps", value, low=0, high=0.5)
-
-
-def scheduled(schedule: Sequence[tuple[int, float]], n_env_steps: int) -> float:
-    """The value that a schedule has after so many environment steps."""
-    return next(value for start, value in reversed(schedule) if start <= n_env_steps)
-
-
-def check_fit(policy: Any) -> None:
-    """Check the parameters that all estimators share."""
-    check_number("observation_clip", policy.observation_clip, low=0, open_low=True)
-    for name in ("normalize_observations", "warm_start"):
-        check_flag(name, getattr(policy, name))
-    if not isinstance(policy.verbose, bool):
-        check_number("verbose", policy.verbose, low=0, integer=True)
-    check_playing(policy)
-    if isinstance(policy.score_threshold, str) and policy.score_threshold != "auto":
-        raise ValueError(f'score_threshold must be "auto", a number or None; got {policy.score_threshold!r}.')
-    if not isinstance(policy.score_threshold, str | None):
-        check_number("score_threshold", policy.score_threshold, low=-np.inf)
-    if not isinstance(policy.random_state, np.random.Generator | np.random.RandomState | None):
-        check_number("random_state", policy.random_state, low=0, high=2**64 - 1, integer=True)
-
-
-def check_playing(policy: Any) -> None:
-    """Check the parameters that say how episodes are played."""
-    check_choice("backend", policy.backend, BACKENDS)
-    check_choice("engine", policy.engine, ENGINES)
-    if policy.chunk_size is not None:
-        check_number("chunk_size", policy.chunk_size, low=1, integer=True)
-    if policy.timeout is not None:
-        check_number("timeout", policy.timeout, low=0, open_low=True)
-    if policy.n_jobs is not None:
-        check_number("n_jobs", policy.n_jobs, low=-np.inf, integer=True)
-    if policy.n_jobs == 0:
-        raise ValueError("n_jobs must be None or a number of workers as in joblib, not 0.")
-
-
-def check_evolution(policy: Any) -> None:
-    """Check the parameters that the evolving estimators share."""
-    check_fit(policy)
-
-    def number(*names: str, **bounds: Any) -> None:
-        for name in names:
-            check_number(name, getattr(policy, name), **bounds)
-
-    number("n_generations", "episodes_per_member", "eval_episodes", "confirm_episodes", low=1, integer=True)
-    number("population_size", low=2, high=2**23, integer=True)
-    check_flag("keep_best", policy.keep_best)
-    if policy.max_env_steps is not None:
-        number("max_env_steps", low=1, integer=True)
-    check_choice("fitness_shaping", policy.fitness_shaping, FITNESS_SHAPINGS)
-    check_horizon(policy.max_episode_steps)
-
-
-def check_ec(policy: Any) -> Network:
-    """Check the parameters of an EvolvingConnectivityPolicy; the network that they describe."""
-    check_evolution(policy)
-    if not isinstance(policy.initial_probability, Mapping):
-        check_number("initial_probability", policy.initial_probability, low=0, high=1)
-    check_learning_rate(policy.learning_rate)
-    check_eps(policy.eps)
-    check_choice("optimizer", policy.optimizer, OPTIMIZERS)
-    if isinstance(policy.network, RealRSNN | GRU | LSTM):
-        raise TypeError(f"network must have 1-bit connections, or train it by ESPolicy; got {policy.network!r}.")
-    if not isinstance(policy.network, str):
-        return check_own_network(policy.network)
-    check_choice("network", policy.network, ["rsnn"])
-    return make_network("rsnn", {field.name: getattr(policy, field.name) for field in fields(RSNN)})
+def check_batches(n_envs: int, n_steps: int, batch_size: int | None) -> None:
+    """Raise where PPO would standardise advantages over a single step."""
+    steps = n_envs * n_steps
+    if steps < 2:
+        raise ValueError("n_envs * n_steps must be at least 2, as advantages are standardised over them.")
+    if batch_size is not None and steps % batch_size == 1:
+        raise ValueError(
+            f"batch_size={batch_size} leaves one of the {steps} steps of an update (n_envs * n_steps) for a batch of "
+            "its own, over which advantages cannot be standardised. Give a divisor of these."
+        )
 
 
 def check_initial_probability(value: Any, shapes: Mapping[str, Shape]) -> float | dict[str, NDArray[np.float32]]:
@@ -182,68 +265,11 @@ def check_initial_probability(value: Any, shapes: Mapping[str, Shape]) -> float 
     return checked
 
 
-def check_es(policy: Any) -> Network:
-    """Check the parameters of an ESPolicy; the network that they describe."""
-    check_evolution(policy)
-    if policy.population_size % 2:
-        raise ValueError(f"population_size must be even, as members come in pairs; got {policy.population_size}.")
-    if policy.chunk_size is not None and policy.chunk_size % 2:
-        raise ValueError(f"chunk_size must be even, as members come in pairs; got {policy.chunk_size}.")
-    if policy.sigma is not None:
-        check_number("sigma", policy.sigma, low=0, open_low=True)
-    if policy.learning_rate is not None:
-        check_learning_rate(policy.learning_rate)
-    check_number("weight_decay", policy.weight_decay, low=0)
-    if not isinstance(policy.network, str):
-        return check_own_network(policy.network, "initial_scales")
-    check_choice("network", policy.network, ["rsnn", "gru", "lstm"])
-    kind = "real-rsnn" if policy.network == "rsnn" else policy.network
-    settings = {f.name: getattr(policy, f.name) for f in fields(NETWORKS[kind]) if hasattr(policy, f.name)}
-    if policy.n_neurons is None:
-        del settings["n_neurons"]
-    return make_network(kind, settings)
+def check_horizon(value: Any) -> list[tuple[int, float]]:
+    """``max_episode_steps`` as a schedule; None is no horizon."""
+    return POPULATION["max_episode_steps"].check(value) or [(0, np.inf)]
 
 
-def check_own_network(network: Any, *further: str) -> Network:
-    """The network that was given as an object: one of this library, its settings checked, or one with its methods."""
-    missing = [
-        name for name in ("shapes", "initial_state", "step", *further) if not callable(getattr(network, name, 0))
-    ]
-    if missing or isinstance(network, type):
-        what = f"without {', '.join(missing)}" if missing else "as a class; make an instance of it"
-        raise TypeError(f"network must be a name or an object like ecpolicy.networks.Network; got {network!r} {what}.")
-    for kind, make in NETWORKS.items():
-        if type(network) is make:
-            return make_network(kind, asdict(network))
-    own: Network = network
-    return own
-
-
-def make_network(kind: str, settings: Mapping[str, Any]) -> Network:
-    """The network of this kind with these settings, each checked; the others have their defaults."""
-    make = NETWORKS[kind]
-    bounds: dict[str, dict[str, Any]] = {
-        "n_neurons": {"low": 1, "integer": True},
-        "excitatory_ratio": {"low": 0, "high": 1},
-        "density": {"low": 0, "high": 1, "open_low": True},
-        **{name: {"low": 0, "open_low": True} for name in ("step_ms", "dt", "tau_syn", "tau_m", "tau_out")},
-        **{name: {"low": 0} for name in ("gain_in", "gain_recurrent", "gain_out")},
-    }
-    checked: dict[str, Any] = {}
-    for name, value in settings.items():
-        if name in bounds:
-            check_number(name, value, **bounds[name])
-            checked[name] = int(value) if bounds[name].get("integer") else float(value)
-        else:
-            check_flag(name, value)
-            checked[name] = bool(value)
-    network: Network = make(**checked)
-    if isinstance(network, RSNN | RealRSNN) and not 1 <= network.substeps <= MOST_SUBSTEPS:
-        raise ValueError(
-            f"dt must give 1 to {MOST_SUBSTEPS:,} substeps per step_ms of {network.step_ms}, so be at most step_ms; "
-            f"got {network.dt}."
-        )
-    with np.errstate(over="ignore"):
-        if isinstance(network, RSNN | RealRSNN) and not np.isfinite(network.constants(1)).all():
-            raise ValueError(f"Times, gains and density must give constants of single precision; got {network}.")
-    return network
+def scheduled(schedule: Sequence[tuple[int, float]], n_env_steps: int) -> float:
+    """The value that a schedule has after so many environment steps."""
+    return next(value for start, value in reversed(schedule) if start <= n_env_steps)

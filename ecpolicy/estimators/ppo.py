@@ -1,27 +1,19 @@
 """SurrogateGradientPPOPolicy: spiking networks with real weights, trained by PPO through surrogate gradients."""
 
 from contextlib import ExitStack
-from dataclasses import fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ecpolicy.constraints import Table, documented
 from ecpolicy.distributions import Parameters, Point
 from ecpolicy.environments import Resolved
 from ecpolicy.estimators.base import BasePolicy, PolicyState
-from ecpolicy.estimators.parameters import (
-    check_choice,
-    check_fit,
-    check_flag,
-    check_number,
-    check_own_network,
-    make_network,
-)
+from ecpolicy.estimators.parameters import CRITICS, PPO, check_batches
 from ecpolicy.estimators.ppo_environment import training_environments
 from ecpolicy.estimators.ppo_training import (
-    CRITICS,
     LAST_UPDATE,
     PPOLearner,
     Setting,
@@ -39,9 +31,8 @@ from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.optional import require
 from ecpolicy.random import Stream, fold_in, reserved_key, uniform
 
-SURROGATE_NAMES = ("superspike", "piecewise_linear", "sigmoid")
 
-
+@documented(PPO)
 class SurrogateGradientPPOPolicy(BasePolicy):
     """Policy that trains a recurrent spiking network with real weights by PPO and surrogate gradients.
 
@@ -52,63 +43,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
 
     Parameters
     ----------
-    n_neurons, step_ms, dt, tau_syn, tau_m, tau_out, gain_in, gain_recurrent, gain_out
-        The network: see :class:`ecpolicy.networks.RealRSNN`. Potentials are zero when an episode starts.
-    surrogate : {"superspike", "piecewise_linear", "sigmoid"}, default "superspike"
-    beta : float, default 10.0
-        Steepness of the surrogate.
-    critic : {"feedforward", "spiking", "shared"}, default "feedforward"
-        What estimates values during training: two tanh layers of the observation (fast; blind to what only memory could
-        tell), a spiking network of its own, or a linear readout of the actor's rates. It is not deployed.
-    n_envs : int, default 16
-        Environments that are stepped together (paper: 2048). A list of environments takes turns in filling them.
-    n_steps : int, default 16
-        Environment steps of each per update, over which gradients go back in time.
-    learning_rate : float, default 3e-4
-    gamma, gae_lambda : float, default 0.99 and 0.95
-        Discount factors of rewards, and of advantages beyond it.
-    clip_range : float, default 0.2
-    vf_coef, ent_coef : float, default 1.0 and 1e-3
-        Weights of the value loss and the entropy.
-    max_grad_norm : float, default 0.5
-    n_epochs : int, default 10
-        Passes over the steps of an update.
-    batch_size : int or None, default None
-        Environment steps per gradient; None for all of the update.
-    ppo_kwargs : dict or None, default None
-        Further arguments of ``sb3_contrib.RecurrentPPO``, such as ``{"target_kl": 0.02, "device": "cuda"}``. The device
-        is the CPU by default.
-    normalize_observations : bool, default True
-        Standardise observations by the mean and variance of all observations so far.
-    observation_clip : float, default 10.0
-        (Standardised) observations are clipped to [-observation_clip, observation_clip].
-    normalize_rewards : bool, default True
-        Divide rewards by the standard deviation of the discounted return. With steps of fixed size, a critic takes long
-        to reach the returns of tasks such as CartPole-v1, of the order of 100.
-    max_env_steps : int, default 1_000_000
-        Training ends after the update in which it has taken this many environment steps; with ``warm_start`` those of
-        earlier fits count.
-    score_threshold : "auto", float or None, default "auto"
-        Fit ends when the deployed network reaches this mean return, confirmed on 100 fresh episodes. "auto" is the
-        environment's registered ``reward_threshold``, if it has one; None turns this off.
-    eval_every : int, default 5
-        Updates between evaluations of the deployed network; the best one is deployed, as measured on fresh episodes.
-    eval_episodes : int, default 4
-        Episodes of an evaluation.
-    engine : {"auto", "mujoco", "gymnasium"}, default "auto"
-        What plays the episodes of evaluations and of ``score``; see :class:`ecpolicy.EvolvingConnectivityPolicy`.
-    n_jobs : int or None, default None
-        joblib workers for the episodes of evaluations and of ``score``. Results do not depend on it.
-    timeout : float or None, default None
-        Seconds that an update, or two episodes of an evaluation, may take before ``fit`` and ``score`` give up with an
-        EpisodeError, for environments that may hang; in the main thread.
-    warm_start : bool, default False
-        Continue the last fit instead of starting anew. Weights, optimiser, statistics and history go on; environments
-        start new episodes, so the result is not that of an uninterrupted fit.
-    random_state : int, numpy Generator or RandomState, or None
-        An integer makes training reproducible on the same machine, bit for bit.
-    verbose : int, default 0
-        Print a line every so many evaluations, see :class:`ecpolicy.callbacks.Progress`.
+    <parameters>
 
     Attributes
     ----------
@@ -141,11 +76,15 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     >>> import pytest
     >>> sb3 = pytest.importorskip("sb3_contrib")
     >>> from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy
-    >>> policy = SurrogateGradientPPOPolicy(n_neurons=16, step_ms=4, n_envs=4, max_env_steps=128, random_state=0)
+    >>> from ecpolicy.networks import RealRSNN
+    >>> network = RealRSNN(n_neurons=16, step_ms=4)
+    >>> policy = SurrogateGradientPPOPolicy(network=network, n_envs=4, max_env_steps=128, random_state=0)
     >>> policy = policy.fit("CartPole-v1")
     >>> policy.weights_["recurrent"].shape
     (16, 16)
     """
+
+    table: ClassVar[Table] = PPO
 
     # What every fit asks for and is settled here. Episodes are played by the CPU's kernel, as the weights are deployed.
     backend = "numpy"
@@ -156,15 +95,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     def __init__(
         self,
         *,
-        n_neurons: int = 256,
-        step_ms: float = 16.6,
-        dt: float = 0.5,
-        tau_syn: float = 5.0,
-        tau_m: float = 10.0,
-        tau_out: float = 10.0,
-        gain_in: float = 0.1,
-        gain_recurrent: float = 1.0,
-        gain_out: float = 5.0,
+        network: RealRSNN | None = None,
         surrogate: str = "superspike",
         beta: float = 10.0,
         critic: str = "feedforward",
@@ -176,7 +107,6 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         clip_range: float = 0.2,
         vf_coef: float = 1.0,
         ent_coef: float = 1e-3,
-        max_grad_norm: float = 0.5,
         n_epochs: int = 10,
         batch_size: int | None = None,
         ppo_kwargs: dict[str, Any] | None = None,
@@ -194,15 +124,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         random_state: int | np.random.Generator | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
-        self.n_neurons = n_neurons
-        self.step_ms = step_ms
-        self.dt = dt
-        self.tau_syn = tau_syn
-        self.tau_m = tau_m
-        self.tau_out = tau_out
-        self.gain_in = gain_in
-        self.gain_recurrent = gain_recurrent
-        self.gain_out = gain_out
+        self.network = network
         self.surrogate = surrogate
         self.beta = beta
         self.critic = critic
@@ -214,7 +136,6 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         self.clip_range = clip_range
         self.vf_coef = vf_coef
         self.ent_coef = ent_coef
-        self.max_grad_norm = max_grad_norm
         self.n_epochs = n_epochs
         self.batch_size = batch_size
         self.ppo_kwargs = ppo_kwargs
@@ -260,7 +181,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         )
         closing.enter_context(globals_kept(further.get("device", "cpu")))
         copies = closing.enter_context(training_environments(environments, int(self.n_envs), setting.environment_clip))
-        numbers = ("learning_rate", "gamma", "gae_lambda", "clip_range", "ent_coef", "vf_coef", "max_grad_norm")
+        numbers = ("learning_rate", "gamma", "gae_lambda", "clip_range", "ent_coef", "vf_coef")
         arguments = {name: float(getattr(self, name)) for name in numbers} | {
             "n_steps": int(self.n_steps),
             "batch_size": None if self.batch_size is None else int(self.batch_size),
@@ -296,37 +217,8 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         return Deployable(setting.network, point, learnt.weights, standardizer, shown)
 
     def _check(self) -> RealRSNN:
-        """Check the parameters that need no PyTorch; the network that they describe."""
-
-        def number(*names: str, **bounds: Any) -> None:
-            for name in names:
-                check_number(name, getattr(self, name), **bounds)
-
-        check_fit(self)
-        number("n_envs", "n_steps", "n_epochs", "max_env_steps", "eval_every", "eval_episodes", low=1, integer=True)
-        number("beta", "learning_rate", "clip_range", "max_grad_norm", low=0, open_low=True)
-        number("gamma", "gae_lambda", low=0, high=1)
-        number("vf_coef", "ent_coef", low=0)
-        if self.n_envs * self.n_steps < 2:
-            raise ValueError("n_envs * n_steps must be at least 2, as advantages are standardised over them.")
-        if self.batch_size is not None:
-            number("batch_size", low=2, integer=True)
-            if self.n_envs * self.n_steps % self.batch_size == 1:
-                raise ValueError(
-                    f"batch_size={self.batch_size} leaves one of the {self.n_envs * self.n_steps} steps of an update "
-                    "(n_envs * n_steps) for a batch of its own, over which advantages cannot be standardised. Give a "
-                    "divisor of these."
-                )
-        check_flag("normalize_rewards", self.normalize_rewards)
-        check_choice("surrogate", self.surrogate, SURROGATE_NAMES)
-        check_choice("critic", self.critic, CRITICS)
-        if not isinstance(self.ppo_kwargs, dict | None):
-            raise TypeError(f"ppo_kwargs must be a dict or None; got {self.ppo_kwargs!r}.")
-        for name, value in (self.ppo_kwargs or {}).items():
-            if not isinstance(value, int | float | str | None):
-                raise TypeError(f"ppo_kwargs[{name!r}] must be a number, a string, a bool or None; got {value!r}.")
-        settings = {field.name: getattr(self, field.name) for field in fields(RealRSNN) if hasattr(self, field.name)}
-        network = make_network("real-rsnn", {**settings, "random_start": False})
+        network = super()._check()
+        check_batches(self.n_envs, self.n_steps, self.batch_size)
         assert isinstance(network, RealRSNN)
         return network
 
@@ -365,7 +257,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     def _trained_network(self, network: Network) -> Network:
         if not isinstance(network, RealRSNN) or network.random_start:
             raise ModelFileError("its network is another one, or starts from random potentials")
-        return check_own_network(network)
+        return network.checked()
 
     @classmethod
     def _setting_schema(cls, network: RealRSNN, environments: tuple[str, ...]) -> Setting:

@@ -25,7 +25,6 @@ from ecpolicy.rollout.episodes import Networks
 from ecpolicy.rollout.outcome import EpisodeError, Outcome, mean_and_std
 from ecpolicy.rollout.time_limit import TimeLimitError, time_limit
 
-CRITICS = ("feedforward", "spiking", "shared")
 VARIANCE_FLOOR = 1e-8  # VecNormalize's epsilon
 CRITIC_WIDTH = 64  # of ecpolicy.networks.recurrent_policy, which needs PyTorch to be imported
 LARGEST_LOG_STD = 80.0  # noise of this size is still a finite number
@@ -34,7 +33,7 @@ LAST_UPDATE = 2**32 - 2
 # Arguments of RecurrentPPO that the policy's own parameters give, or that make no sense here.
 OWN_ARGUMENTS = {
     "self", "policy", "env", "learning_rate", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "clip_range",
-    "ent_coef", "vf_coef", "max_grad_norm", "policy_kwargs", "seed", "verbose", "tensorboard_log", "use_sde",
+    "ent_coef", "vf_coef", "policy_kwargs", "seed", "verbose", "tensorboard_log", "use_sde",
     "sde_sample_freq", "_init_setup_model",
 }  # fmt: skip
 
@@ -230,7 +229,7 @@ class PPOLearner:
                 )
         if trained.network.n_neurons != self._setting.network.n_neurons:
             raise ValueError(
-                f"Training so far was of {trained.network.n_neurons} neurons; n_neurons is now "
+                f"Training so far was of {trained.network.n_neurons} neurons; the network now has "
                 f"{self._setting.network.n_neurons}. Fit without warm_start to start anew."
             )
 
@@ -371,7 +370,7 @@ class PPOLearner:
         if bad:
             raise FloatingPointError(
                 f"Update {after.update} made {bad} infinite or NaN; the policy is that of the update before. Give a "
-                "smaller learning_rate or max_grad_norm."
+                "smaller learning_rate, or max_grad_norm in ppo_kwargs."
             ) from diverged
         if diverged is not None:
             raise diverged

@@ -7,9 +7,14 @@ import numpy as np
 
 from ecpolicy.files.archive import VERSION, Arrays, ModelFileError
 from ecpolicy.history import History
+from ecpolicy.networks import NETWORKS
 
 HISTORY = "history/"
-STARTS = ("n_starts", "start_env_steps")  # parameters of old
+SETTINGS = (  # of networks, once parameters
+    "n_neurons", "excitatory_ratio", "step_ms", "dt", "tau_syn", "tau_m", "tau_out", "gain_in", "gain_recurrent",
+    "gain_out", "density",
+)  # fmt: skip
+GONE = (*SETTINGS, "n_starts", "start_env_steps", "fitness_shaping", "max_grad_norm")
 MEASURES = ("deployed_length", "deployed_x_velocity", "deployed_x_position")  # that older histories may lack
 PPO = "SurrogateGradientPPOPolicy"
 
@@ -38,10 +43,10 @@ def _history_as_columns(document: dict[str, Any], arrays: Arrays) -> Content:
 def _trees(d: dict[str, Any], arrays: Arrays) -> Content:
     """To version 3: what a training has was spread over the document, and a search could be one of several starts.
 
-    A search between its starts goes on with the one under way.
+    A search between its starts goes on with the one under way. The network's settings were parameters beside its name.
     """
     of_ppo = d["class"] == PPO
-    d["parameters"] = {name: value for name, value in d["parameters"].items() if name not in STARTS}
+    d["parameters"] = translated(d["parameters"], d["class"])
     if not d["training_state"]:
         steps, rule = ("update", "") if of_ppo else ("generation", "adamw" if d["class"] == "ESPolicy" else "adam")
         own = ("critic", "feedforward") if of_ppo else ("optimizer", rule)
@@ -81,6 +86,23 @@ def _trees(d: dict[str, Any], arrays: Arrays) -> Content:
     found = {name: part for name, part in arrays.items() if not name.startswith("start/")}
     places = {"search/observations/": "search/moments/", "best/observations/": "best/moments/"}
     return d, _moved(found, {**places, "optimizer/": "search/optimizer/"})
+
+
+def translated(given: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Parameters of version 2: the network becomes a value, and those that are gone are left out."""
+    kept = {name: value for name, value in given.items() if name not in GONE}
+    named = kept.get("network", "rsnn")
+    if named in ("rsnn", "gru", "lstm"):
+        word = "real-rsnn" if named == "rsnn" and kind != "EvolvingConnectivityPolicy" else named
+        table = NETWORKS[word].table
+        settings = {name: given[name] for name in table if name in SETTINGS and given.get(name) is not None}
+        kept["network"] = {"kind": word, "n_neurons": table["n_neurons"].default, **settings}
+    elif kind == "ESPolicy" and isinstance(named, dict) and named.get("kind") == "real-rsnn":
+        for name, value in (("sigma", 0.02), ("learning_rate", 0.01)):  # what None was for a network given as an object
+            kept[name] = value if kept.get(name) is None else kept[name]
+    if given.get("max_grad_norm", 0.5) != 0.5:
+        kept["ppo_kwargs"] = {"max_grad_norm": given["max_grad_norm"], **(kept.get("ppo_kwargs") or {})}
+    return kept
 
 
 def _moved(arrays: Arrays, places: dict[str, str]) -> Arrays:

@@ -73,6 +73,7 @@ class Run(NamedTuple):
 class Trainable(Protocol[T]):
     """An estimator: its parameters as far as they concern every fit, and what it brings along."""
 
+    network: Network | None
     backend: str
     engine: str
     chunk_size: int | None

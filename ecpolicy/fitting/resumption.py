@@ -93,8 +93,7 @@ def adopt(policy: P, earlier: P) -> None:
 
 
 def _load(policy: P, path: str | os.PathLike[str]) -> P:
-    network = getattr(policy, "network", None)
-    return type(policy).load(path, network=None if isinstance(network, str) else network)
+    return type(policy).load(path, network=policy.network)
 
 
 def _newest(policy: P, checkpoint: Checkpoint) -> P | None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.cleanup import cleaning_up
+from ecpolicy.constraints import Integer
 from ecpolicy.environments import check_trained_for, resolve
 from ecpolicy.estimators.base import BasePolicy
-from ecpolicy.estimators.parameters import check_number
 from ecpolicy.fitting.deployed import deployment_key
 from ecpolicy.kernels import host
 from ecpolicy.kernels.layout import unpack
@@ -57,11 +57,11 @@ class Activity(NamedTuple):
             Where the episode is over before ``first_step``, or ``n_steps`` is below 1.
         """
         length = len(self.spikes)
-        check_number("first_step", first_step, low=-np.inf, integer=True)
+        Integer()("first_step", first_step)
         if not 0 <= first_step < length:
             raise ValueError(f"first_step must be in [0, {length}), the steps of the episode; got {first_step}.")
         if n_steps is not None:
-            check_number("n_steps", n_steps, low=1, integer=True)
+            Integer(1)("n_steps", n_steps)
         return slice(first_step, length if n_steps is None else min(first_step + n_steps, length))
 
     @property
@@ -109,8 +109,8 @@ def record_activity(policy: BasePolicy, environment: Any, *, seed: int = 0, max_
     What the environment raises comes out as it is.
     """
     check_is_fitted(policy, "_deployed")
-    check_number("seed", seed, low=0, integer=True)
-    check_number("max_episode_steps", max_episode_steps, low=1, integer=True)
+    Integer(0)("seed", seed)
+    Integer(1)("max_episode_steps", max_episode_steps)
     deployed = policy._deployed
     if not isinstance(deployed.network, RSNN | RealRSNN):
         raise TypeError(f"{type(deployed.network).__name__} has no spikes to record; wanted RSNN or RealRSNN.")

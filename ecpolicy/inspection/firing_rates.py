@@ -4,8 +4,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from ecpolicy.constraints import Integer
 from ecpolicy.estimators.base import BasePolicy
-from ecpolicy.estimators.parameters import check_number
 from ecpolicy.inspection.activity import Activity, record_activity
 from ecpolicy.inspection.palette import groups_of, palette
 
@@ -74,7 +74,7 @@ class FiringRateDisplay:
         from matplotlib import pyplot as plt
 
         activity = self.activity
-        check_number("bins", bins, low=1, integer=True)
+        Integer(1)("bins", bins)
         shown = activity.window(first_step, n_steps)
         figure = plt.figure(figsize=(7, 2.6), layout="constrained") if figure is None else figure
         across, along = figure.subplots(1, 2)

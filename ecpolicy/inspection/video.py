@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.cleanup import clean_up, cleaning_up
+from ecpolicy.constraints import Integer
 from ecpolicy.estimators.base import BasePolicy
-from ecpolicy.estimators.parameters import check_number
 from ecpolicy.inspection.activity import one_environment
 from ecpolicy.optional import require
 from ecpolicy.rollout.workers import close_all
@@ -74,10 +74,10 @@ def record_video(
     What the environment raises in ``reset`` and ``step`` comes out as it is. No file is left of an episode that failed.
     """
     check_is_fitted(policy, "_deployed")
-    check_number("n_episodes", n_episodes, low=1, integer=True)
-    check_number("seed", seed, low=0, integer=True)
+    Integer(1)("n_episodes", n_episodes)
+    Integer(0)("seed", seed)
     if max_episode_steps is not None:
-        check_number("max_episode_steps", max_episode_steps, low=1, integer=True)
+        Integer(1)("max_episode_steps", max_episode_steps)
     path = Path(path)
     if path.suffix != ".mp4":
         raise ValueError(f'The video is written as MP4: give a path that ends in ".mp4", got {str(path)!r}.')

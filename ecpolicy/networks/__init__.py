@@ -1,11 +1,11 @@
 """Networks: settings in frozen dataclasses, states in arrays over episodes."""
 
-from typing import Any
-
 from ecpolicy.networks.gated import GRU, LSTM
-from ecpolicy.networks.network import Network, Shape
+from ecpolicy.networks.network import Network, Settings, Shape
 from ecpolicy.networks.rsnn import RSNN, RealRSNN
 
-NETWORKS: dict[str, Any] = {"rsnn": RSNN, "real-rsnn": RealRSNN, "gru": GRU, "lstm": LSTM}  # as files name them
+__all__ = ["GRU", "LSTM", "RSNN", "Network", "RealRSNN", "Settings", "Shape"]
 
-__all__ = ["GRU", "LSTM", "RSNN", "Network", "RealRSNN", "Shape"]
+NETWORKS: dict[str, type[RSNN | RealRSNN | GRU | LSTM]] = {  # as files and the command line name them
+    "rsnn": RSNN, "real-rsnn": RealRSNN, "gru": GRU, "lstm": LSTM,
+}  # fmt: skip

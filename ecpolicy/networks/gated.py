@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ecpolicy.constraints import Integer, Parameter, Table, documented, table
 from ecpolicy.kernels import weights
-from ecpolicy.networks.network import Shape
+from ecpolicy.networks.network import Settings, Shape
 from ecpolicy.random import Key
+
+GRU_UNITS = table(Parameter("n_neurons", 256, Integer(1), "Units of the hidden state.", "paper, appendix A"))
+LSTM_UNITS = table(Parameter("n_neurons", 128, Integer(1), "Units of the hidden state.", "paper, appendix A"))
 
 
 class GRUState(NamedTuple):
@@ -25,8 +29,9 @@ class LSTMState(NamedTuple):
     c: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class GRU:
+@documented(GRU_UNITS)
+@dataclass(frozen=True, repr=False)
+class GRU(Settings):
     """Gated recurrent unit (Cho et al., 2014) and a linear readout.
 
     PyTorch's equations and order of gates::
@@ -38,9 +43,10 @@ class GRU:
 
     Parameters
     ----------
-    n_neurons : int
-        Units of the hidden state (paper: 256).
+    <parameters>
     """
+
+    table: ClassVar[Table] = GRU_UNITS
 
     n_neurons: int = 256
 
@@ -72,8 +78,9 @@ class GRU:
         weights.gru_step(w_in, w_h, bias, w_out, bias_out, owners, rows, state.h, x, output)
 
 
-@dataclass(frozen=True)
-class LSTM:
+@documented(LSTM_UNITS)
+@dataclass(frozen=True, repr=False)
+class LSTM(Settings):
     """Long short-term memory (Hochreiter and Schmidhuber, 1997) and a linear readout.
 
     PyTorch's order of gates::
@@ -83,9 +90,10 @@ class LSTM:
 
     Parameters
     ----------
-    n_neurons : int
-        Units of the hidden state (paper: 128).
+    <parameters>
     """
+
+    table: ClassVar[Table] = LSTM_UNITS
 
     n_neurons: int = 128
 

@@ -1,12 +1,19 @@
 """What a network is: shapes, a state at the start of episodes, and a step. Any object with these can be evolved."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ecpolicy.constraints import Table, check
 from ecpolicy.random import Key
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+else:
+    DataclassInstance = object
 
 State = TypeVar("State", bound=tuple[NDArray[Any], ...])
 
@@ -58,6 +65,53 @@ class Network(Protocol):
             The network that drives each episode.
         rows : ndarray of int64
         """
+
+
+class Settings(DataclassInstance):
+    """Base of networks whose settings scikit-learn searches: frozen dataclasses, so that a change makes another one.
+
+    ``policy.set_params(network__n_neurons=64)`` and searches over ``network__n_neurons`` work with networks that have
+    this base, also with your own.
+    """
+
+    table: ClassVar[Table] = {}  # what the settings may be, where they are to be checked
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def set_params(self, **settings: Any) -> Self:
+        """A network with these settings; this one stays as it is.
+
+        Raises
+        ------
+        ValueError
+            Where it has no such setting.
+        """
+        known = self.get_params()
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no {', '.join(unknown)}; it has {', '.join(known)}.")
+        return replace(self, **settings)
+
+    def checked(self) -> Self:
+        """The network, its settings plain Python numbers.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Naming the setting, what was given and what is wanted.
+        """
+        found = check(self.table.values(), self)
+        return self if all(value is getattr(self, name) for name, value in found.items()) else replace(self, **found)
+
+    def given(self) -> dict[str, Any]:
+        """The settings that are not the default, by name."""
+        default = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in self.get_params().items() if value != default[name]}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.given().items())})"
 
 
 def copied(state: State) -> State:

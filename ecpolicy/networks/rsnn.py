@@ -3,15 +3,49 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ecpolicy.constraints import POSITIVE, Flag, Integer, Number, Parameter, Table, documented, table
 from ecpolicy.kernels import spiking, weights
 from ecpolicy.kernels.layout import WORD, Words, words_per_row
-from ecpolicy.networks.network import Shape
+from ecpolicy.networks.network import Settings, Shape
 from ecpolicy.random import Key, uniform
+
+MOST_SUBSTEPS = 100_000
+APPENDIX = "paper, appendix A"
+
+SIZE = Parameter("n_neurons", 256, Integer(1), "Neurons.", APPENDIX)
+LEAKY = table(
+    Parameter("step_ms", 16.6, POSITIVE, "Milliseconds of network time in an environment step.", APPENDIX),
+    Parameter("dt", 0.5, POSITIVE, "Milliseconds of an Euler substep.", APPENDIX),
+    Parameter("tau_syn", 5.0, POSITIVE, "Time constant of the synaptic currents, in ms.", APPENDIX),
+    Parameter("tau_m", 10.0, POSITIVE, "Time constant of the membrane potentials, in ms.", APPENDIX),
+    Parameter("tau_out", 10.0, POSITIVE, "Time constant of the readout, in ms.", APPENDIX),
+    Parameter("gain_in", 0.1, Number(0), "Gain of the observation, K_in of the paper.", APPENDIX),
+    Parameter("gain_recurrent", 1.0, Number(0), "Gain of the recurrent connections, K_h of the paper.", APPENDIX),
+    Parameter("gain_out", 5.0, Number(0), "Gain of the readout, K_out of the paper.", APPENDIX),
+)
+SHARE = Number(0, 1, open_low=True)
+BITS = table(
+    SIZE,
+    Parameter(
+        "excitatory_ratio", 0.5, Number(0, 1), "Share of excitatory neurons; the others are inhibitory.", APPENDIX
+    ),
+    *LEAKY.values(),
+    Parameter("density", 0.5, SHARE, "Share of present connections for which the gains are normalised.", APPENDIX),
+)
+WEIGHTS = table(
+    SIZE,
+    *LEAKY.values(),
+    Parameter("density", 1.0, SHARE, "Mean square of a weight for which the gains are normalised."),
+    Parameter("random_start", True, Flag(),
+        "Start episodes from random potentials, as RSNN does; otherwise from zero."),
+    Parameter("dense", False, Flag(),
+        "Multiply by every spike instead of adding the rows of the neurons that fire: for measuring what that costs."),
+)  # fmt: skip
 
 
 class RSNNState(NamedTuple):
@@ -23,8 +57,9 @@ class RSNNState(NamedTuple):
     readout: NDArray[np.float32]  # (episodes, outputs) filtered signed spike counts, per ms
 
 
-@dataclass(frozen=True)
-class RSNN:
+@documented(BITS)
+@dataclass(frozen=True, repr=False)
+class RSNN(Settings):
     """Recurrent spiking neural network with boolean connections (paper, section 3 and appendix A).
 
     One environment step lasts ``step_ms`` and is integrated in ``round(step_ms / dt)`` Euler substeps. The first
@@ -44,15 +79,10 @@ class RSNN:
 
     Parameters
     ----------
-    n_neurons : int
-    excitatory_ratio : float in [0, 1]
-    step_ms, dt, tau_syn, tau_m, tau_out : float
-        Times in milliseconds.
-    gain_in, gain_recurrent, gain_out : float
-        Gains of the three projections (K_in, K_h and K_out in the paper's appendix).
-    density : float in (0, 1]
-        Expected share of present connections, in the gains' normalisation.
+    <parameters>
     """
+
+    table: ClassVar[Table] = BITS
 
     n_neurons: int = 256
     excitatory_ratio: float = 0.5
@@ -83,6 +113,12 @@ class RSNN:
             "recurrent": Shape(self.n_neurons, self.n_neurons, packed_axis=1),
             "output": Shape(self.n_neurons, n_outputs, packed_axis=0),
         }
+
+    def checked(self) -> Self:
+        """The network, its settings plain Python numbers; raises where one is wrong."""
+        network = super().checked()
+        _check_constants(network)
+        return network
 
     def constants(self, obs_size: int) -> NDArray[np.float32]:
         """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt: what the kernels take."""
@@ -147,8 +183,9 @@ class RealRSNNState(NamedTuple):
     readout: NDArray[np.float32]  # (episodes, outputs) filtered spike counts, weighted, per ms
 
 
-@dataclass(frozen=True)
-class RealRSNN:
+@documented(WEIGHTS)
+@dataclass(frozen=True, repr=False)
+class RealRSNN(Settings):
     """Recurrent spiking neural network with real weights, as Evolution Strategies and surrogate gradients train it.
 
     The equations are those of :class:`RSNN`, with one group of neurons of either sign, the observation alone as input,
@@ -156,15 +193,10 @@ class RealRSNN:
 
     Parameters
     ----------
-    n_neurons, step_ms, dt, tau_syn, tau_m, tau_out, gain_in, gain_recurrent, gain_out
-        As in :class:`RSNN`.
-    density : float
-        Expected square of a weight, in the gains' normalisation.
-    random_start : bool
-        Start episodes from random potentials, as :class:`RSNN` does; otherwise from zero.
-    dense : bool
-        Multiply by every spike instead of adding the rows of the neurons that fire: for measuring what that costs.
+    <parameters>
     """
+
+    table: ClassVar[Table] = WEIGHTS
 
     n_neurons: int = 256
     step_ms: float = 16.6
@@ -192,6 +224,12 @@ class RealRSNN:
     def initial_scales(self, obs_size: int, n_outputs: int) -> dict[str, float]:
         """Standard deviations of the initial weights: 1, as in the paper."""
         return dict.fromkeys(self.shapes(obs_size, n_outputs), 1.0)
+
+    def checked(self) -> Self:
+        """The network, its settings plain Python numbers; raises where one is wrong."""
+        network = super().checked()
+        _check_constants(network)
+        return network
 
     def constants(self, obs_size: int) -> NDArray[np.float32]:
         """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt: what the kernels take."""
@@ -246,3 +284,15 @@ def _constants(network: RSNN | RealRSNN, obs_size: int) -> NDArray[np.float32]:
         ],
         dtype=np.float32,
     )
+
+
+def _check_constants(network: RSNN | RealRSNN) -> None:
+    """Raise where settings that are right one by one do not go together."""
+    if not 1 <= network.substeps <= MOST_SUBSTEPS:
+        raise ValueError(
+            f"dt must give 1 to {MOST_SUBSTEPS:,} substeps per step_ms of {network.step_ms}, so be at most step_ms; "
+            f"got {network.dt}."
+        )
+    with np.errstate(over="ignore"):
+        if not np.isfinite(network.constants(1)).all():
+            raise ValueError(f"Times, gains and density must give constants of single precision; got {network}.")
