@@ -10,7 +10,7 @@ import pytest
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy, best_start, load
 from ecpolicy.callbacks import Checkpoint
-from ecpolicy.networks import RSNN
+from ecpolicy.networks import RSNN, RealRSNN
 
 pytestmark = pytest.mark.filterwarnings("ignore:n_generations=. ended the fit before")
 
@@ -113,7 +113,9 @@ def test_one_start_is_a_fit(run):
 def test_evolution_strategies_start_from_other_weights(tmp_path):
     settings = {name: value for name, value in SMALL.items() if name != "learning_rate"}
     checkpoint = Checkpoint(tmp_path / "p.ecp", keep=5)
-    policy = ESPolicy(**{**settings, "n_generations": 3, "learning_rate": 1e-9, "weight_decay": 0.0})
+    policy = ESPolicy(
+        **{**settings, "n_generations": 3, "learning_rate": 1e-9, "weight_decay": 0.0, "network": RealRSNN(16)}
+    )
     best_start(policy, "Pendulum-v1", n_starts=2, env_steps=640, callbacks=checkpoint)
     third, second, first = (load(path)._training.search.parameters["recurrent"] for path in checkpoint.files())
     np.testing.assert_allclose(first, second, atol=1e-6)
