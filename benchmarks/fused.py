@@ -16,7 +16,7 @@ from jax.experimental.pallas import triton as plgpu
 
 from ecpolicy.kernels import device
 from ecpolicy.kernels.device import BITS, counted, rounded
-from ecpolicy.kernels.host import FLUSH
+from ecpolicy.kernels.layout import FLUSH
 
 
 def _kernel(

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from ecpolicy.fitness_shaping import Utility
 from ecpolicy.kernels import host
 from ecpolicy.kernels import weights as kernels
-from ecpolicy.kernels.host import PLANES
-from ecpolicy.kernels.layout import WORD, Words, pack, words_per_row
+from ecpolicy.kernels.layout import PLANES, WORD, Words, halves, pack, words_per_row
 from ecpolicy.networks import Shape
 from ecpolicy.random import NORMAL_UNIT, Key, Stream, fold_in, normal_table
 
@@ -43,6 +42,13 @@ class Sampler(Protocol):
 
     def streams(self, keys: Key) -> Mapping[str, Key]:
         """The keys that draw each matrix, by name: one per member."""
+
+    def for_device(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+        """What XLA draws each matrix from, by name.
+
+        Of bits ``(planes, flips)`` in words of uint32; of weights the means and the standard deviation of the noise, in
+        units of the table.
+        """
 
 
 class Limits(NamedTuple):
@@ -235,6 +241,10 @@ class BernoulliSampler:
         """The most probable network, packed with a leading axis of one."""
         return {name: flips[None] for name, (_, flips) in self.slices.items()}
 
+    def for_device(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+        """Planes and flips in words of uint32, by name."""
+        return {name: (halves(planes), halves(flips)) for name, (planes, flips) in self.slices.items()}
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -260,6 +270,11 @@ class Gaussian:
     initial_scales: Mapping[str, float]
     weighted_noise: WeightedNoise = host_noise
     packed: ClassVar[bool] = False
+
+    @property
+    def noise_unit(self) -> float:
+        """The standard deviation in units of the table."""
+        return self.sigma * NORMAL_UNIT
 
     @property
     def limits(self) -> dict[str, Limits]:
@@ -333,6 +348,7 @@ class Point:
 
     shapes: Mapping[str, Shape]
     packed: ClassVar[bool] = False
+    noise_unit: ClassVar[float] = 0.0
 
     @property
     def limits(self) -> dict[str, Limits]:
@@ -390,3 +406,8 @@ class WeightSampler:
     def streams(self, keys: Key) -> dict[str, Key]:
         """The keys that draw each matrix, by name: one per member."""
         return {name: self.distribution.streams(keys, name) for name in self.parameters}
+
+    def for_device(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+        """Means and the standard deviation of the noise in units of the table, by name."""
+        unit = np.asarray(self.distribution.noise_unit, np.float32)
+        return {name: (np.asarray(mean), unit) for name, mean in self.parameters.items()}

@@ -326,9 +326,9 @@ def is_device_environment(item: Any) -> bool:
 
 def _describe_device(environment: Any) -> Resolved:
     require("jax", "A Brax or MuJoCo Playground environment")
-    from ecpolicy.rollout import device
+    from ecpolicy.rollout.device_environment import sizes
 
-    obs_size, action_size = device.sizes(environment)
+    obs_size, action_size = sizes(environment)
     limit = getattr(environment, "episode_length", None)
     return Resolved(
         (environment,),

@@ -9,7 +9,7 @@ import pytest
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.environments import resolve
 from ecpolicy.networks import RSNN
-from ecpolicy.rollout.device import Snapshot
+from ecpolicy.rollout.device_environment import Snapshot
 
 pytestmark = pytest.mark.slow
 

@@ -19,11 +19,13 @@ from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.environments import resolve
 from ecpolicy.kernels import device, host, reference
-from ecpolicy.kernels.layout import WORD, pack, unpack, words_per_row
+from ecpolicy.kernels.layout import PLANES, WORD, halves, pack, unpack, words_per_row
 from ecpolicy.networks import RSNN
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, uniform
 from ecpolicy.rollout import device as rollout
+from ecpolicy.rollout.device_environment import Snapshot
+from ecpolicy.rollout.device_program import Program
 from ecpolicy.rollout.episodes import Networks, of_deployed, playing, population
 from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.rollout.workers import Plan
@@ -47,9 +49,9 @@ def slices(rho):
     """Thresholds (24, rows, words) and flips (rows, words) of probabilities (rows, lanes)."""
     padded = np.zeros((rho.shape[0], words_per_row(rho.shape[1]) * WORD), np.float32)
     padded[:, : rho.shape[1]] = rho
-    planes, flips = np.empty((host.PLANES, padded.size // WORD), np.uint64), np.empty(padded.size // WORD, np.uint64)
+    planes, flips = np.empty((PLANES, padded.size // WORD), np.uint64), np.empty(padded.size // WORD, np.uint64)
     host.threshold_planes(padded.reshape(-1), planes, flips)
-    return planes.reshape(host.PLANES, rho.shape[0], -1), flips.reshape(rho.shape[0], -1)
+    return planes.reshape(PLANES, rho.shape[0], -1), flips.reshape(rho.shape[0], -1)
 
 
 # Kernels
@@ -62,9 +64,9 @@ def test_sampled_populations_equal_those_of_the_host(lanes):
     keys = fold_in(key_from_seed(5), np.arange(9))
     planes, flips = slices(rho)
     expected = np.empty((9, flips.size), np.uint64)
-    host.sample(keys, planes.reshape(host.PLANES, -1), flips.reshape(-1), expected)
-    drawn = jax.jit(device.sample)(keys, device.halves(planes), device.halves(flips))
-    np.testing.assert_array_equal(drawn, device.halves(expected.reshape(9, *flips.shape)))
+    host.sample(keys, planes.reshape(PLANES, -1), flips.reshape(-1), expected)
+    drawn = jax.jit(device.sample)(keys, halves(planes), halves(flips))
+    np.testing.assert_array_equal(drawn, halves(expected.reshape(9, *flips.shape)))
     assert expected.any()
 
 
@@ -74,7 +76,7 @@ def test_sampled_populations_equal_those_of_the_host(lanes):
 def test_integer_sums_equal_those_of_the_host(members, largest):
     generator = np.random.default_rng(members)
     planes, flips = slices(generator.random((5, 70)).astype(np.float32))
-    planes, flips = planes.reshape(host.PLANES, -1), flips.reshape(-1)
+    planes, flips = planes.reshape(PLANES, -1), flips.reshape(-1)
     keys = fold_in(key_from_seed(members), np.arange(members))
     weights = generator.integers(-largest + 1, largest, members).astype(np.int32)
     expected = host.weighted_sum(keys, planes, flips, weights)
@@ -86,7 +88,7 @@ def test_integer_sums_equal_those_of_the_host(members, largest):
 @pytest.mark.parametrize("rows", [1, 32, 65])
 def test_transposed_bits(rows, lanes):
     bits = np.random.default_rng(rows).random((3, rows, lanes)) < 0.5
-    moved = jax.jit(partial(device.transpose_bits, lanes=lanes))(device.halves(pack(bits)))
+    moved = jax.jit(partial(device.transpose_bits, lanes=lanes))(halves(pack(bits)))
     assert moved.shape == (3, -(-rows // 32), lanes)
     place = np.arange(rows)
     np.testing.assert_array_equal((np.asarray(moved)[:, place // 32] >> (place % 32)[:, None] & 1).astype(bool), bits)
@@ -106,7 +108,7 @@ def test_network_step_equals_reference_for_a_hundred_steps(neurons, ratio):
     generator = np.random.default_rng(neurons)
     shapes = network.shapes(obs_size, n_outputs).values()
     k_in, k_h, k_out = (generator.random((members, shape.pre, shape.post)) < 0.5 for shape in shapes)
-    packed = [device.halves(pack(part)) for part in (k_in, k_h, np.ascontiguousarray(k_out.swapaxes(1, 2)))]
+    packed = [halves(pack(part)) for part in (k_in, k_h, np.ascontiguousarray(k_out.swapaxes(1, 2)))]
     connections = packed[0], device.transpose_bits(jnp.asarray(packed[1]), neurons), packed[2]
     v = generator.random((members, neurons), dtype=np.float32)
     nothing = np.zeros((members, neurons), np.float32), np.zeros((members, packed[0].shape[2]), np.uint32)
@@ -246,8 +248,8 @@ def test_nothing_is_compiled_again_between_generations_and_fits(small):
     policy = make(small, max_episode_steps=[(0, 5), (300, 9)]).fit(environment)
     policy.partial_fit(environment)
     devices, network = tuple(jax.devices()), policy._deployed.network
-    snapshot = rollout.Snapshot(environment, *resolve(environment).identities)
-    program = rollout.compiled(rollout.Program(snapshot, network, 1, rollout.default_chunk_size(), devices))
+    snapshot = Snapshot(environment, *resolve(environment).identities)
+    program = rollout.compiled(Program(snapshot, network, 1, rollout.default_chunk_size(), devices))
     policy.score(environment, n_episodes=3)
     assert program._cache_size() == 1  # the population's episodes, the deployed network's, and those of score
 

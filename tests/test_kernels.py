@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from ecpolicy.kernels import host, reference, simd, spiking
-from ecpolicy.kernels.layout import WORD, block_words, pack, unpack, words_per_row
+from ecpolicy.kernels.layout import PLANES, WORD, block_words, pack, unpack, words_per_row
 from ecpolicy.networks import RSNN
 from ecpolicy.networks.network import copied
 from ecpolicy.random import fold_in, key_from_seed
@@ -212,7 +212,7 @@ def slices(rho):
     padded = np.zeros((rho.shape[0], words_per_row(lanes) * WORD), np.float32)
     padded[:, :lanes] = rho
     n_words = padded.size // WORD
-    planes, flips = np.empty((host.PLANES, n_words), np.uint64), np.empty(n_words, np.uint64)
+    planes, flips = np.empty((PLANES, n_words), np.uint64), np.empty(n_words, np.uint64)
     host.threshold_planes(padded.reshape(-1), planes, flips)
     return planes, flips
 

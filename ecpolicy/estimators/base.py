@@ -62,7 +62,6 @@ class BasePolicy(BaseEstimator):
     eval_episodes: int
     confirm_episodes: int
     eval_every: int = 1
-    n_generations: Any
     max_env_steps: Any
     warm_start: bool
     random_state: int | np.random.Generator | np.random.RandomState | None
@@ -190,6 +189,10 @@ class BasePolicy(BaseEstimator):
 
     def _check_environments(self, resolved: Resolved) -> None:
         """Raise where the estimator cannot train on these."""
+
+    def _most_generations(self) -> float:
+        """Generations after which a fit ends."""
+        return np.inf
 
     def _endless_episode(self) -> float:
         """Steps that are played of an environment without a time limit."""

@@ -26,6 +26,7 @@ class EvolvedPolicy(BasePolicy):
 
     fitness_shaping = staticmethod(centered_ranks)  # the one of the paper; a subclass may have another
 
+    n_generations: int
     population_size: int
     episodes_per_member: int
     max_episode_steps: int | Sequence[tuple[int, int]] | None
@@ -50,6 +51,9 @@ class EvolvedPolicy(BasePolicy):
     def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:
         """The fitted attributes that show the deployed network."""
         raise NotImplementedError
+
+    def _most_generations(self) -> float:
+        return self.n_generations
 
     def _endless_episode(self) -> float:
         """The last training horizon, if there is one."""

@@ -90,7 +90,6 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     backend = "numpy"
     chunk_size = None
     confirm_episodes = 20
-    n_generations = np.inf
 
     def __init__(
         self,

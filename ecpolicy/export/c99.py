@@ -8,8 +8,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.kernels.host import FLUSH
-from ecpolicy.kernels.layout import pack
+from ecpolicy.kernels.layout import FLUSH, pack
 from ecpolicy.networks import RSNN
 from ecpolicy.normalization import Standardizer
 from ecpolicy.spaces import action_outputs, box_bounds

@@ -162,7 +162,7 @@ def _reason_to_stop(policy: Trainable[T], training: T, threshold: float | None, 
     """Why there is no further step, or an empty string."""
     if threshold is not None and training.solved_at is not None and training.solved_at >= threshold:
         return "score_threshold"
-    if training.generation >= policy.n_generations:
+    if training.generation >= policy._most_generations():
         return "n_generations"
     if policy.max_env_steps is not None and training.n_env_steps >= policy.max_env_steps:
         return "max_env_steps"

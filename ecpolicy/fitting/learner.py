@@ -97,8 +97,7 @@ class Trainable(Protocol[T]):
     def environments_(self) -> tuple[str, ...]:
         """What the policy was trained on."""
 
-    @property
-    def n_generations(self) -> float:
+    def _most_generations(self) -> float:
         """Steps of the learner after which a fit ends."""
 
     @classmethod

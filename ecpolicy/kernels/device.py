@@ -15,8 +15,7 @@ from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 from numpy.typing import NDArray
 
-from ecpolicy.kernels.host import FLUSH, MEMBERS_AT_A_TIME, PLANES
-from ecpolicy.kernels.layout import WORD, Words
+from ecpolicy.kernels.layout import FLUSH, MEMBERS_AT_A_TIME, PLANES, WORD, Words, halves
 from ecpolicy.random import Key, normal_table, threefry_rounds
 
 BITS = 32  # of a word on the device; a word of the host is two of them, low half first
@@ -29,11 +28,6 @@ class State(NamedTuple):
     i_syn: Array  # (members, neurons) synaptic current
     spikes: Array  # (members, words) spikes of the last substep
     readout: Array  # (members, outputs) filtered signed spike counts, per ms
-
-
-def halves(words: Words) -> NDArray[np.uint32]:
-    """uint64 words (..., n) of the host as uint32 words (..., 2n)."""
-    return np.ascontiguousarray(words).astype("<u8", copy=False).view("<u4").astype(np.uint32, copy=False)
 
 
 def uniform(keys: Array, size: int) -> Array:

@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 
 from ecpolicy.kernels import simd
 from ecpolicy.kernels.compiling import compiled
-from ecpolicy.kernels.layout import FLUSH as FLUSH
-from ecpolicy.kernels.layout import WORD, Words
+from ecpolicy.kernels.layout import MEMBERS_AT_A_TIME, PLANES, WORD, Words
 from ecpolicy.kernels.spiking import rsnn_step as rsnn_step
 
-PLANES = 24  # bits of a connection probability: float32 resolves 2**-24 next to one
 SAMPLE_WORDS = 16  # words sampled at a time
-MEMBERS_AT_A_TIME = 64  # members whose connections exist at once while they are summed
 NONE = np.uint64(0)
 ONE = np.uint64(1)
 LARGEST_OBSERVATION = 1e140  # squares of larger ones, summed up, would leave the range of float64

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORD = 64
+PLANES = 24  # bits of a connection probability: float32 resolves 2**-24 next to one
+MEMBERS_AT_A_TIME = 64  # members whose connections exist at once while they are summed
 FLUSH = np.float32(1e-12)  # smaller state variables are zero: denormal arithmetic is slow, and differs between devices
 
 Words = NDArray[np.uint64]
@@ -37,3 +39,8 @@ def unpack(words: Words, lanes: int) -> NDArray[np.bool_]:
     """Booleans (..., lanes) of packed words (..., n_words): for inspection and tests, never in a rollout."""
     as_bytes = np.ascontiguousarray(words).astype("<u8", copy=False).view(np.uint8)
     return np.unpackbits(as_bytes, axis=-1, count=lanes, bitorder="little").astype(np.bool_)
+
+
+def halves(words: Words) -> NDArray[np.uint32]:
+    """uint64 words (..., n) of the host as uint32 words (..., 2n), low half first: what accelerators count."""
+    return np.ascontiguousarray(words).astype("<u8", copy=False).view("<u4").astype(np.uint32, copy=False)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ecpolicy.kernels import simd
 from ecpolicy.kernels.compiling import compiled
-from ecpolicy.kernels.host import FLUSH, SAMPLE_WORDS
+from ecpolicy.kernels.host import SAMPLE_WORDS
+from ecpolicy.kernels.layout import FLUSH
 from ecpolicy.random import NORMAL_UNIT
 
 PER_WORD = 4  # draws of 16 bits in a word of 64

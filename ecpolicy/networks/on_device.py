@@ -12,8 +12,7 @@ from jax import Array, lax
 from numpy.typing import NDArray
 
 from ecpolicy.kernels import device as kernels
-from ecpolicy.kernels.host import FLUSH
-from ecpolicy.kernels.layout import words_per_row
+from ecpolicy.kernels.layout import FLUSH, halves, words_per_row
 from ecpolicy.networks.gated import GRU, LSTM, NAMES
 from ecpolicy.networks.network import Network
 from ecpolicy.networks.rsnn import RSNN, RealRSNN
@@ -223,7 +222,7 @@ class OnDevice:
         """
         prepare, step = _compiled(self.network)
         if state.matrices is None:
-            words = {n: kernels.halves(m) if m.dtype == np.uint64 else m for n, m in connections.items()}
+            words = {n: halves(m) if m.dtype == np.uint64 else m for n, m in connections.items()}
             state.matrices = prepare(words, owners)
         live = np.zeros(owners.size, np.bool_)
         live[rows] = True
