@@ -41,7 +41,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_mutants_are_refused_or_act():
-    command = [sys.executable, str(ROOT / "benchmarks" / "fuzz_files.py"), "--files", "1000", "--seed", "1"]
+    command = [sys.executable, str(ROOT / "tests" / "fuzzing" / "fuzz_files.py"), "--files", "1000", "--seed", "1"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "0 of 1000 files were handled wrongly" in result.stdout

@@ -144,7 +144,7 @@ def test_example_of_an_own_network():
                 "1",
             ],
         ),
-        ("learning.py", ["--tasks", "cartpole", "--seeds", "0", "--generations", "1"]),
+        ("studies/learning.py", ["--tasks", "cartpole", "--seeds", "0", "--generations", "1"]),
         ("import_time.py", ["--rounds", "1"]),
         ("c_header.py", ["--neurons", "8", "--env", "CartPole-v1", "--rounds", "1"]),
         (
@@ -171,13 +171,19 @@ def test_example_of_an_own_network():
         ),
         ("cluster_model.py", ["--env", "CartPole-v1", "--population", "64", "--steps", "20"]),
         ("faults.py", ["--kills", "0", "--worker-kills", "1", "--engines", "loky"]),
-        ("efficiency.py", ["--env", "CartPole-v1", "--population", "4", "--neurons", "16", "--generations", "1"]),
-        ("comparison.py", ["--methods", "ES-LSTM", "--seeds", "0"]),
-        ("surrogates.py", ["--surrogates", "sigmoid", "--betas", "10", "--seeds", "0", "--steps", "64", *SMALL_PPO]),
-        ("contraction.py", ["--neurons", "16", "--population", "4", "--steps", "2"]),
+        (
+            "studies/efficiency.py",
+            ["--env", "CartPole-v1", "--population", "4", "--neurons", "16", "--generations", "1"],
+        ),
+        ("studies/comparison.py", ["--methods", "ES-LSTM", "--seeds", "0"]),
+        (
+            "studies/surrogates.py",
+            ["--surrogates", "sigmoid", "--betas", "10", "--seeds", "0", "--steps", "64", *SMALL_PPO],
+        ),
+        ("studies/contraction.py", ["--neurons", "16", "--population", "4", "--steps", "2"]),
         ("device_throughput.py", [*TINY, "--generations", "2", "--horizon", "3", "--steps", "2"]),
         (
-            "signal_share.py",
+            "studies/signal_share.py",
             [
                 "--at",
                 "1",
@@ -194,8 +200,8 @@ def test_example_of_an_own_network():
                 *GYMNASIUM,
             ],
         ),
-        ("drift.py", ["--settings", "0.3,0.01@2:0.05,0.001", "--generations", "1", "4", "--connections", "64"]),
-        ("brax_run.py", [*TINY, "--generations", "1", "--horizon", "3", "--checkpoint", "{tmp}/run.ecp"]),
+        ("studies/drift.py", ["--settings", "0.3,0.01@2:0.05,0.001", "--generations", "1", "4", "--connections", "64"]),
+        ("studies/brax_run.py", [*TINY, "--generations", "1", "--horizon", "3", "--checkpoint", "{tmp}/run.ecp"]),
     ],
 )
 def test_benchmarks_run(script, arguments, tmp_path):
@@ -214,7 +220,7 @@ def test_a_study_is_run_resumed_and_drawn(tmp_path):
     results = tmp_path / "results"
     sizes = ["--steps", "100", "--population", "2", "--final-episodes", "1", *GYMNASIUM]
     folders = ["--table", str(table), "--results", str(results), "--checkpoints", str(tmp_path)]
-    reproduce = [sys.executable, str(ROOT / "benchmarks" / "reproduce.py"), *sizes, *folders]
+    reproduce = [sys.executable, str(ROOT / "benchmarks" / "studies" / "reproduce.py"), *sizes, *folders]
     assert "4 runs to do" in run(*reproduce)
     written = {path.stem: json.loads(path.read_text()) for path in (results / "methods").iterdir()}
     assert set(written) == {f"{name}_HalfCheetah-v5_0" for name in ("EC", "ES-LSTM", "SG-PPO", "sb3-PPO")}
@@ -226,7 +232,7 @@ def test_a_study_is_run_resumed_and_drawn(tmp_path):
     assert "1 runs to do" in run(*reproduce)
     again = json.loads((results / "methods" / "EC_HalfCheetah-v5_0.json").read_text())
     assert again["final_returns"] == written["EC_HalfCheetah-v5_0"]["final_returns"]
-    figures = [sys.executable, str(ROOT / "benchmarks" / "reproduce_figures.py"), "--results", str(results)]
+    figures = [sys.executable, str(ROOT / "benchmarks" / "studies" / "reproduce_figures.py"), "--results", str(results)]
     output = run(*figures, "--studies", "methods", "--images", str(tmp_path / "images"))
     assert "\n| ES-LSTM |" in output
     assert {path.name for path in (tmp_path / "images").iterdir()} == {"methods.png", "methods_seconds.png"}

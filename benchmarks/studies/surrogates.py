@@ -5,7 +5,7 @@ mean ± standard deviation over training seeds. Every run takes the same number 
 ``--stop-when-solved`` lets it end at the environment's reward threshold, or it diverges (steep surrogates let gradients
 through hundreds of substeps grow without bound) and keeps its best network so far; the table has the steps taken.
 
-    python benchmarks/surrogates.py [--env CartPole-v1] [--surrogates superspike ...] [--betas 5 10 20]
+    python benchmarks/studies/surrogates.py [--env CartPole-v1] [--surrogates superspike ...] [--betas 5 10 20]
         [--seeds 0 1 2] [--steps 20000] [--stop-when-solved] [--set name=value ...] [--json FILE]
 """
 

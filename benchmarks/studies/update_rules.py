@@ -1,7 +1,7 @@
 """Candidates for the update of the connection probabilities; ``register`` adds them to the library's tables.
 
-``benchmarks/reproduce.py --studies update_rules`` runs them. What won is in the library; the others are here so that
-the comparison in docs/explanation/bold_steps.md can be run again.
+``reproduce.py --studies update_rules`` runs them. What won is in the library; the others are here so that the
+comparison in docs/explanation/bold_steps.md can be run again.
 """
 
 import numpy as np

@@ -13,7 +13,7 @@ nats how far the distribution moved (means of the last five generations); member
 In the end 128 members all play the same 40 episodes: the share of the variance that an episode does to all of them
 alike is what common episodes would take away.
 
-    python benchmarks/signal_share.py [--task HalfCheetah-v5] [--at 1 10 30 60] [--learning-rates 0.15 0.6]
+    python benchmarks/studies/signal_share.py [--task HalfCheetah-v5] [--at 1 10 30 60] [--learning-rates 0.15 0.6]
         [--eps 0.001 0.01] [--members 4096] [--seed 0]
 """
 

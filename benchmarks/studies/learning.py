@@ -2,9 +2,9 @@
 
 Scores are over 100 fresh episodes, with seeds that training never saw. ``steps`` are those of the population;
 ``evaluation`` are those of the deployed network during the fit. The Brax tasks run only where they are named; robots in
-MuJoCo are in ``benchmarks/reproduce.py``.
+MuJoCo are in ``benchmarks/studies/reproduce.py``.
 
-    python benchmarks/learning.py [--tasks cartpole acrobot ...] [--seeds 0 1 2] [--n-jobs 2]
+    python benchmarks/studies/learning.py [--tasks cartpole acrobot ...] [--seeds 0 1 2] [--n-jobs 2]
 """
 
 import argparse

@@ -5,7 +5,7 @@ network acting by itself, from the policy's initial potentials and from zero, as
 them. SpikingJelly 2.0.0 wants torchvision, which its NIR importer does not use; to install it beside the CPU build of
 PyTorch, leave its dependencies out: pip install --no-deps spikingjelly==2.0.0 nirtorch==2.6 loguru
 
-    python benchmarks/spikingjelly_nir.py PATH [--env Hopper-v5] [--episodes 10] [--seed 0]
+    python benchmarks/studies/spikingjelly_nir.py PATH [--env Hopper-v5] [--episodes 10] [--seed 0]
 """
 
 import argparse

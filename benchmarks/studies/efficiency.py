@@ -6,7 +6,7 @@ all see the same state of the machine; medians over generations. Sampling is dra
 it again for the gradient; physics is all the rest: environments, observations, actions, the optimizer. Network and
 physics are per 1,000 environment steps of the population, as episodes differ in length.
 
-    python benchmarks/efficiency.py [--env Hopper-v5] [--population 256] [--neurons 256] [--generations 8]
+    python benchmarks/studies/efficiency.py [--env Hopper-v5] [--population 256] [--neurons 256] [--generations 8]
         [--json FILE]
 """
 

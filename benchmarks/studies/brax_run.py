@@ -4,7 +4,7 @@ A long run in several pieces gives, bit for bit, what one piece would. After the
 plays 16 episodes with ``predict``; on locomotion tasks the mean velocity stands beside the return, because standing
 still also earns the reward for being alive (5,000 on Humanoid in the paper's units, 1,000 on Hopper and Walker2d).
 
-    python benchmarks/brax_run.py --env brax/humanoid --population 10240 --minutes 9 --checkpoint humanoid.ecp
+    python benchmarks/studies/brax_run.py --env brax/humanoid --population 10240 --minutes 9 --checkpoint humanoid.ecp
 """
 
 import argparse

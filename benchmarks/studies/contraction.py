@@ -4,7 +4,7 @@ XLA contracts ``a * b + c`` into one operation with one rounding where the proce
 kernel round twice. :func:`ecpolicy.kernels.device.rounded` keeps both roundings. Here the kernel runs with and without
 it, beside the host's, on the same population and observations, and counts what differs.
 
-    python benchmarks/contraction.py [--neurons 64 256] [--population 1024] [--steps 100]
+    python benchmarks/studies/contraction.py [--neurons 64 256] [--population 1024] [--steps 100]
 """
 
 import argparse

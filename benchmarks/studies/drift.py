@@ -4,11 +4,11 @@ Without a signal, one connection's gradient ``1/N sum_i u_i (theta_i - rho)`` ha
 u of N members, the variance ``rho (1 - rho) / (12 N)``; it is nearly normal. Following independent connections from one
 half through Adam and the clip at eps gives the flips per generation (connections by which the deployed network
 changes), the entropy and the distance (connections in which a member differs from the deployed network, on average)
-that noise alone causes, to compare with those of a training (``benchmarks/signal_share.py``). Settings may fall at a
-generation, as a schedule makes them.
+that noise alone causes, to compare with those of a training (``signal_share.py``). Settings may fall at a generation,
+as a schedule makes them.
 
-    python benchmarks/drift.py [--settings 0.15,0.001 0.3,0.01 0.6,0.01 0.3,0.01@100:0.05,0.001] [--generations 60 300]
-        [--connections 75776] [--population 256] [--seed 0]
+    python benchmarks/studies/drift.py [--settings 0.15,0.001 0.3,0.01 0.6,0.01 0.3,0.01@100:0.05,0.001]
+        [--generations 60 300] [--connections 75776] [--population 256] [--seed 0]
 """
 
 import argparse

@@ -6,8 +6,8 @@
 networks' steps in the population's, and the true return (the mean over all that was collected) of the network that is
 kept in the end, with the standard error over replays.
 
-    python benchmarks/judging.py collect HalfCheetah-v5 --steps 3000000 returns.npz
-    python benchmarks/judging.py replay returns.npz
+    python benchmarks/studies/judging.py collect HalfCheetah-v5 --steps 3000000 returns.npz
+    python benchmarks/studies/judging.py replay returns.npz
 """
 
 import argparse

@@ -6,7 +6,7 @@ settings for it. For all, "reaches" means: the mean over 100 fresh episodes clea
 errors. Steps are training's own; those of the evaluations come on top. evosax is installed for this benchmark alone:
 pip install evosax.
 
-    python benchmarks/comparison.py [--env CartPole-v1] [--seeds 0 1 2] [--methods EC ES-GRU ...]
+    python benchmarks/studies/comparison.py [--env CartPole-v1] [--seeds 0 1 2] [--methods EC ES-GRU ...]
 """
 
 import argparse

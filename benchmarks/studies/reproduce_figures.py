@@ -1,4 +1,4 @@
-"""Tables and figures from what benchmarks/reproduce.py wrote. Figures need the ``plot`` extra.
+"""Tables and figures from what benchmarks/studies/reproduce.py wrote. Figures need the ``plot`` extra.
 
 Returns in brackets are interquartile means over seeds (over seeds and tasks where it says so) with a 95 % bootstrap
 interval, 2,000 resamples of the seeds of every task (Agarwal et al., "Deep Reinforcement Learning at the Edge of the
@@ -6,11 +6,11 @@ Statistical Precipice", NeurIPS 2021). With three seeds the interquartile mean i
 smallest up, and the interval is too narrow: on normal data it covers the truth in three of four cases, with five seeds
 in nine of ten. A run that never reaches a goal counts as one that takes twice the steps.
 
-The paper's figure 3 is methods.png; its figure 4, surrogates.png, is drawn from what ``benchmarks/surrogates.py --json
-benchmarks/results/surrogates.json`` writes, its figure 5, efficiency.png, from ``benchmarks/efficiency.py --json
-benchmarks/results/efficiency.json``.
+The paper's figure 3 is methods.png; its figure 4, surrogates.png, is drawn from what ``surrogates.py --json
+results/surrogates.json`` writes, its figure 5, efficiency.png, from ``efficiency.py --json results/efficiency.json``.
 
-    python benchmarks/reproduce_figures.py [--results benchmarks/results] [--studies ...] [--images docs/images]
+    python benchmarks/studies/reproduce_figures.py [--studies ...] [--images docs/images]
+        [--results benchmarks/studies/results]
 """
 
 import argparse

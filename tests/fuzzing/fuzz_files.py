@@ -1,6 +1,6 @@
 """Load thousands of damaged and hostile model files: each is refused by ModelFileError, or gives a policy that acts.
 
-python benchmarks/fuzz_files.py [--files 10000] [--seed 0] [--keep folder]
+python tests/fuzzing/fuzz_files.py [--files 10000] [--seed 0] [--keep folder]
 
 Small policies of all three estimators are saved, with and without their training state, and mutated in the ways of
 ``mutations.py``, as are files of earlier versions. While a mutant is loaded, Python's audit events tell whether code is
@@ -34,7 +34,7 @@ from ecpolicy.networks import GRU, LSTM, RSNN, RealRSNN
 from forging import Case
 from mutations import mutated
 
-OLD_FILES = Path(__file__).parent.parent / "tests" / "data" / "files"
+OLD_FILES = Path(__file__).parent.parent / "data" / "files"
 SECONDS, MEBIBYTES = 5.0, 512  # that a load or an action may take
 
 SMALL = {"random_state": 0, "eval_episodes": 1}

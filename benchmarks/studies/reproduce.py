@@ -8,8 +8,8 @@ environment, which training never saw. Draw and tabulate with reproduce_figures.
 Physics run in EnvPool where it is installed (pip install envpool; the same tasks in C++), else in Gymnasium; scores
 are always Gymnasium's. Stable-Baselines3's PPO and SG-PPO step Gymnasium's environments.
 
-    python benchmarks/reproduce.py [--studies returns ...] [--methods ...] [--tasks ...] [--seeds ...] [--jobs 2]
-        [--engine envpool | gymnasium] [--results benchmarks/results] [--checkpoints FOLDER]
+    python benchmarks/studies/reproduce.py [--studies returns ...] [--methods ...] [--tasks ...] [--seeds ...]
+        [--jobs 2] [--engine envpool | gymnasium] [--results benchmarks/studies/results] [--checkpoints FOLDER]
 """
 
 import argparse
