@@ -22,8 +22,8 @@ from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.environments import resolve
 from ecpolicy.evolution import member_keys
 from ecpolicy.fitting.backends import Engine, runner
-from ecpolicy.kernels import device
 from ecpolicy.networks import RSNN
+from ecpolicy.networks.xla import bits as device
 from ecpolicy.random import key_from_seed
 from ecpolicy.rollout.device import default_chunk_size
 from ecpolicy.rollout.episodes import Networks, playing, population

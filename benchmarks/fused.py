@@ -2,7 +2,7 @@
 
 XLA's own program reads a member's connections once in every substep. Here a member's recurrent connections (8 KiB at
 256 neurons) are loaded once, stay in registers, and all substeps run on them. Same inputs, outputs and roundings as
-:func:`ecpolicy.kernels.device.rsnn_step`. ``network_step.py`` measures the two side by side where there is a GPU.
+:func:`ecpolicy.networks.xla.bits.rsnn_step`. ``network_step.py`` measures the two side by side where there is a GPU.
 """
 
 from functools import partial
@@ -14,9 +14,9 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from ecpolicy.kernels import device
-from ecpolicy.kernels.device import BITS, counted, rounded
-from ecpolicy.kernels.layout import FLUSH
+from ecpolicy.networks.layout import FLUSH
+from ecpolicy.networks.xla import bits as device
+from ecpolicy.networks.xla.bits import BITS, counted, rounded
 
 
 def _kernel(
@@ -50,7 +50,7 @@ def _kernel(
 
 
 def rsnn_step(connections, state, x, zero, *, n_excitatory, substeps, constants, interpret=False):
-    """As :func:`ecpolicy.kernels.device.rsnn_step`, for powers of two of at least 64 neurons."""
+    """As :func:`ecpolicy.networks.xla.bits.rsnn_step`, for powers of two of at least 64 neurons."""
     k_in, k_h, k_out = connections
     members, words, neurons = k_h.shape
     outputs = 1 << (k_out.shape[1] - 1).bit_length()  # Triton wants powers of two

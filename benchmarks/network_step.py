@@ -28,9 +28,9 @@ import numpy as np
 
 import fused
 import rivals
-from ecpolicy.kernels import device
-from ecpolicy.kernels.layout import pack
 from ecpolicy.networks import RSNN
+from ecpolicy.networks.layout import pack
+from ecpolicy.networks.xla import bits as device
 from ecpolicy.random import fold_in, key_from_seed
 
 

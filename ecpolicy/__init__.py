@@ -1,11 +1,11 @@
 """Policies with 1-bit recurrent spiking networks, trained without gradients by Evolving Connectivity."""
 
-from ecpolicy.estimators.best_start import best_start
-from ecpolicy.estimators.ec import EvolvingConnectivityPolicy
-from ecpolicy.estimators.es import ESPolicy
-from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy
 from ecpolicy.files.archive import ModelFileError
 from ecpolicy.files.load import load
+from ecpolicy.policies.best_start import best_start
+from ecpolicy.policies.ec import EvolvingConnectivityPolicy
+from ecpolicy.policies.es import ESPolicy
+from ecpolicy.policies.ppo import SurrogateGradientPPOPolicy
 from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.tuned_settings import tuned
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.fitness_shaping import Utility
-from ecpolicy.kernels import host
-from ecpolicy.kernels import weights as kernels
-from ecpolicy.kernels.layout import PLANES, WORD, Words, halves, pack, words_per_row
 from ecpolicy.networks import Shape
+from ecpolicy.networks.layout import PLANES, WORD, Words, halves, pack, words_per_row
+from ecpolicy.networks.numba import bits as host
+from ecpolicy.networks.numba import weights as kernels
 from ecpolicy.random import NORMAL_UNIT, Key, Stream, fold_in, normal_table
 
 Parameters = Mapping[str, NDArray[np.float32]]
@@ -110,7 +110,7 @@ class Bernoulli:
     eps : float
         Other rho are kept in [eps, 1 - eps], so that every connection goes on being explored.
     weighted_sum : callable (keys, planes, flips, weights) -> sums
-        What adds up a population: the kernel of the host, or that of :mod:`ecpolicy.kernels.device`, which gives the
+        What adds up a population: the kernel of the host, or that of :mod:`ecpolicy.networks.xla.bits`, which gives the
         same integers.
     """
 

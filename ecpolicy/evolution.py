@@ -90,7 +90,7 @@ def generation(
     >>> from ecpolicy.distributions import Bernoulli
     >>> from ecpolicy.evolution import State, generation
     >>> from ecpolicy.fitness_shaping import centered_ranks
-    >>> from ecpolicy.kernels.layout import unpack
+    >>> from ecpolicy.networks.layout import unpack
     >>> from ecpolicy.networks import Shape
     >>> from ecpolicy.optimizers import adam
     >>> from ecpolicy.random import key_from_seed

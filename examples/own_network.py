@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ecpolicy import EvolvingConnectivityPolicy
-from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import Shape
+from ecpolicy.networks.layout import unpack
 
 
 @dataclass(frozen=True)

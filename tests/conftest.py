@@ -10,7 +10,8 @@ import pytest
 
 # Numba's cache notices a change of the file that a kernel is in, not of the intrinsics that it uses from simd.py.
 ROOT = Path(__file__).parent.parent
-SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "ecpolicy" / "kernels").glob("*.py"))))
+KERNELS = ROOT / "ecpolicy" / "networks" / "numba"
+SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(KERNELS.glob("*.py"))))
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache" / SOURCES.hexdigest()[:16])
 
 # A shell's background job ignores Ctrl-C, and so would fit, which the tests interrupt.

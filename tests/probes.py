@@ -11,8 +11,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import Shape
+from ecpolicy.networks.layout import unpack
 
 
 class Match(gym.Env):

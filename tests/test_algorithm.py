@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.evolution import State, generation
 from ecpolicy.fitness_shaping import Utility, centered_ranks
-from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import Shape
+from ecpolicy.networks.layout import unpack
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import OPTIMIZERS, adam, sgd
 from ecpolicy.random import fold_in, key_from_seed

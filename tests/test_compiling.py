@@ -15,8 +15,9 @@ from numba.core import caching
 from numba.core.dispatcher import Dispatcher
 
 from ecpolicy import EvolvingConnectivityPolicy
-from ecpolicy.kernels import compiling, host, weights
 from ecpolicy.networks import RSNN
+from ecpolicy.networks.numba import bits as host
+from ecpolicy.networks.numba import compiling, weights
 
 ROOT = Path(__file__).parent.parent
 SMALL = {"n_generations": 1, "population_size": 4, "max_episode_steps": 5, "random_state": 0}

@@ -18,9 +18,10 @@ import fused
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.environments import resolve
-from ecpolicy.kernels import device, host, reference
-from ecpolicy.kernels.layout import PLANES, WORD, halves, pack, unpack, words_per_row
-from ecpolicy.networks import RSNN
+from ecpolicy.networks import RSNN, reference
+from ecpolicy.networks.layout import PLANES, WORD, halves, pack, unpack, words_per_row
+from ecpolicy.networks.numba import bits as host
+from ecpolicy.networks.xla import bits as device
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, uniform
 from ecpolicy.rollout import device as rollout

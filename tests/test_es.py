@@ -9,10 +9,10 @@ from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError
 from ecpolicy.callbacks import Checkpoint
 from ecpolicy.distributions import Gaussian, host_noise
 from ecpolicy.fitness_shaping import Utility
-from ecpolicy.kernels import device, reference
-from ecpolicy.kernels.layout import unpack
-from ecpolicy.networks import GRU, LSTM, RSNN, RealRSNN, Shape
-from ecpolicy.networks.on_device import OnDevice
+from ecpolicy.networks import GRU, LSTM, RSNN, RealRSNN, Shape, reference
+from ecpolicy.networks.layout import unpack
+from ecpolicy.networks.xla import bits as device
+from ecpolicy.networks.xla.twins import OnDevice
 from ecpolicy.optimizers import adamw
 from ecpolicy.random import NORMAL_UNIT, fold_in, key_from_seed, normal_table
 from probes import DeviceMatch, Linear, Match

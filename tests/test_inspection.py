@@ -19,8 +19,7 @@ from ecpolicy.inspection import (
     record_activity,
     record_video,
 )
-from ecpolicy.kernels import reference
-from ecpolicy.networks import GRU, RSNN, RealRSNN
+from ecpolicy.networks import GRU, RSNN, RealRSNN, reference
 
 SMALL = {"n_generations": 3, "population_size": 16, "max_episode_steps": 40, "network": RSNN(30), "random_state": 0}
 

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from ecpolicy.kernels import host, reference, simd, spiking
-from ecpolicy.kernels.layout import PLANES, WORD, block_words, pack, unpack, words_per_row
-from ecpolicy.networks import RSNN
+from ecpolicy.networks import RSNN, reference
+from ecpolicy.networks.layout import PLANES, WORD, block_words, pack, unpack, words_per_row
 from ecpolicy.networks.network import copied
+from ecpolicy.networks.numba import bits as host
+from ecpolicy.networks.numba import simd, spiking
 from ecpolicy.random import fold_in, key_from_seed
 
 WIDTHS = [1, 31, 63, 64, 65, 128, 129, 257]

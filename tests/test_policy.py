@@ -22,8 +22,8 @@ from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, cross_v
 
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint, Progress
-from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import RSNN, RealRSNN
+from ecpolicy.networks.layout import unpack
 from ecpolicy.networks.network import copied
 from probes import Broken, Lengths, Linear, Match, Spaces
 

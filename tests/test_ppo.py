@@ -24,12 +24,12 @@ from stable_baselines3.common.evaluation import evaluate_policy  # noqa: E402
 
 from ecpolicy.callbacks import Checkpoint, Progress  # noqa: E402
 from ecpolicy.environments import resolve  # noqa: E402
-from ecpolicy.estimators.parameters import CRITICS  # noqa: E402
-from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy  # noqa: E402
-from ecpolicy.estimators.ppo_environment import training_environment  # noqa: E402
-from ecpolicy.estimators.ppo_training import parameter_shapes  # noqa: E402
 from ecpolicy.files import policies  # noqa: E402
 from ecpolicy.fitting.fit import deploy  # noqa: E402
+from ecpolicy.policies.parameters import CRITICS  # noqa: E402
+from ecpolicy.policies.ppo import SurrogateGradientPPOPolicy  # noqa: E402
+from ecpolicy.ppo.environment import training_environment  # noqa: E402
+from ecpolicy.ppo.training import parameter_shapes  # noqa: E402
 from ecpolicy.spaces import action_outputs  # noqa: E402
 
 SMALL = {
@@ -94,7 +94,7 @@ def test_match_is_solved(fitted):
 
 def test_predicts_what_pytorch_does():
     """Weights and observations on a grid make sums exact, so spikes and actions are the same."""
-    from ecpolicy.networks.recurrent_policy import RSNNPolicy
+    from ecpolicy.ppo.sb3_policy import RSNNPolicy
 
     space = spaces.Box(-1, 1, (2,), np.float32)
     policy = SurrogateGradientPPOPolicy(**TINY).set_params(network__n_neurons=65, normalize_observations=False)
@@ -253,7 +253,7 @@ def test_warm_start_elsewhere():
 def test_loading_and_acting_need_no_pytorch(fitted, tmp_path):
     fitted.save(tmp_path / "p.ecp")
     code = (
-        "import sys; from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy as P;"
+        "import sys; from ecpolicy.policies.ppo import SurrogateGradientPPOPolicy as P;"
         f"policy = P.load({str(tmp_path / 'p.ecp')!r}); print(policy.predict([1.0])[0]);"
         "assert not {'torch', 'stable_baselines3', 'sb3_contrib'} & set(sys.modules)"
     )
@@ -465,7 +465,7 @@ def test_misbehaving_environments_leave_what_was_learnt(how, message):
 def test_policy_class_in_recurrent_ppo(tmp_path):
     from sb3_contrib import RecurrentPPO
 
-    from ecpolicy.networks.recurrent_policy import RSNNPolicy
+    from ecpolicy.ppo.sb3_policy import RSNNPolicy
 
     settings = {"network": {"n_neurons": 8, "step_ms": 8, "gain_in": 2.0}, "surrogate": "sigmoid", "beta": 5.0}
     with torch.random.fork_rng():

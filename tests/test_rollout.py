@@ -16,9 +16,8 @@ from joblib import parallel_config
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.environments import resolve
-from ecpolicy.kernels import reference
-from ecpolicy.kernels.layout import unpack
-from ecpolicy.networks import RSNN
+from ecpolicy.networks import RSNN, reference
+from ecpolicy.networks.layout import unpack
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed, uniform
 from ecpolicy.rollout.episodes import CHUNK, Networks, of_deployed, playing, population

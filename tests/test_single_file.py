@@ -9,8 +9,8 @@ import pytest
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.evolution import State, generation
 from ecpolicy.fitness_shaping import centered_ranks
-from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import RSNN
+from ecpolicy.networks.layout import unpack
 from ecpolicy.normalization import Moments
 from ecpolicy.optimizers import adam
 from ecpolicy.random import Stream, fold_in, key_from_seed

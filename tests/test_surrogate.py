@@ -7,7 +7,7 @@ from ecpolicy.networks import RealRSNN
 
 torch = pytest.importorskip("torch")
 
-from ecpolicy.networks.surrogate import SURROGATES, Integrate, SpikingLayer, integrate_plainly  # noqa: E402
+from ecpolicy.ppo.surrogate import SURROGATES, Integrate, SpikingLayer, integrate_plainly  # noqa: E402
 
 BETAS = [1.0, 10.0, 25.0]
 TINY = {"n_neurons": 7, "gain_in": 0.7, "gain_recurrent": 2.0}
@@ -208,7 +208,7 @@ def test_the_given_state_is_left_alone():
 
 def test_states_restart_where_episodes_do():
     pytest.importorskip("sb3_contrib")
-    from ecpolicy.networks.recurrent_policy import RSNNPolicy
+    from ecpolicy.ppo.sb3_policy import RSNNPolicy
 
     layer = SpikingLayer(3, RealRSNN(**TINY))
     sequence = torch.randn(4, 2, 3)  # (time, n_seq, obs_size)

@@ -19,7 +19,7 @@ from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOP
 from ecpolicy.networks import GRU, LSTM
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import fold_in, key_from_seed
-from ecpolicy.rollout import host
+from ecpolicy.rollout import gymnasium as host
 from ecpolicy.rollout.outcome import Episodes
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder, observation_size
 

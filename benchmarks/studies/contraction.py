@@ -1,8 +1,8 @@
 """Count the spikes that a compiler's fused multiply-add would flip.
 
 XLA contracts ``a * b + c`` into one operation with one rounding where the processor has one; NumPy and the host's
-kernel round twice. :func:`ecpolicy.kernels.device.rounded` keeps both roundings. Here the kernel runs with and without
-it, beside the host's, on the same population and observations, and counts what differs.
+kernel round twice. :func:`ecpolicy.networks.xla.bits.rounded` keeps both roundings. Here the kernel runs with and
+without it, beside the host's, on the same population and observations, and counts what differs.
 
     python benchmarks/studies/contraction.py [--neurons 64 256] [--population 1024] [--steps 100]
 """
@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecpolicy.kernels import device
-from ecpolicy.kernels.layout import pack
 from ecpolicy.networks import RSNN
+from ecpolicy.networks.layout import pack
+from ecpolicy.networks.xla import bits as device
 from ecpolicy.random import fold_in, key_from_seed
 
 OBS_SIZE, OUTPUTS = 11, 3

@@ -26,8 +26,8 @@ from scipy.stats import rankdata
 from ecpolicy import EvolvingConnectivityPolicy, tuned
 from ecpolicy.environments import resolve
 from ecpolicy.fitting.backends import Engine, runner
-from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import RSNN
+from ecpolicy.networks.layout import unpack
 from ecpolicy.random import fold_in, key_from_seed
 from ecpolicy.rollout.episodes import Networks, playing, population
 

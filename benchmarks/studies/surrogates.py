@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ecpolicy import SurrogateGradientPPOPolicy
-from ecpolicy.estimators.parameters import SURROGATES
+from ecpolicy.policies.parameters import SURROGATES
 
 UNSEEN = 1_000_000  # first environment seed of the reported episodes
 

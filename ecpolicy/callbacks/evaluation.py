@@ -102,8 +102,8 @@ class Evaluation:
                 warn(f"{error} Training goes on.")
         return self._stop_at is not None and result.mean >= self._stop_at
 
-    def _result(self, policy: Any, record: Any) -> Evaluated:
-        returns = policy.episode_returns(
+    def _result(self, view: Any, record: Any) -> Evaluated:
+        returns = view.episode_returns(
             self._environments,
             n_episodes=self._n_episodes,
             seed=self._seed,

@@ -6,7 +6,7 @@ from typing import Any
 
 import ecpolicy
 from ecpolicy.cli.settings import add_environment, environment_of
-from ecpolicy.estimators.base import BasePolicy
+from ecpolicy.policies.policy import BasePolicy
 
 PICTURES = ("learning-curve", "raster", "rates", "probabilities")
 

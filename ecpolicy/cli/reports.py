@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ecpolicy.estimators.base import BasePolicy
+from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.rollout.outcome import mean_and_std
 
 

@@ -25,7 +25,7 @@ from ecpolicy.cli.settings import (
     with_network,
 )
 from ecpolicy.environments import resolve
-from ecpolicy.estimators.old_spelling import SETTINGS
+from ecpolicy.policies.old_spelling import SETTINGS
 from ecpolicy.spaces import interchangeable
 from ecpolicy.tuned_settings import is_tuned, tuned
 
@@ -201,7 +201,7 @@ def train(arguments: argparse.Namespace) -> None:
         callbacks.append(CSVLog(arguments.csv))
     if arguments.tensorboard is not None:
         callbacks.append(TensorBoardLog(arguments.tensorboard))
-    policy: Any = METHODS[arguments.method].estimator(**parameters)
+    policy = METHODS[arguments.method].estimator(**parameters)
     further: dict[str, Any] = {"callbacks": callbacks, "resume_from": checkpoint if arguments.resume else None}
     if starts:
         ecpolicy.best_start(policy, environment, **starts, **further)

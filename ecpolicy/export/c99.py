@@ -8,8 +8,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.kernels.layout import FLUSH, pack
 from ecpolicy.networks import RSNN
+from ecpolicy.networks.layout import FLUSH, pack
 from ecpolicy.normalization import Standardizer
 from ecpolicy.spaces import action_outputs, box_bounds
 

@@ -2,12 +2,12 @@
 
 import os
 
-from ecpolicy.estimators.base import BasePolicy
-from ecpolicy.estimators.ec import EvolvingConnectivityPolicy
-from ecpolicy.estimators.es import ESPolicy
-from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy
 from ecpolicy.files import policies
 from ecpolicy.networks import Network
+from ecpolicy.policies.ec import EvolvingConnectivityPolicy
+from ecpolicy.policies.es import ESPolicy
+from ecpolicy.policies.policy import BasePolicy
+from ecpolicy.policies.ppo import SurrogateGradientPPOPolicy
 
 ESTIMATORS: dict[str, type[BasePolicy]] = {
     kind.__name__: kind for kind in (EvolvingConnectivityPolicy, ESPolicy, SurrogateGradientPPOPolicy)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -17,12 +17,12 @@ from ecpolicy.files.archive import Arrays, ModelFileError
 from ecpolicy.files.codec import array, count, decode, encode, following, leaf, number, only, optional, take, texts
 from ecpolicy.files.migrations import HISTORY, up_to_date
 from ecpolicy.files.spaces import space_from_json, space_to_json
-from ecpolicy.fitting.deployed import Deployable
+from ecpolicy.fitting.deployed import Deployable, DeployedPolicy
 from ecpolicy.fitting.fit import act_with, deploy
 from ecpolicy.fitting.resumption import NoTraining
 from ecpolicy.history import Columns, History
-from ecpolicy.kernels.layout import unpack, words_per_row
 from ecpolicy.networks import NETWORKS, Network, Shape
+from ecpolicy.networks.layout import unpack, words_per_row
 from ecpolicy.normalization import Standardizer
 from ecpolicy.spaces import action_outputs, check_spaces, observation_size
 
@@ -54,7 +54,30 @@ class Acting(NamedTuple):
     shown: dict[str, Any]  # fitted attributes
 
 
-def to_file(policy: Any, training_state: bool) -> tuple[dict[str, Any], Arrays]:
+class Fitted(Protocol):
+    """What is asked of a policy that is saved or loaded."""
+
+    observation_space_: gym.Space[Any]
+    action_space_: gym.Space[Any]
+    n_features_in_: int
+    history_: Any
+    seed_: int
+    _deployed: DeployedPolicy
+    _training: Any
+    _n_sampled: int
+
+    @property
+    def environments_(self) -> tuple[str, ...]:
+        """What it was trained on."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor parameters."""
+
+    def _shown_schema(self, n_outputs: int) -> Any:
+        """The fitted attributes that a file of the deployed network alone holds."""
+
+
+def to_file(policy: Fitted, training_state: bool) -> tuple[dict[str, Any], Arrays]:
     """The JSON document and the arrays of a fitted policy, with all that training goes on from or without."""
     setting, deployed = policy._training.setting, policy._deployed
     given = policy.get_params(deep=False)
@@ -152,7 +175,7 @@ def _header(cls: Any, own: Network | None) -> Header:
     )
 
 
-def _acting(policy: Any, network: Network, distribution: Distribution, obs_size: int, n_outputs: int) -> Acting:
+def _acting(policy: Fitted, network: Network, distribution: Distribution, obs_size: int, n_outputs: int) -> Acting:
     def connections(shape: Shape) -> Any:
         if not distribution.packed:
             return array("<f4", (shape.pre, shape.post))

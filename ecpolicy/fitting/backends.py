@@ -12,7 +12,7 @@ from joblib import effective_n_jobs
 from ecpolicy.distributions import WeightedNoise, WeightedSum, host_noise
 from ecpolicy.environments import Resolved
 from ecpolicy.identity import told
-from ecpolicy.kernels import host
+from ecpolicy.networks.numba import bits as host
 from ecpolicy.optional import require
 from ecpolicy.rollout.episodes import Play, Table
 from ecpolicy.rollout.mujoco.robot import Robot
@@ -69,7 +69,7 @@ def weighted_sum(backend: str, n_jobs: int | None) -> WeightedSum:
     if backend == "numpy":
         n_threads = 1 if n_jobs in (None, 1) else min(effective_n_jobs(n_jobs), os.cpu_count() or 1)
         return partial(host.weighted_sum, n_threads=n_threads)
-    from ecpolicy.kernels import device
+    from ecpolicy.networks.xla import bits as device
 
     return device.weighted_sum
 
@@ -78,7 +78,7 @@ def weighted_noise(backend: str) -> WeightedNoise:
     """What adds up a population's noise."""
     if backend == "numpy":
         return host_noise
-    from ecpolicy.kernels import device
+    from ecpolicy.networks.xla import bits as device
 
     return device.weighted_noise
 
@@ -128,7 +128,7 @@ def runner(
 ) -> AbstractContextManager[Plays]:
     """What plays episodes of this network on these environments; a context manager."""
     if backend == "jax" and not resolved.on_device:
-        from ecpolicy.networks.on_device import OnDevice
+        from ecpolicy.networks.xla.twins import OnDevice
 
         network = OnDevice(network)
     plan = Plan(

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecpolicy.environments import Resolved
 from ecpolicy.fitting.backends import Engine, Plays
-from ecpolicy.fitting.deployed import Deployable
+from ecpolicy.fitting.deployed import Deployable, DeployedPolicy
 from ecpolicy.fitting.judge import Judge
 from ecpolicy.history import Record
 from ecpolicy.networks import Network
@@ -91,6 +91,7 @@ class Trainable(Protocol[T]):
     observation_space_: gym.Space[Any]
     action_space_: gym.Space[Any]
     seed_: int
+    _deployed: DeployedPolicy
     _training: Any  # a T, or what stands for one that was not saved
 
     @property

@@ -13,11 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from ecpolicy.cleanup import cleaning_up
 from ecpolicy.constraints import Integer
 from ecpolicy.environments import check_trained_for, resolve
-from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.fitting.deployed import deployment_key
-from ecpolicy.kernels import host
-from ecpolicy.kernels.layout import unpack
 from ecpolicy.networks import RSNN, RealRSNN
+from ecpolicy.networks.layout import unpack
+from ecpolicy.networks.numba import bits as host
+from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.rollout.exclusive import exclusively
 from ecpolicy.rollout.workers import close_all
 from ecpolicy.spaces import action_outputs, observation_encoder

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.callbacks.histogram import ProbabilityHistogram
-from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.fitting.resumption import check_resumable
 from ecpolicy.inspection.palette import palette
+from ecpolicy.policies.policy import BasePolicy
 
 BINS = 50
 

@@ -5,9 +5,9 @@ from typing import Any, Self
 import numpy as np
 
 from ecpolicy.constraints import Integer
-from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.inspection.activity import Activity, record_activity
 from ecpolicy.inspection.palette import groups_of, palette
+from ecpolicy.policies.policy import BasePolicy
 
 
 class FiringRateDisplay:

@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.cleanup import clean_up, cleaning_up
 from ecpolicy.constraints import Integer
-from ecpolicy.estimators.base import BasePolicy
 from ecpolicy.inspection.activity import one_environment
 from ecpolicy.optional import require
+from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.rollout.workers import close_all
 
 MODES = ("rgb_array", "rgb_array_list")  # render modes that give images

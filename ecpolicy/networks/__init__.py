@@ -2,7 +2,7 @@
 
 from ecpolicy.networks.gated import GRU, LSTM
 from ecpolicy.networks.network import Network, Settings, Shape
-from ecpolicy.networks.rsnn import RSNN, RealRSNN
+from ecpolicy.networks.spiking import RSNN, RealRSNN
 
 __all__ = ["GRU", "LSTM", "RSNN", "Network", "RealRSNN", "Settings", "Shape"]
 

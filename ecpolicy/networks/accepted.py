@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from ecpolicy.networks.gated import GRU, LSTM
 from ecpolicy.networks.network import Network, Settings
-from ecpolicy.networks.rsnn import RSNN, RealRSNN
+from ecpolicy.networks.spiking import RSNN, RealRSNN
 
 
 def _methods(name: str, value: Any, *methods: str) -> Network:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.constraints import Integer, Parameter, Table, documented, table
-from ecpolicy.kernels import weights
 from ecpolicy.networks.network import Settings, Shape
+from ecpolicy.networks.numba import weights
 from ecpolicy.random import Key
 
 GRU_UNITS = table(Parameter("n_neurons", 256, Integer(1), "Units of the hidden state.", "paper, appendix A"))

@@ -31,7 +31,8 @@ class Network(Protocol):
 
     Implementations are frozen dataclasses: equal settings make equal networks. Connections are one of two kinds: packed
     bits (networks, rows, words) where the network is evolved by :class:`ecpolicy.EvolvingConnectivityPolicy`, see
-    :mod:`ecpolicy.kernels.layout`, and float32 (networks, pre, post) where it is evolved by :class:`ecpolicy.ESPolicy`.
+    :mod:`ecpolicy.networks.layout`, and float32 (networks, pre, post) where it is evolved by
+    :class:`ecpolicy.ESPolicy`.
     """
 
     def __hash__(self) -> int:

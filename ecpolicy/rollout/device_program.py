@@ -14,9 +14,9 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 
-from ecpolicy.kernels import device as kernels
 from ecpolicy.networks import Network
-from ecpolicy.networks.on_device import Twin, twin
+from ecpolicy.networks.xla import bits as kernels
+from ecpolicy.networks.xla.twins import Twin, twin
 from ecpolicy.rollout.deal import GROUP, LARGEST_OBSERVATION, Rows, Scores, Sums
 from ecpolicy.rollout.device_environment import Snapshot, observation, travel
 
@@ -81,7 +81,7 @@ def compiled(program: Program) -> Any:
 
     Takes matrices by name as (planes, flips) or (means, standard deviation); then, per chunk (chunks, ...), the rows,
     their places and how many they are; then what is the same for all: mean, inverse_std, clip and the zero of
-    :func:`ecpolicy.kernels.device.rounded`. Gives what each chunk :class:`Played`, (chunks, ...), to every process.
+    :func:`ecpolicy.networks.xla.bits.rounded`. Gives what each chunk :class:`Played`, (chunks, ...), to every process.
     """
     environment, network = program.environment.environment, twin(program.network)
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ecpolicy.kernels.host import LARGEST_OBSERVATION
+from ecpolicy.networks.numba.bits import LARGEST_OBSERVATION
 from ecpolicy.normalization import Moments
 
 X_VELOCITY, X_POSITION = TRAVEL = "x_velocity", "x_position"  # what locomotion tasks report of a step, in m/s and m

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.rollout.host import Batch
+from ecpolicy.rollout.gymnasium import Batch
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome
 from ecpolicy.rollout.time_limit import failure
 from ecpolicy.spaces import Decode, encode_batch

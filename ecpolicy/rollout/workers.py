@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from ecpolicy.cleanup import clean_up, cleaning_up
 from ecpolicy.distributions import Connections
 from ecpolicy.networks import Network
-from ecpolicy.rollout import host, pool, vector
+from ecpolicy.rollout import gymnasium as host
+from ecpolicy.rollout import pool, vector
 from ecpolicy.rollout.episodes import CHUNK, Networks, Table
 from ecpolicy.rollout.exclusive import exclusively, shared
 from ecpolicy.rollout.mujoco.player import Player, play_natively

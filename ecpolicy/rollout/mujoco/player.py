@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import Network
 from ecpolicy.networks.network import overwrite
+from ecpolicy.networks.numba import bits as kernels
 from ecpolicy.random import Key
 from ecpolicy.rollout.episodes import CHUNK, Networks, Table, playing
 from ecpolicy.rollout.mujoco.feed import Feed, Open

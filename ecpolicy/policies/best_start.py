@@ -12,10 +12,10 @@ from ecpolicy.callbacks import Callback, Checkpoint
 from ecpolicy.callbacks.protocol import chained
 from ecpolicy.cleanup import cleaning_up
 from ecpolicy.constraints import Integer
-from ecpolicy.estimators.evolved import EvolvedPolicy
 from ecpolicy.evolution import State
 from ecpolicy.fitting.evolution_learner import fresh
 from ecpolicy.fitting.resumption import ResumeFrom, adopt, earlier_training
+from ecpolicy.policies.evolved import EvolvedPolicy
 from ecpolicy.spaces import action_outputs
 
 P = TypeVar("P", bound=EvolvedPolicy)

@@ -10,25 +10,18 @@ from numpy.typing import NDArray
 from ecpolicy.constraints import Table, documented
 from ecpolicy.distributions import Parameters, Point
 from ecpolicy.environments import Resolved
-from ecpolicy.estimators.base import BasePolicy, PolicyState
-from ecpolicy.estimators.parameters import CRITICS, PPO, check_batches
-from ecpolicy.estimators.ppo_environment import training_environments
-from ecpolicy.estimators.ppo_training import (
-    LAST_UPDATE,
-    PPOLearner,
-    Setting,
-    Training,
-    check_ppo_kwargs,
-    globals_kept,
-    log_std,
-    schema,
-)
 from ecpolicy.files.archive import ModelFileError
 from ecpolicy.files.codec import TINY, choice, count, known, number, only
 from ecpolicy.fitting.deployed import Deployable
 from ecpolicy.fitting.learner import Run
 from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.optional import require
+from ecpolicy.policies.acting import PolicyState
+from ecpolicy.policies.parameters import CRITICS, PPO, check_batches
+from ecpolicy.policies.policy import BasePolicy
+from ecpolicy.ppo.environment import training_environments
+from ecpolicy.ppo.learner import PPOLearner, check_ppo_kwargs, globals_kept
+from ecpolicy.ppo.training import LAST_UPDATE, Setting, Training, log_std, schema
 from ecpolicy.random import Stream, fold_in, reserved_key, uniform
 
 
@@ -38,7 +31,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
 
     The baseline that the paper calls SG-RSNN: proximal policy optimisation, the derivative of a spike replaced by a
     surrogate, and backpropagation through time over every substep of ``n_steps`` environment steps. Training is
-    sb3-contrib's ``RecurrentPPO`` with :class:`ecpolicy.networks.recurrent_policy.RSNNPolicy` and needs the packages of
+    sb3-contrib's ``RecurrentPPO`` with :class:`ecpolicy.ppo.sb3_policy.RSNNPolicy` and needs the packages of
     ``pip install "ecpolicy[sb3]"``; acting, scoring and loading run on the library's own kernel and need none of them.
 
     Parameters
@@ -75,7 +68,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     --------
     >>> import pytest
     >>> sb3 = pytest.importorskip("sb3_contrib")
-    >>> from ecpolicy.estimators.ppo import SurrogateGradientPPOPolicy
+    >>> from ecpolicy.policies.ppo import SurrogateGradientPPOPolicy
     >>> from ecpolicy.networks import RealRSNN
     >>> network = RealRSNN(n_neurons=16, step_ms=4)
     >>> policy = SurrogateGradientPPOPolicy(network=network, n_envs=4, max_env_steps=128, random_state=0)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.constraints import POSITIVE, Flag, Integer, Number, Parameter, Table, documented, table
-from ecpolicy.kernels import spiking, weights
-from ecpolicy.kernels.layout import WORD, Words, words_per_row
+from ecpolicy.networks.layout import WORD, Words, words_per_row
 from ecpolicy.networks.network import Settings, Shape
+from ecpolicy.networks.numba import spiking, weights
 from ecpolicy.random import Key, uniform
 
 MOST_SUBSTEPS = 100_000

@@ -7,8 +7,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.kernels import host as kernels
 from ecpolicy.networks import Network
+from ecpolicy.networks.numba import bits as kernels
 from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.rollout import answers
 from ecpolicy.rollout.outcome import (

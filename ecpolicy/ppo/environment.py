@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ecpolicy.cleanup import cleaning_up
-from ecpolicy.kernels.host import LARGEST_OBSERVATION
+from ecpolicy.networks.numba.bits import LARGEST_OBSERVATION
 from ecpolicy.rollout import answers
 from ecpolicy.rollout.exclusive import exclusively
 from ecpolicy.rollout.outcome import EpisodeError

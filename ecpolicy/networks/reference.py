@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.kernels.layout import WORD, words_per_row
+from ecpolicy.networks.layout import WORD, words_per_row
 from ecpolicy.random import Key, threefry2x32
 
 

@@ -1,7 +1,8 @@
 """Compiled kernels on packed bits: sampling, the integer gradient sum, and the observations of a population.
 
-Each has an obviously correct twin in :mod:`ecpolicy.kernels.reference` and gives the same bits. They are compiled on
-first use, cached on disk, release the GIL and use one thread. :mod:`ecpolicy.kernels.spiking` steps the networks.
+Each has an obviously correct twin in :mod:`ecpolicy.networks.reference` and gives the same bits. They are compiled on
+first use, cached on disk, release the GIL and use one thread. The networks are stepped by
+:mod:`ecpolicy.networks.numba.spiking`.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.kernels import simd
-from ecpolicy.kernels.compiling import compiled
-from ecpolicy.kernels.layout import MEMBERS_AT_A_TIME, PLANES, WORD, Words
-from ecpolicy.kernels.spiking import rsnn_step as rsnn_step
+from ecpolicy.networks.layout import MEMBERS_AT_A_TIME, PLANES, WORD, Words
+from ecpolicy.networks.numba import simd
+from ecpolicy.networks.numba.compiling import compiled
+from ecpolicy.networks.numba.spiking import rsnn_step as rsnn_step
 
 SAMPLE_WORDS = 16  # words sampled at a time
 NONE = np.uint64(0)

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 
 from ecpolicy.distributions import Distribution, Parameters
-from ecpolicy.estimators.base import BasePolicy
-from ecpolicy.estimators.parameters import check_horizon, scheduled
 from ecpolicy.files.archive import ModelFileError
 from ecpolicy.files.codec import TINY, count, known, number, only
 from ecpolicy.fitness_shaping import centered_ranks
@@ -19,6 +17,8 @@ from ecpolicy.fitting.learner import Run
 from ecpolicy.identity import with_length
 from ecpolicy.networks import Network
 from ecpolicy.optimizers import Optimizer
+from ecpolicy.policies.parameters import check_horizon, scheduled
+from ecpolicy.policies.policy import BasePolicy
 
 
 class EvolvedPolicy(BasePolicy):

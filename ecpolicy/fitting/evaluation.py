@@ -4,22 +4,21 @@ from typing import Any
 
 import numpy as np
 
-from ecpolicy.constraints import Integer, check, optional
+from ecpolicy.constraints import Integer, optional
 from ecpolicy.environments import check_trained_for, resolve
-from ecpolicy.estimators.parameters import PLAYING
 from ecpolicy.fitting.backends import choose, engine, runner
 from ecpolicy.fitting.deployed import deployment_key
+from ecpolicy.fitting.learner import Trainable
 from ecpolicy.random import Stream, environment_seed, fold_in, reserved_key
 from ecpolicy.rollout.episodes import Networks, of_deployed, playing
 from ecpolicy.rollout.outcome import EvaluatedEpisodes
 
 
 def evaluate(
-    policy: Any, environments: Any, n_episodes: int, seed: int | None, max_episode_steps: int | None
+    policy: Trainable[Any], environments: Any, n_episodes: int, seed: int | None, max_episode_steps: int | None
 ) -> EvaluatedEpisodes:
     """Play episodes of the deployed network; see :meth:`ecpolicy.EvolvingConnectivityPolicy.score`."""
     deployed = policy._deployed
-    check(PLAYING.values(), policy)
     Integer(1)("n_episodes", n_episodes)
     optional(Integer(1))("max_episode_steps", max_episode_steps)
     resolved = resolve(environments)

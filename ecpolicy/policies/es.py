@@ -8,11 +8,11 @@ import numpy as np
 
 from ecpolicy.constraints import Table, documented
 from ecpolicy.distributions import Gaussian, Parameters
-from ecpolicy.estimators.evolved import EvolvedPolicy
-from ecpolicy.estimators.parameters import ES, check_pairs, scheduled
 from ecpolicy.fitting.backends import weighted_noise
 from ecpolicy.networks import Network, RealRSNN
 from ecpolicy.optimizers import Optimizer, adamw
+from ecpolicy.policies.evolved import EvolvedPolicy
+from ecpolicy.policies.parameters import ES, check_pairs, scheduled
 
 
 class Published(NamedTuple):

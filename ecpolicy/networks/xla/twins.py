@@ -11,11 +11,11 @@ import numpy as np
 from jax import Array, lax
 from numpy.typing import NDArray
 
-from ecpolicy.kernels import device as kernels
-from ecpolicy.kernels.layout import FLUSH, halves, words_per_row
 from ecpolicy.networks.gated import GRU, LSTM, NAMES
+from ecpolicy.networks.layout import FLUSH, halves, words_per_row
 from ecpolicy.networks.network import Network
-from ecpolicy.networks.rsnn import RSNN, RealRSNN
+from ecpolicy.networks.spiking import RSNN, RealRSNN
+from ecpolicy.networks.xla import bits as kernels
 from ecpolicy.random import Key
 
 Drawn = Mapping[str, Array]  # matrices by name: uint32 words (networks, rows, words) or float32 (networks, pre, post)
@@ -31,7 +31,7 @@ class Twin(Protocol):
         """States at the start of episodes with these keys (episodes, 2): a tree of arrays (episodes, ...)."""
 
     def step(self, matrices: Any, state: Any, x: Array, zero: Array) -> tuple[Any, Array]:
-        """The next state and the outputs for x (episodes, obs_size); ``zero`` is that of ``kernels.device.rounded``."""
+        """The next state and the outputs for x (episodes, obs_size); ``zero`` is that of ``bits.rounded``."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class RSNNTwin:
         )
 
     def step(self, matrices: Any, state: kernels.State, x: Array, zero: Array) -> tuple[kernels.State, Array]:
-        """One environment step; see :func:`ecpolicy.kernels.device.rsnn_step`."""
+        """One environment step; see :func:`ecpolicy.networks.xla.bits.rsnn_step`."""
         return kernels.rsnn_step(
             matrices, state, x, zero, n_excitatory=self.network.n_excitatory, substeps=self.network.substeps,
             constants=self.network.constants(x.shape[1]),
@@ -173,7 +173,7 @@ def twin(network: Network) -> Twin:
     if not hasattr(network, "on_device"):
         raise TypeError(
             f'{network!r} is written for the host alone. Use Gymnasium environments with backend="numpy", or give it a '
-            "method on_device() that returns what ecpolicy.networks.on_device.Twin describes."
+            "method on_device() that returns what ecpolicy.networks.xla.twins.Twin describes."
         )
     own: Twin = network.on_device()
     return own

@@ -1,4 +1,4 @@
-"""Packed kernels in XLA: the same bits as :mod:`ecpolicy.kernels.host`, on whatever device JAX has.
+"""Packed kernels in XLA: the same bits as :mod:`ecpolicy.networks.numba.bits`, on whatever device JAX has.
 
 Words are uint32, which every accelerator counts in one instruction. All functions are pure, shapes are fixed, and the
 members of a population are the leading axis.
@@ -15,7 +15,7 @@ from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 from numpy.typing import NDArray
 
-from ecpolicy.kernels.layout import FLUSH, MEMBERS_AT_A_TIME, PLANES, WORD, Words, halves
+from ecpolicy.networks.layout import FLUSH, MEMBERS_AT_A_TIME, PLANES, WORD, Words, halves
 from ecpolicy.random import Key, normal_table, threefry_rounds
 
 BITS = 32  # of a word on the device; a word of the host is two of them, low half first

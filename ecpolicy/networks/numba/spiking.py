@@ -1,6 +1,6 @@
 """The compiled step of the spiking networks of a population, on packed bits.
 
-Its obviously correct twin is :func:`ecpolicy.kernels.reference.rsnn_step`, which gives the same bits.
+Its obviously correct twin is :func:`ecpolicy.networks.reference.rsnn_step`, which gives the same bits.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ecpolicy.kernels import simd
-from ecpolicy.kernels.compiling import compiled
-from ecpolicy.kernels.layout import FLUSH, WORD, Words, block_words
+from ecpolicy.networks.layout import FLUSH, WORD, Words, block_words
+from ecpolicy.networks.numba import simd
+from ecpolicy.networks.numba.compiling import compiled
 
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ONE = np.uint64(1)

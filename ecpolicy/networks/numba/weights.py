@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.kernels import simd
-from ecpolicy.kernels.compiling import compiled
-from ecpolicy.kernels.host import SAMPLE_WORDS
-from ecpolicy.kernels.layout import FLUSH
+from ecpolicy.networks.layout import FLUSH
+from ecpolicy.networks.numba import simd
+from ecpolicy.networks.numba.bits import SAMPLE_WORDS
+from ecpolicy.networks.numba.compiling import compiled
 from ecpolicy.random import NORMAL_UNIT
 
 PER_WORD = 4  # draws of 16 bits in a word of 64

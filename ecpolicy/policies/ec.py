@@ -10,11 +10,11 @@ from sklearn.utils.validation import check_is_fitted
 from ecpolicy.connectome import Connectome
 from ecpolicy.constraints import Table, documented
 from ecpolicy.distributions import Bernoulli, Parameters
-from ecpolicy.estimators.evolved import EvolvedPolicy
-from ecpolicy.estimators.parameters import EC, check_initial_probability, scheduled
 from ecpolicy.fitting.backends import weighted_sum
 from ecpolicy.networks import RSNN, Network
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer
+from ecpolicy.policies.evolved import EvolvedPolicy
+from ecpolicy.policies.parameters import EC, check_initial_probability, scheduled
 
 
 @documented(EC)

@@ -12,8 +12,8 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.distributions import BernoulliDistribution
 from torch import Tensor, nn
 
-from ecpolicy.networks.rsnn import RealRSNN
-from ecpolicy.networks.surrogate import SpikingLayer
+from ecpolicy.networks.spiking import RealRSNN
+from ecpolicy.ppo.surrogate import SpikingLayer
 
 INITIAL_HEAD = 0.1  # standard deviation of the initial readout weights: outputs near zero, actions near uniform
 CRITIC_WIDTH = 64
@@ -81,7 +81,7 @@ class RSNNPolicy(RecurrentActorCriticPolicy):
     --------
     >>> import pytest
     >>> RecurrentPPO = pytest.importorskip("sb3_contrib").RecurrentPPO
-    >>> from ecpolicy.networks.recurrent_policy import RSNNPolicy
+    >>> from ecpolicy.ppo.sb3_policy import RSNNPolicy
     >>> settings = {"network": {"n_neurons": 32}, "surrogate": "sigmoid"}
     >>> model = RecurrentPPO(RSNNPolicy, "CartPole-v1", n_steps=16, device="cpu", policy_kwargs=settings)
     >>> model.policy.lstm_actor.recurrent.shape

@@ -1,1 +1,0 @@
-"""The estimators: scikit-learn's face on the algorithm."""

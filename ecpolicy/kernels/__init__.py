@@ -1,1 +1,0 @@
-"""The hot loops: a plain NumPy reference and its compiled twin."""

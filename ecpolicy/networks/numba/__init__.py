@@ -1,0 +1,1 @@
+"""Compiled kernels of the host; each has a plain twin in :mod:`ecpolicy.networks.reference`."""

@@ -1,0 +1,1 @@
+"""The same networks in XLA, on whatever device JAX has."""

@@ -1,0 +1,95 @@
+"""The deployed network for other tools: NIR and C."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from ecpolicy.fitting.deployed import DeployedPolicy
+from ecpolicy.networks import RSNN, RealRSNN
+
+
+class Exporting:
+    """What writes the deployed network in the forms that neuromorphic tools and microcontrollers take."""
+
+    action_space_: gym.Space[Any]
+    _deployed: DeployedPolicy
+
+    def to_nir(self, *, neurons: str = "lif") -> Any:
+        """The deployed spiking network as a graph of NIR, the format that neuromorphic tools exchange.
+
+        Save it with ``nir.write("policy.nir", graph)``. One step of the environment is ``metadata["substeps"]`` time
+        steps of ``metadata["dt"]`` seconds with the same input: the standardised observation ``clip((observation -
+        observation_mean) * observation_inverse_std, -observation_clip, observation_clip)``. The last output is the raw
+        action. The neurons' potentials start at ``metadata["initial_potentials"]``.
+
+        Parameters
+        ----------
+        neurons : {"lif", "cuba-lif"}
+            "lif": leaky integrate-and-fire neurons with leaky integrators as synapses and readout; connections are
+            matrices of -1, 0 and 1, gains stand apart. "cuba-lif": current-based neurons, for importers that have no
+            leaky integrator, such as SpikingJelly's; they must be fed ``x[t] - input_alpha x[t-1]``, and what comes out
+            are weighted spikes s, to be filtered by ``r[t] = s + readout_decay (r[t-1] - s)``.
+
+        Returns
+        -------
+        nir.NIRGraph
+
+        Raises
+        ------
+        NotFittedError
+        ImportError
+            Where nir is missing: ``pip install "ecpolicy[nir]"``.
+        TypeError
+            Where the network is not a spiking one of this library.
+        ValueError
+            Where ``neurons`` is none of these.
+        """
+        from ecpolicy.export.nir_graph import nir_graph
+
+        network = self._spiking(RSNN, RealRSNN)
+        weights = {name: p > 0.5 if isinstance(network, RSNN) else p for name, p in self._deployed.parameters.items()}
+        return nir_graph(
+            network, weights, self._deployed.standardizer, self._initial_potentials(network), neurons=neurons
+        )
+
+    def to_c(self, name: str = "policy") -> str:
+        """The deployed network as one self-contained C99 header: packed connections, popcounts, no allocation.
+
+        It defines ``<name>_state``, ``<name>_reset`` and ``<name>_step``, which gives the actions of ``predict`` bit
+        for bit; its first lines say how to call them and how many bytes it takes.
+
+        Parameters
+        ----------
+        name : str
+            A C identifier, the prefix of what is defined.
+
+        Raises
+        ------
+        NotFittedError
+        TypeError
+            Where the network is not one of 1-bit connections of this library, or C has no type for the actions.
+        ValueError
+            Where ``name`` is not a C identifier.
+        """
+        from ecpolicy.export.c99 import c_header
+
+        network = self._spiking(RSNN)
+        present = {name: p > 0.5 for name, p in self._deployed.parameters.items()}
+        potentials = self._initial_potentials(network)
+        return c_header(network, present, self._deployed.standardizer, potentials, self.action_space_, name=name)
+
+    def _spiking(self, *kinds: type[Any]) -> Any:
+        check_is_fitted(self, "_deployed")
+        network = self._deployed.network
+        if not isinstance(network, kinds):
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            raise TypeError(f"A {type(network).__name__} cannot be exported in this form; wanted {wanted}.")
+        return network
+
+    def _initial_potentials(self, network: RSNN | RealRSNN) -> NDArray[np.float32]:
+        """Those at the start of the deployed network's episodes, (neurons,)."""
+        start: Any = self._deployed.start
+        return np.asarray(start.v[0, : network.n_neurons])

@@ -1,0 +1,1 @@
+"""Training by PPO and surrogate gradients: all that needs PyTorch."""
