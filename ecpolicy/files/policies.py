@@ -73,6 +73,9 @@ class Fitted(Protocol):
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor parameters."""
 
+    def _training_schema(self, setting: Any, obs_size: int, n_outputs: int) -> Any:
+        """What a file holds of a training."""
+
     def _shown_schema(self, n_outputs: int) -> Any:
         """The fitted attributes that a file of the deployed network alone holds."""
 
