@@ -215,7 +215,7 @@ def refitting_forgets(made):
 def warm_start_goes_on(made):
     made.set_params(warm_start=True).fit([Match])
     before = len(made.history_)
-    name = "n_generations" if hasattr(made, "n_generations") else "max_env_steps"
+    name = "n_generations" if "n_generations" in made.get_params() else "max_env_steps"
     made.set_params(**{name: 2 * getattr(made, name)}).fit([Match])
     assert len(made.history_) == 2 * before
 
