@@ -7,16 +7,16 @@ it again for the gradient; physics is all the rest: environments, observations, 
 physics are per 1,000 environment steps of the population, as episodes differ in length.
 
     python benchmarks/studies/efficiency.py [--env Hopper-v5] [--population 256] [--neurons 256] [--generations 8]
-        [--json FILE]
+        [--table FILE]
 """
 
 import argparse
-import json
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import tables
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy
 from ecpolicy.distributions import Bernoulli, Gaussian
@@ -46,7 +46,7 @@ def main():
     parser.add_argument("--neurons", type=int, default=256)
     parser.add_argument("--generations", type=int, default=8)
     parser.add_argument("--horizon", type=int, default=200)
-    parser.add_argument("--json", type=Path, help="file for the medians, drawn by reproduce_figures.py")
+    parser.add_argument("--table", type=Path, help="CSV file for the medians, drawn by reproduce_figures.py")
     arguments = parser.parse_args()
     for distribution in (Bernoulli, Gaussian):
         timed(distribution, "sample", "sampling")
@@ -87,11 +87,11 @@ def main():
     medians = {name: np.median(parts, axis=0) for name, parts in rows.items()}
     for name, (sampling, update, network, physics, whole, steps) in medians.items():
         print(f"{name:>17} {sampling:12.3f} {update:12.3f} {network:16.4f} {physics:16.4f} {whole:12.4f} {steps:8.0f}")
-    if arguments.json:
+    if arguments.table:
         names = "sampling", "update", "network", "physics", "all", "steps"
         settings = {"env": arguments.env, "population": arguments.population, "neurons": arguments.neurons}
-        table = {method: dict(zip(names, map(float, row), strict=True)) for method, row in medians.items()}
-        arguments.json.write_text(json.dumps({"settings": settings, "medians": table}, indent=1) + "\n")
+        parts = {method: dict(zip(names, map(float, row), strict=True)) for method, row in medians.items()}
+        tables.write(arguments.table, [{**settings, "method": method, **row} for method, row in parts.items()])
     ours = medians["EC, 1 bit"]
     for name in list(policies)[1:]:
         theirs = medians[name]

@@ -1,9 +1,9 @@
 """Run the studies of reproduce.toml: methods x tasks x seeds, each run in a process and on a core of its own.
 
-A run that was interrupted goes on from its checkpoint, and one that has its JSON in the results is not run again. The
-JSON holds the settings, seed, versions, machine class and a curve: environment steps of training, seconds of training,
-and return, length, x-velocity and distance of the deployed network over fresh full episodes of the registered
-environment, which training never saw. Draw and tabulate with reproduce_figures.py.
+A run that was interrupted goes on from its checkpoint, and one that has its row in the results' runs.csv is not run
+again. The row holds the settings, seed, versions, machine class and the last score; curves.csv has environment steps of
+training, seconds of training, and return, length, x-velocity and distance of the deployed network over fresh full
+episodes of the registered environment, which training never saw. Draw and tabulate with reproduce_figures.py.
 
 Physics run in EnvPool where it is installed (pip install envpool; the same tasks in C++), else in Gymnasium; scores
 are always Gymnasium's. Stable-Baselines3's PPO and SG-PPO step Gymnasium's environments.
@@ -26,11 +26,12 @@ import tempfile
 import time
 import tomllib
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+import tables
 import update_rules
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy, best_start, tuned
@@ -236,26 +237,22 @@ def play(model, normalize, task, n_episodes, seed):
     return EvaluatedEpisodes(*(np.array(column)[:, None] for column in zip(*rows, strict=True)))
 
 
-def finish(run, result, checkpoint):
-    """Train, score and write the result."""
+def finish(run, checkpoint):
+    """Train and score; the run's row, with its curve."""
     update_rules.register()
     noted, points, final = (train if run["definition"]["estimator"] in ESTIMATORS else train_sb3)(run, checkpoint)
-    returns = [round(float(value), 1) for value in final.returns[:, 0]]
-    write(
-        result,
-        {
-            **{name: run[name] for name in ("study", "method", "task", "seed")},
-            **settings_of(run),
-            **noted,
-            "versions": versions(),
-            "machine": machine(),
-            "curve": points,
-            "final": {**summary(final), "n_env_steps": points[-1]["n_env_steps"], "seconds": points[-1]["seconds"]},
-            "final_returns": returns,
-        },
-    )
-    checkpoint.unlink(missing_ok=True)
-    checkpoint.with_suffix(".curve.json").unlink(missing_ok=True)
+    return {
+        **{name: run[name] for name in ("run", "study", "method", "task", "seed")},
+        **settings_of(run),
+        **noted,
+        "versions": versions(),
+        "machine": machine(),
+        **summary(final),
+        "n_env_steps": points[-1]["n_env_steps"],
+        "seconds": points[-1]["seconds"],
+        "final_returns": [round(float(value), 1) for value in final.returns[:, 0]],
+        "curve": points,
+    }
 
 
 def runs(arguments):
@@ -271,7 +268,9 @@ def runs(arguments):
         for seed, (task, limits), method in itertools.product(study["seeds"], study["tasks"].items(), study["methods"]):
             wanted = (arguments.seeds, seed), (arguments.tasks, task), (arguments.methods, method)
             if method not in limits.get("except", []) and all(not among or value in among for among, value in wanted):
+                stem = f"{method}_{task}_{seed}".replace(" ", "-").replace(",", "").replace("%", "percent")
                 yield {
+                    "run": f"{name}/{stem}",
                     "study": name,
                     "method": method,
                     "definition": methods[method],
@@ -306,59 +305,60 @@ def main():
     arguments = parser.parse_args()
     if arguments.run:
         run = json.loads(arguments.run)
-        finish(run, *paths(arguments, run))
+        print(json.dumps(finish(run, checkpoint_of(arguments, run))))
         return
-    waiting = [run for run in runs(arguments) if not done(arguments, run)]
+    recorded = tables.read_runs(arguments.results)
+    waiting = [run for run in runs(arguments) if not done(recorded.get(run["run"]), run)]
     print(f"{len(waiting)} runs to do", flush=True)
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        failed = sum(pool.map(functools.partial(spawn, arguments), waiting))
+        futures = {pool.submit(spawn, arguments, run): run for run in waiting}
+        failed = sum(not record(arguments, futures[future], future.result()) for future in as_completed(futures))
     if failed:
         raise SystemExit(f"{failed} runs failed.")
 
 
-def done(arguments, run):
-    """Whether the run has its result, with the settings of today, and came to its end."""
-    path = paths(arguments, run)[0]
-    if not path.exists():
+def done(result, run):
+    """Whether the run has its row, with the settings of today, and came to its end."""
+    if result is None:
         return False
-    result = json.loads(path.read_text())
     ended = (
-        result["final"]["n_env_steps"] >= run["steps"]
-        or result["final"]["seconds"] >= run["seconds"]
+        result["n_env_steps"] >= run["steps"]
+        or result["seconds"] >= run["seconds"]
         or result.get("diverged")
         or reached(result["curve"], run["until"])
     )
     return bool(ended) and all(result.get(name) == value for name, value in settings_of(run).items())
 
 
-def paths(arguments, run):
-    name = f"{run['method']}_{run['task']}_{run['seed']}".replace(" ", "-").replace(",", "").replace("%", "percent")
-    return (
-        arguments.results / run["study"] / f"{name}.json",
-        arguments.checkpoints / f"{run['study']}_{name}_{zlib.crc32(json.dumps(settings_of(run)).encode()):08x}.ecp",
-    )
+def checkpoint_of(arguments, run):
+    settings = zlib.crc32(json.dumps(settings_of(run)).encode())
+    return arguments.checkpoints / f"{run['run'].replace('/', '_')}_{settings:08x}.ecp"
 
 
 def spawn(arguments, run):
-    """Run in a process with one thread; whether it failed."""
-    result, checkpoint = paths(arguments, run)
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    options = ["--run", json.dumps(run), "--results", arguments.results, "--checkpoints", arguments.checkpoints]
+    """Run in a process with one thread, which prints its result."""
+    arguments.checkpoints.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, __file__, "--run", json.dumps(run), "--checkpoints", str(arguments.checkpoints)]
     threads = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    code = subprocess.run(
-        [sys.executable, __file__, *map(str, options)], env={**os.environ, **threads}, check=False
-    ).returncode
+    return subprocess.run(command, env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True, check=False)
+
+
+def record(arguments, run, process):
+    """Put the result into the tables, in place of the run's older one; whether there is a result."""
     label = f"{run['study']}: {run['method']} {run['task']} seed {run['seed']}"
-    if code:
-        print(f"{label} failed with exit code {code}", flush=True)
-        return True
-    final = json.loads(result.read_text())["final"]
+    if process.returncode:
+        print(f"{label} failed with exit code {process.returncode}", flush=True)
+        return False
+    result, checkpoint = json.loads(process.stdout.splitlines()[-1]), checkpoint_of(arguments, run)
+    tables.write_runs(arguments.results, {**tables.read_runs(arguments.results), run["run"]: result})
+    checkpoint.unlink(missing_ok=True)
+    checkpoint.with_suffix(".curve.json").unlink(missing_ok=True)
     print(
-        f"{label}: {final['return_mean']:.0f} ± {final['return_std']:.0f} at {final['x_velocity']:.2f} m/s over "
-        f"{final['length']:.0f} steps, {final['n_env_steps']:,} steps, {final['seconds']:.0f} s",
+        f"{label}: {result['return_mean']:.0f} ± {result['return_std']:.0f} at {result['x_velocity']:.2f} m/s over "
+        f"{result['length']:.0f} steps, {result['n_env_steps']:,} steps, {result['seconds']:.0f} s",
         flush=True,
     )
-    return False
+    return True
 
 
 if __name__ == "__main__":

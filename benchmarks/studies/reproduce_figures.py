@@ -6,20 +6,20 @@ Statistical Precipice", NeurIPS 2021). With three seeds the interquartile mean i
 smallest up, and the interval is too narrow: on normal data it covers the truth in three of four cases, with five seeds
 in nine of ten. A run that never reaches a goal counts as one that takes twice the steps.
 
-The paper's figure 3 is methods.png; its figure 4, surrogates.png, is drawn from what ``surrogates.py --json
-results/surrogates.json`` writes, its figure 5, efficiency.png, from ``efficiency.py --json results/efficiency.json``.
+The paper's figure 3 is methods.png; its figure 4, surrogates.png, is drawn from what ``surrogates.py --table
+results/surrogates.csv`` writes, its figure 5, efficiency.png, from ``efficiency.py --table results/efficiency.csv``.
 
     python benchmarks/studies/reproduce_figures.py [--studies ...] [--images docs/images]
         [--results benchmarks/studies/results]
 """
 
 import argparse
-import json
 import tomllib
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import tables
 
 HERE = Path(__file__).parent
 RESAMPLES = 2000
@@ -37,8 +37,6 @@ COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
     "SG-PPO": "#D55E00",
     "sb3-PPO": "#000000",
 }
-
-
 LABELS = {  # beside the methods' own names
     "EC-published-step": "EC, published step",
     "EC-published": "EC, as published",
@@ -63,14 +61,13 @@ def interval(groups, seed=0):
     return float(interquartile_mean(np.concatenate(groups))), float(low), float(high)
 
 
-def load(folder, study):
-    """The study's runs by (task, method), each a list over seeds."""
+def load(runs, study):
+    """The study's runs of today's table by (task, method), each a list over seeds."""
     settings = tomllib.loads((HERE / "reproduce.toml").read_text())["studies"][study]
     found = defaultdict(list)
-    for path in sorted((folder / study).glob("*.json")):
-        run = json.loads(path.read_text())
+    for run in runs.values():
         asked = (run["method"], "methods"), (run["task"], "tasks"), (run["seed"], "seeds")
-        if all(value in settings[name] for value, name in asked):
+        if run["study"] == study and all(value in settings[name] for value, name in asked):
             found[run["task"], run["method"]].append(run)
     ordered = [
         (task, method) for task in settings["tasks"] for method in settings["methods"] if (task, method) in found
@@ -101,11 +98,10 @@ def print_returns(runs):
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for (task, method), group in runs.items():
         for run in group:
-            final = run["final"]
             print(
-                f"| {task} | {method} | {run['seed']} | {final['return_mean']:,.0f} ± {final['return_std']:,.0f} | "
-                f"{final['x_velocity']:.2f} | {final['length']:.0f} | {final['n_env_steps']:,} | "
-                f"{run['evaluation_steps']:,} | {final['seconds'] / 3600:.2f} |"
+                f"| {task} | {method} | {run['seed']} | {run['return_mean']:,.0f} ± {run['return_std']:,.0f} | "
+                f"{run['x_velocity']:.2f} | {run['length']:.0f} | {run['n_env_steps']:,} | "
+                f"{run['evaluation_steps']:,} | {run['seconds'] / 3600:.2f} |"
             )
 
 
@@ -131,7 +127,7 @@ def print_methods(runs):
                 interquartile_mean(np.array([at(run, "seconds", seconds, what=what) for run in group]))
                 for what in ("x_velocity", "n_env_steps")
             )
-            own = [run["evaluation_steps"] / run["final"]["n_env_steps"] for run in group if "evaluation_steps" in run]
+            own = [run["evaluation_steps"] / run["n_env_steps"] for run in group if "evaluation_steps" in run]
             share = f"{np.mean(own):.0%}" if own else "none"
             columns += [f"{speed:.2f}", f"{steps:,.0f}", share]
             print(f"| {method} | {' | '.join(columns)} |".replace("-0 [", "0 [").replace("-0.00", "0.00"))
@@ -158,7 +154,7 @@ def print_shares(runs, published):
         for method, group in groups.items():
             took = [reaches(run, goal) / steps for run in group]
             shares[method].append(np.array(took))
-            scoring = np.mean([run["evaluation_steps"] / run["final"]["n_env_steps"] for run in group])
+            scoring = np.mean([run["evaluation_steps"] / run["n_env_steps"] for run in group])
             print(
                 f"  {method}: final {cell(group, 'n_env_steps', np.inf)}, reaches it in "
                 f"{', '.join('never' if np.isinf(share) else f'{share:.2f}' for share in took)} of the steps; "
@@ -261,11 +257,11 @@ def draw_seeds(runs, path):
         for fall, _ in rate[1:] if isinstance(rate, list) else ():
             axes.axvline(fall / 1e6, color="0.6", linestyle=":", linewidth=1)
         for run in group:
-            points, final, color = run["curve"], run["final"], SEEDS[run["seed"] % len(SEEDS)]
+            points, color = run["curve"], SEEDS[run["seed"] % len(SEEDS)]
             steps = [point["n_env_steps"] / 1e6 for point in points]
             returns = [point["return_mean"] for point in points]
             axes.plot(steps, returns, color=color, linewidth=1.5, label=f"seed {run['seed']}")
-            axes.plot(final["n_env_steps"] / 1e6, final["return_mean"], "o", color=color)
+            axes.plot(run["n_env_steps"] / 1e6, run["return_mean"], "o", color=color)
         axes.set(title=task, xlim=(0, None), ylim=(min(0, *axes.get_ylim()), None))
         axes.set_xlabel("environment steps, millions")
         axes.spines[["top", "right"]].set_visible(False)
@@ -275,16 +271,15 @@ def draw_seeds(runs, path):
     figure.savefig(path, dpi=150)
 
 
-def draw_surrogates(path, image):
+def draw_surrogates(rows, path):
     """The paper's figure 4: the deployed network's return by surrogate and beta, a dot for every seed."""
     from matplotlib.figure import Figure
 
-    document = json.loads(path.read_text())
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.subplots()
-    names = list(dict.fromkeys(row["surrogate"] for row in document["rows"]))
-    betas = sorted({row["beta"] for row in document["rows"]})
-    for row in document["rows"]:
+    names = list(dict.fromkeys(row["surrogate"] for row in rows))
+    betas = sorted({row["beta"] for row in rows})
+    for row in rows:
         place = names.index(row["surrogate"]) + (betas.index(row["beta"]) - (len(betas) - 1) / 2) * 0.26
         color = SHADES[betas.index(row["beta"]) % len(SHADES)]
         if row["returns"]:
@@ -298,32 +293,30 @@ def draw_surrogates(path, image):
         axes.bar(0, 0, color=shade, label=f"beta {beta:g}")
     axes.set_xticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.set(xlim=(-0.6, len(names) - 0.4), ylabel="return of the deployed network")
-    axes.set_title(f"{document['settings']['env']}, SG-PPO")
+    axes.set_title(f"{rows[0]['env']}, SG-PPO")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(image, dpi=150)
+    figure.savefig(path, dpi=150)
 
 
-def draw_efficiency(path, image):
+def draw_efficiency(rows, path):
     """The paper's figure 5: where the seconds of a generation go."""
     from matplotlib.figure import Figure
 
-    document = json.loads(path.read_text())
     figure = Figure(figsize=(6.4, 2.6), layout="constrained")
     axes = figure.subplots()
-    names, left = list(document["medians"]), np.zeros(len(document["medians"]))
+    names, left = [row["method"] for row in rows], np.zeros(len(rows))
     for part, color in zip(("sampling", "update", "network", "physics"), PARTS, strict=True):
-        seconds = np.array([row[part] for row in document["medians"].values()])
+        seconds = np.array([row[part] for row in rows])
         if part in ("sampling", "update"):  # a generation's; the others are for 1,000 environment steps
-            seconds = seconds / np.array([row["steps"] for row in document["medians"].values()]) * 1000
+            seconds = seconds / np.array([row["steps"] for row in rows]) * 1000
         axes.barh(names, seconds * 1000, left=left, color=color, label=part)
         left += seconds * 1000
     axes.invert_yaxis()
-    settings = document["settings"]
-    axes.set(xlabel="microseconds per environment step", title=f"{settings['env']}, {settings['neurons']} neurons")
+    axes.set(xlabel="microseconds per environment step", title=f"{rows[0]['env']}, {rows[0]['neurons']} neurons")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.25))
-    figure.savefig(image, dpi=150)
+    figure.savefig(path, dpi=150)
 
 
 def print_update_rules(runs, published="step 0.15, eps 0.001"):
@@ -355,8 +348,9 @@ def main():
     parser.add_argument("--studies", nargs="+", default=list(TABLES), choices=TABLES)
     parser.add_argument("--images", type=Path, help="folder for the figures")
     arguments = parser.parse_args()
+    recorded = tables.read_runs(arguments.results)
     for study in arguments.studies:
-        runs = load(arguments.results, study)
+        runs = load(recorded, study)
         if not runs:
             print(f"{study}: no results yet")
             continue
@@ -371,10 +365,10 @@ def main():
             if study == "methods":
                 draw(runs, arguments.images / f"{study}_seconds.png", by="seconds")
     for name, picture in (("surrogates", draw_surrogates), ("efficiency", draw_efficiency)):
-        path = arguments.results / f"{name}.json"
-        if arguments.images and path.exists():
+        rows = tables.read(arguments.results / f"{name}.csv")
+        if arguments.images and rows:
             arguments.images.mkdir(parents=True, exist_ok=True)
-            picture(path, arguments.images / f"{name}.png")
+            picture(rows, arguments.images / f"{name}.png")
 
 
 if __name__ == "__main__":

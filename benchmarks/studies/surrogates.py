@@ -6,16 +6,16 @@ mean ± standard deviation over training seeds. Every run takes the same number 
 through hundreds of substeps grow without bound) and keeps its best network so far; the table has the steps taken.
 
     python benchmarks/studies/surrogates.py [--env CartPole-v1] [--surrogates superspike ...] [--betas 5 10 20]
-        [--seeds 0 1 2] [--steps 20000] [--stop-when-solved] [--set name=value ...] [--json FILE]
+        [--seeds 0 1 2] [--steps 20000] [--stop-when-solved] [--set name=value ...] [--table FILE]
 """
 
 import argparse
 import ast
-import json
 import time
 from pathlib import Path
 
 import numpy as np
+import tables
 
 from ecpolicy import SurrogateGradientPPOPolicy
 from ecpolicy.policies.parameters import SURROGATES
@@ -39,10 +39,13 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=20_000, help="environment steps of each run, at most")
     parser.add_argument("--episodes", type=int, default=100, help="episodes of each reported return")
-    parser.add_argument("--json", type=Path, help="file for the returns, drawn by reproduce_figures.py")
+    parser.add_argument("--table", type=Path, help="CSV file for the returns, drawn by reproduce_figures.py")
     parser.add_argument("--stop-when-solved", action="store_true")
     parser.add_argument("--set", type=setting, nargs="+", default=[], metavar="NAME=VALUE", help="further parameters")
     arguments = parser.parse_args()
+    settings = {
+        "env": arguments.env, "steps": arguments.steps, "seeds": arguments.seeds, "parameters": dict(arguments.set)
+    }  # fmt: skip
     rows = []
     print(f"{arguments.env}, at most {arguments.steps:,} steps, seeds {arguments.seeds}", flush=True)
     print(f"{'surrogate':<17} {'beta':>5} | {'deployed return':>19} | {'steps':>9} | {'s per run':>9}", flush=True)
@@ -66,16 +69,15 @@ def main():
                 if hasattr(policy, "weights_"):  # it may diverge before anything was learnt
                     scores.append(policy.score(arguments.env, n_episodes=arguments.episodes, seed=UNSEEN))
                     steps.append(policy.n_env_steps_)
-            rows.append({"surrogate": surrogate, "beta": beta, "returns": scores, "diverged": diverged})
+            rows.append({**settings, "surrogate": surrogate, "beta": beta, "returns": scores, "diverged": diverged})
             returns = f"{np.mean(scores):>9.1f} ± {np.std(scores):<7.1f}" if scores else f"{'none':>19}"
             print(
                 f"{surrogate:<17} {beta:>5g} | {returns} | {np.mean(steps or 0):>9,.0f} | {np.mean(seconds):>9.1f}"
                 + (f" | {diverged} of {len(seconds)} diverged" if diverged else ""),
                 flush=True,
             )
-    if arguments.json:
-        settings = {"env": arguments.env, "steps": arguments.steps, "seeds": arguments.seeds, **dict(arguments.set)}
-        arguments.json.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
+    if arguments.table:
+        tables.write(arguments.table, rows)
 
 
 if __name__ == "__main__":
