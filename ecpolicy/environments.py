@@ -5,7 +5,6 @@ import copy
 import functools
 import inspect
 import io
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -15,9 +14,10 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from ecpolicy.cleanup import cleaning_up
-from ecpolicy.identity import chain, description, identity_of, of_instance, same, told, told_apart
+from ecpolicy.identity import chain, description, identity_of, of_instance, told
 from ecpolicy.ids import registered_spec
 from ecpolicy.optional import require
+from ecpolicy.registered import is_as_registered, is_gymnasiums, time_limit
 from ecpolicy.rollout import pool, vector
 from ecpolicy.rollout.mujoco.recognised import recognised
 from ecpolicy.rollout.mujoco.robot import Robot
@@ -28,7 +28,6 @@ ACCEPTED = (
     "an environment id, a gymnasium.Env, a gymnasium.vector.VectorEnv, a gymnasium EnvSpec, an environment of Brax or "
     "MuJoCo Playground, a callable that makes one, or a list of these"
 )
-NO_LIMIT = 2**31 - 1  # steps
 ENDLESS_EPISODE = 1000.0  # steps that are played of an environment where nothing says how many, as in the paper
 BRAX = "brax/"  # how ids of Brax environments begin
 
@@ -189,7 +188,7 @@ def _describe(made: AnyEnv, environment: Environment, *, by_id: bool = False) ->
         if not pool.is_pool(made):
             vector.autoreset_mode(made)
     with _looked_at(made) as each:
-        spec, limits = getattr(each[0], "spec", None), [_time_limit(one) for one in each]
+        spec, limits = getattr(each[0], "spec", None), [time_limit(one) for one in each]
         around = [] if each[0] is made else list(chain(made))
         identities = [
             identity_of(one, getattr(one, "spec", None), limit, around=around)
@@ -197,7 +196,7 @@ def _describe(made: AnyEnv, environment: Environment, *, by_id: bool = False) ->
         ]
         identity = " and ".join(dict.fromkeys(identities))
         counts = getattr(spec, "reward_threshold", None) is not None and not by_id
-        as_registered = not counts or _is_as_registered(each, identity, vectorized)
+        as_registered = not counts or is_as_registered(each, identity, vectorized)
     named = [limit for limit in limits if limit is not None]
     limit = max(named) if len(named) == len(limits) else None
     threshold, notes = getattr(spec, "reward_threshold", None), []
@@ -217,69 +216,9 @@ def _describe(made: AnyEnv, environment: Environment, *, by_id: bool = False) ->
         vectorized=vectorized,
         on_device=False,
         identities=(of_instance(identity) if environment is made else identity,),
-        registrations=() if known is None or _is_gymnasiums(known) else (_to_travel(known),),
+        registrations=() if known is None or is_gymnasiums(known) else (_to_travel(known),),
         notes=tuple(notes),
     )
-
-
-def _is_as_in_envpool(spec: Any) -> bool:
-    """Whether EnvPool's registry has a task of exactly this configuration."""
-    registry: Any = getattr(sys.modules.get("envpool.registration"), "registry", None)
-    if registry is None or not hasattr(spec, "gen_config"):
-        return False
-    given, tasks = told_apart(spec.config._asdict()), registry.specs.values()
-    return any(
-        kind == type(spec).__name__ and told_apart(spec.gen_config(**settings)._asdict()) == given
-        for _, kind, settings in tasks
-    )
-
-
-def _is_gymnasiums(spec: EnvSpec) -> bool:
-    return isinstance(spec.entry_point, str) and spec.entry_point.startswith("gymnasium.")
-
-
-def _is_as_registered(given: Sequence[Any], identity: str, vectorized: bool) -> bool:
-    """Whether environments of this identity are what their id stands for; a threshold is of that alone."""
-    spec: Any = given[0].spec
-    if not isinstance(spec, EnvSpec):
-        return _is_as_in_envpool(spec)
-    registered = gym.registry.get(spec.id)
-    if registered is None:  # the spec itself is all that is known of it
-        registered = copy.copy(spec)
-        registered.additional_wrappers = ()
-    makers: list[Any] = [functools.partial(gym.make, disable_env_checker=True)]
-    if vectorized and registered.vector_entry_point is not None:
-        makers.append(functools.partial(gym.make_vec, vectorization_mode="vector_entry_point"))
-    found: list[AnyEnv] = []
-    with cleaning_up(lambda: close_all(found)), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for maker in makers:
-            with contextlib.suppress(Exception):  # of one that cannot be made without further settings
-                found.append(maker(registered))
-        alike = [one for one in found if same([identity], [identity_of(one, one.spec, _time_limit(one))])]
-        return bool(alike) and not _are_changed(given, alike[0])
-
-
-def _are_changed(given: Sequence[Any], fresh: Any) -> bool:
-    """Whether somebody has set what environments are made with: a method, or a number that playing leaves alone."""
-    if any({"step", "reset"} & set(vars(part)) for one in given for part in (one.unwrapped, *chain(one))):
-        return True
-    before = _numbers(fresh)
-    if isinstance(fresh, gym.Env):
-        fresh.action_space.seed(0)
-        fresh.reset(seed=0)
-        over, steps = False, 0
-        while not over and steps < 200:
-            _, _, terminated, truncated, _ = fresh.step(fresh.action_space.sample())
-            over, steps = bool(terminated or truncated), steps + 1
-    after = _numbers(fresh)
-    steady = {name: number for name, number in before.items() if after.get(name) == number}
-    return any(_numbers(one).get(name) != number for one in given for name, number in steady.items())
-
-
-def _numbers(environment: Any) -> dict[str, Any]:
-    held = told_apart(vars(environment.unwrapped))
-    return {name: part for name, part in held.items() if isinstance(part, bool | int | float)}
 
 
 @contextlib.contextmanager
@@ -356,21 +295,6 @@ def _brax(name: str) -> Any:
         if name not in known:
             raise ValueError(f"Brax has no environment {name!r}; it has {', '.join(known)}.")
         return envs.get_environment(name)
-
-
-def _time_limit(environment: Any) -> int | None:
-    """The time limit of an environment: the least that its spec and its wrappers name."""
-    wrapped = [w._max_episode_steps for w in chain(environment) if isinstance(w, gym.wrappers.TimeLimit)]
-    limits = [limit for limit in (_limit(getattr(environment, "spec", None)), *wrapped) if limit is not None]
-    return min(limits, default=None)
-
-
-def _limit(spec: Any) -> int | None:
-    """The time limit that a spec names; EnvPool's have it in their ``config``, the largest int being none."""
-    limit: int | None = getattr(spec, "max_episode_steps", None)
-    if limit is None:
-        limit = getattr(getattr(spec, "config", None), "max_episode_steps", None)
-    return None if limit is None or limit >= NO_LIMIT else limit
 
 
 def _name(item: Any) -> str:

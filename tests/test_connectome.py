@@ -11,8 +11,9 @@ import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy, load
 from ecpolicy.anatomy import block_probabilities, distance_probabilities, grid, ring
-from ecpolicy.connectome import Connectome, covariance_across_seeds, triad_counts, triad_names
+from ecpolicy.connectome import Connectome, covariance_across_seeds
 from ecpolicy.networks import RSNN, Shape
+from ecpolicy.triads import triad_counts, triad_names
 
 SMALL = {"n_generations": 2, "population_size": 16, "max_episode_steps": 30, "network": RSNN(20), "random_state": 0}
 

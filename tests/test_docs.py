@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PUBLIC = ["ecpolicy", "ecpolicy.callbacks", "ecpolicy.inspection", "ecpolicy.networks"]
+PUBLIC = ["ecpolicy", "ecpolicy.callbacks", "ecpolicy.distributions", "ecpolicy.inspection", "ecpolicy.networks"]
 OWN = [
     "ecpolicy.connectome",
     "ecpolicy.anatomy",

@@ -1,6 +1,5 @@
 """What every policy estimator shares: parameters, fit, score, save and load."""
 
-import copy
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -8,8 +7,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.callbacks import Callback
@@ -24,12 +21,12 @@ from ecpolicy.fitting.resumption import ResumeFrom, check_resumable
 from ecpolicy.networks.network import Network
 from ecpolicy.policies.acting import Acting
 from ecpolicy.policies.exporting import Exporting
-from ecpolicy.policies.old_spelling import WORDS, old_spelling
+from ecpolicy.policies.parameterised import Parameterised
 from ecpolicy.policies.parameters import PLAYING
 from ecpolicy.rollout.outcome import EvaluatedEpisodes, mean_and_std
 
 
-class BasePolicy(Acting, Exporting, BaseEstimator):
+class BasePolicy(Acting, Exporting, Parameterised):
     """Base of the estimators. A subclass has parameters, a learner, and what it makes of a training.
 
     What these are to :func:`ecpolicy.fitting.fit.fit`, :class:`ecpolicy.fitting.fit.Trainable` says.
@@ -55,52 +52,6 @@ class BasePolicy(Acting, Exporting, BaseEstimator):
     history_: Any
     seed_: int
     n_features_in_: int
-
-    def __new__(cls, **given: Any) -> Self:
-        """Refuse parameters that are spelt otherwise now, before Python says that there are none of these names."""
-        said = old_spelling(given, cls._get_param_names(), type(cls._network(given.get("network"))))
-        if said:
-            raise TypeError(said)
-        made: Self = super().__new__(cls)
-        return made
-
-    @classmethod
-    def _network(cls, given: object) -> Any:
-        """The network that ``network=`` stands for: the default for None and for the words of old."""
-        if isinstance(given, str):
-            given = WORDS.get(given)
-        return cls.table["network"].check(None) if given is None else given
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters by name, and with ``deep`` the network's settings as ``network__n_neurons`` and so on."""
-        found: dict[str, Any] = super().get_params(deep=deep)
-        if deep and self.network is None:
-            found |= {f"network__{name}": value for name, value in self._network(None).get_params().items()}
-        return found
-
-    def set_params(self, **parameters: Any) -> Self:
-        """Set parameters; ``network__n_neurons=64`` replaces the network by one with this setting.
-
-        Raises
-        ------
-        ValueError
-            Where there is no such parameter, or the network has no such setting.
-        """
-        network = self._network(parameters.get("network", self.network))
-        said = old_spelling(parameters, self._get_param_names(), type(network), "network__")
-        if said:
-            raise ValueError(said)
-        settings = {name[9:]: value for name, value in parameters.items() if name.startswith("network__")}
-        others = {name: value for name, value in parameters.items() if not name.startswith("network__")}
-        if settings:
-            if not hasattr(network, "set_params"):
-                raise ValueError(
-                    f"{type(network).__name__} has no set_params, so that {', '.join(settings)} cannot be set: derive "
-                    "it from ecpolicy.networks.Settings, or give a changed network=."
-                )
-            others["network"] = copy.deepcopy(network).set_params(**settings)  # other policies may share it
-        super().set_params(**others)
-        return self
 
     def fit(
         self,
@@ -322,13 +273,3 @@ class BasePolicy(Acting, Exporting, BaseEstimator):
         """
         policy: Self = policies.load(path, {cls.__name__: cls}, network)
         return policy
-
-    def __sklearn_tags__(self) -> Tags:
-        """Input is a list of environments, not a table; no labels."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
-        tags.target_tags.required = False
-        tags.no_validation = True
-        tags.non_deterministic = getattr(self, "random_state", None) is None
-        return tags

@@ -20,7 +20,8 @@ from ecpolicy.policies.acting import PolicyState
 from ecpolicy.policies.parameters import CRITICS, PPO, check_batches
 from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.ppo.environment import training_environments
-from ecpolicy.ppo.learner import PPOLearner, check_ppo_kwargs, globals_kept
+from ecpolicy.ppo.global_state import globals_kept
+from ecpolicy.ppo.learner import PPOLearner, check_ppo_kwargs
 from ecpolicy.ppo.training import LAST_UPDATE, Setting, Training, log_std, schema
 from ecpolicy.random import Stream, fold_in, reserved_key, uniform
 

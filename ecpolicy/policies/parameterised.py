@@ -1,0 +1,74 @@
+"""Parameters in scikit-learn's sense, those of the network among them."""
+
+import copy
+from typing import Any, ClassVar, Self
+
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
+
+from ecpolicy.constraints import Table
+from ecpolicy.networks.network import Network
+from ecpolicy.policies.old_spelling import WORDS, old_spelling
+
+
+class Parameterised(BaseEstimator):
+    """What has the parameters of a table, and a network as one of them."""
+
+    table: ClassVar[Table]  # of the parameters
+    network: Network | None
+
+    def __new__(cls, **given: Any) -> Self:
+        """Refuse parameters that are spelt otherwise now, before Python says that there are none of these names."""
+        said = old_spelling(given, cls._get_param_names(), type(cls._network(given.get("network"))))
+        if said:
+            raise TypeError(said)
+        made: Self = super().__new__(cls)
+        return made
+
+    @classmethod
+    def _network(cls, given: object) -> Any:
+        """The network that ``network=`` stands for: the default for None and for the words of old."""
+        if isinstance(given, str):
+            given = WORDS.get(given)
+        return cls.table["network"].check(None) if given is None else given
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters by name, and with ``deep`` the network's settings as ``network__n_neurons`` and so on."""
+        found: dict[str, Any] = super().get_params(deep=deep)
+        if deep and self.network is None:
+            found |= {f"network__{name}": value for name, value in self._network(None).get_params().items()}
+        return found
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Set parameters; ``network__n_neurons=64`` replaces the network by one with this setting.
+
+        Raises
+        ------
+        ValueError
+            Where there is no such parameter, or the network has no such setting.
+        """
+        network = self._network(parameters.get("network", self.network))
+        said = old_spelling(parameters, self._get_param_names(), type(network), "network__")
+        if said:
+            raise ValueError(said)
+        settings = {name[9:]: value for name, value in parameters.items() if name.startswith("network__")}
+        others = {name: value for name, value in parameters.items() if not name.startswith("network__")}
+        if settings:
+            if not hasattr(network, "set_params"):
+                raise ValueError(
+                    f"{type(network).__name__} has no set_params, so that {', '.join(settings)} cannot be set: derive "
+                    "it from ecpolicy.networks.Settings, or give a changed network=."
+                )
+            others["network"] = copy.deepcopy(network).set_params(**settings)  # other policies may share it
+        super().set_params(**others)
+        return self
+
+    def __sklearn_tags__(self) -> Tags:
+        """Input is a list of environments, not a table; no labels."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.target_tags.required = False
+        tags.no_validation = True
+        tags.non_deterministic = getattr(self, "random_state", None) is None
+        return tags
