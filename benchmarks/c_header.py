@@ -7,16 +7,15 @@ Needs gcc.
     python benchmarks/c_header.py [--path POLICY.ecp] [--env HalfCheetah-v5] [--neurons 256] [--rounds 5]
 """
 
-import argparse
 import re
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
 import ecpolicy
+import runner
 from ecpolicy.inspection import record_activity
 from ecpolicy.networks import RSNN
 
@@ -59,23 +58,23 @@ def in_c(folder, flags, steps, rounds):
 
 
 def in_python(policy, observations, rounds):
-    best = np.inf
-    for _ in range(rounds):
-        state, total, began = None, 0.0, time.perf_counter()
+    def act():
+        state, total = None, 0.0
         for observation in observations:
             action, state = policy.predict(observation, state)
             total += float(np.ravel(action)[0])
-        best = min(best, (time.perf_counter() - began) / len(observations) * 1e6)
-    return best, total
+        return total
+
+    best, total = min(runner.seconds(act) for _ in range(rounds))
+    return best / len(observations) * 1e6, total
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = runner.parser(__doc__, rounds=5)
     parser.add_argument("--path", type=Path, help="a saved policy; otherwise one is trained for a moment")
     parser.add_argument("--env", default="HalfCheetah-v5")
     parser.add_argument("--neurons", type=int, default=256)
     parser.add_argument("--steps", type=int, default=1000, help="environment steps that are timed")
-    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     if arguments.path:
         policy = ecpolicy.load(arguments.path)

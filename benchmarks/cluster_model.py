@@ -11,13 +11,12 @@ that the command line sets.
                                        [--bandwidth 125e6] [--latency 0.001] [--workers 1 10 100 ...]
 """
 
-import argparse
 import math
-import time
 
 import cloudpickle
 import numpy as np
 
+import runner
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.environments import resolve
 from ecpolicy.fitness_shaping import centered_ranks
@@ -32,13 +31,11 @@ from ecpolicy.spaces import action_outputs, observation_size
 
 def seconds_of(function, *arguments):
     function(*arguments)  # compile
-    began = time.perf_counter()
-    result = function(*arguments)
-    return time.perf_counter() - began, result
+    return runner.seconds(function, *arguments)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = runner.parser(__doc__)
     parser.add_argument("--env", default="Hopper-v5")
     parser.add_argument("--population", type=int, default=10240)
     parser.add_argument("--steps", type=int, default=1000, help="length of the episodes")

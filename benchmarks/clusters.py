@@ -8,11 +8,12 @@ left out. ``--horizon 1`` plays episodes of one step each, and so shows what a g
     python benchmarks/clusters.py [--env Hopper-v5] [--populations 256 1024] [--generations 10] [--horizon 1000]
 """
 
-import argparse
 import threading
+from functools import partial
 
 import numpy as np
 
+import runner
 from ecpolicy import EvolvingConnectivityPolicy
 from faults import engine
 
@@ -57,7 +58,7 @@ class Turn:
             self._turns.wait((generation + 1, self._name))
 
 
-def play(name, arguments, population, turns, seconds):
+def play(arguments, population, turns, seconds, name):
     policy = EvolvingConnectivityPolicy(
         population_size=population, n_generations=arguments.generations, learning_rate=0.05, score_threshold=None,
         max_episode_steps=arguments.horizon, keep_best=False, random_state=0,
@@ -69,7 +70,7 @@ def play(name, arguments, population, turns, seconds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = runner.parser(__doc__)
     parser.add_argument("--env", default="Hopper-v5")
     parser.add_argument("--populations", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--generations", type=int, default=10)
@@ -79,22 +80,14 @@ def main():
     names = list(dict.fromkeys(["loky", *arguments.engines]))
     for population in arguments.populations:
         turns, seconds = Turns(names, arguments.generations), {}
-        threads = [
-            threading.Thread(target=play, args=(name, arguments, population, turns, seconds), name=name)
-            for name in names
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        runner.threaded(partial(play, arguments, population, turns, seconds), names)
         steps = seconds.pop("steps")
         print(f"population {population}: steps per generation {steps.tolist()}")
         for name in names:
-            ratio = seconds["loky"] / seconds[name]
             print(
                 f"population {population}, {name}: {np.median(seconds[name]):.3f} s a generation, "
-                f"{np.median(steps / seconds[name]):,.0f} steps/s; {np.median(ratio):.2f} of loky's throughput "
-                f"(range {ratio.min():.2f} to {ratio.max():.2f}, n = {ratio.size}); "
+                f"{np.median(steps / seconds[name]):,.0f} steps/s; "
+                f"{runner.spread(seconds['loky'] / seconds[name])} of loky's throughput; "
                 f"{1000 * np.median(seconds[name] - seconds['loky']):+.0f} ms a generation",
                 flush=True,
             )

@@ -3,11 +3,13 @@
 python benchmarks/import_time.py [--rounds 5]
 """
 
-import argparse
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
+
+import runner
 
 REQUIRED = "import numba, gymnasium, sklearn.base, joblib, scipy.stats"
 
@@ -18,11 +20,9 @@ def seconds(statement):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    for statement in (REQUIRED, "import ecpolicy"):
-        times = [seconds(statement) for _ in range(rounds)]
+    arguments = runner.parser(__doc__, rounds=5).parse_args()
+    sides = {statement: partial(seconds, statement) for statement in (REQUIRED, "import ecpolicy")}
+    for statement, times in runner.in_turns(sides, arguments.rounds).items():
         print(f"{statement}: median {np.median(times):.2f} s, best {min(times):.2f} s")
 
 

@@ -14,14 +14,14 @@ import argparse
 import os
 import sys
 import tempfile
-import threading
-import time
 import warnings
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 
+import runner
 from ecpolicy.rollout.mujoco.recognised import recognised
 from ecpolicy.rollout.mujoco.robot import Robot
 from ecpolicy.rollout.mujoco.simulations import Simulations
@@ -92,19 +92,17 @@ def difference(robot, played):
     return None
 
 
-def time_gymnasium(environment, played):
-    """Seconds of all steps and resets by ``gym.Env``."""
+def by_gymnasium(environment, played):
+    """All steps and resets by ``gym.Env``."""
     steps, lanes = played.actions.shape[:2]
-    start = time.perf_counter()
     for lane in range(lanes):
         for step in range(steps):
             if lane in played.starts[step]:
                 environment.reset(seed=played.starts[step][lane][0])
             environment.step(played.actions[step, lane])
-    return time.perf_counter() - start
 
 
-def native(simulations, played):
+def native(played, simulations):
     """All steps and resets by the native engine."""
     lanes = np.arange(played.actions.shape[1])
     for starts, actions in zip(played.starts, played.actions, strict=True):
@@ -116,7 +114,7 @@ def native(simulations, played):
 def bare(frame_skip):
     """All steps by MuJoCo's Batch."""
 
-    def work(batch, played):
+    def work(played, batch):
         ctrl = batch.bind("ctrl")
         for starts, actions in zip(played.starts, played.actions, strict=True):
             for lane, (_, _, state) in starts.items():
@@ -127,17 +125,6 @@ def bare(frame_skip):
     return work
 
 
-def time_threads(work, workers, played):
-    """Seconds of work divided by its threads, one for each of what it works with."""
-    threads = [threading.Thread(target=work, args=(worker, played)) for worker in workers]
-    start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return (time.perf_counter() - start) / len(workers)
-
-
 def times(environment, robot, arguments):
     """Medians over rounds: microseconds per step of Gymnasium, and of native and bare on one and two threads."""
     import mujoco.batch
@@ -145,17 +132,16 @@ def times(environment, robot, arguments):
     played = play(environment, arguments.timed_steps, LANES)
     simulations = [Simulations(robot, LANES) for _ in range(2)]
     batches = [mujoco.batch.Batch(robot.model, LANES, nthread=1) for _ in range(2)]
-    rounds = [
-        (
-            time_gymnasium(environment, played),
-            time_threads(native, simulations[:1], played),
-            time_threads(native, simulations, played),
-            time_threads(bare(robot.frame_skip), batches[:1], played),
-            time_threads(bare(robot.frame_skip), batches, played),
-        )
-        for _ in range(arguments.rounds)
-    ]
-    return np.median(rounds, axis=0) / played.actions.shape[0] / LANES * 1e6
+    by_native, by_batch = partial(native, played), partial(bare(robot.frame_skip), played)
+    sides = {
+        "gym.Env": lambda: runner.seconds(by_gymnasium, environment, played)[0],
+        "native": lambda: runner.threaded(by_native, simulations[:1]),
+        "native, two threads": lambda: runner.threaded(by_native, simulations) / 2,
+        "Batch": lambda: runner.threaded(by_batch, batches[:1]),
+        "Batch, two threads": lambda: runner.threaded(by_batch, batches) / 2,
+    }
+    seconds = runner.in_turns(sides, arguments.rounds)
+    return [np.median(each) / played.actions.shape[0] / LANES * 1e6 for each in seconds.values()]
 
 
 def main():

@@ -14,9 +14,7 @@ What the packed kernel on the host costs depends on the size of the observation 
     python benchmarks/network_step.py --neurons 256 --size HalfCheetah Humanoid --activity 0.05 0.14 0.28
 """
 
-import argparse
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
@@ -28,6 +26,7 @@ import numpy as np
 
 import fused
 import rivals
+import runner
 from ecpolicy.networks import RSNN
 from ecpolicy.networks.layout import pack
 from ecpolicy.networks.xla import bits as device
@@ -146,14 +145,14 @@ def measure(neurons, members, size, activity, rounds, threads, numba):
     observations = generator.standard_normal((warm_up + rounds, members, size.observations)).astype(np.float32)
     if activity is not None:
         observations *= scale_for(activity, network, size, dense, v)
-    times = {name: [] for name in sides}
     for x in observations[:warm_up]:
         outputs = {name: np.array(side.step(x)) for name, side in sides.items()}
-    for x in observations[warm_up:]:
-        for name, side in sides.items():
-            began = time.perf_counter()
-            side.step(x)
-            times[name].append((time.perf_counter() - began) / members * 1e6)
+    seen = {name: iter(observations[warm_up:]) for name in sides}
+
+    def timed(name):
+        return runner.seconds(sides[name].step, next(seen[name]))[0] / members * 1e6
+
+    times = runner.in_turns({name: partial(timed, name) for name in sides}, rounds)
     assert np.abs(outputs["XLA"]).mean() > 0
     for name in {"Numba", "fused"} & set(sides):
         assert np.array_equal(outputs["XLA"], outputs[name])  # bit for bit, after all the warm-up steps
@@ -179,12 +178,11 @@ def measure(neurons, members, size, activity, rounds, threads, numba):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = runner.parser(__doc__, rounds=9)
     parser.add_argument("--neurons", type=int, nargs="+", default=list(POPULATIONS))
     parser.add_argument("--population", type=int, nargs="+", help="default: what suits each size")
     parser.add_argument("--size", choices=SIZES, nargs="+", default=["Hopper"])
     parser.add_argument("--activity", type=float, nargs="+", default=[None], help="default: whatever it is")
-    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-numba", action="store_true", help="on an accelerator: leave the host's kernel out")
     arguments = parser.parse_args()

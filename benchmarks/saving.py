@@ -6,9 +6,7 @@ A tiny task is trained for so many generations, in one training that is saved at
 neurons are trained for two tiny generations and saved with and without their training state. Times are medians.
 """
 
-import argparse
 import tempfile
-import time
 from pathlib import Path
 
 import gymnasium as gym
@@ -16,6 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 import ecpolicy
+import runner
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.networks import RSNN
 
@@ -40,12 +39,7 @@ class OneStep(gym.Env):
 
 def milliseconds(call, times=9):
     """The median time of a call."""
-    taken = []
-    for _ in range(times):
-        began = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - began)
-    return 1000 * float(np.median(taken))
+    return 1000 * float(np.median([runner.seconds(call)[0] for _ in range(times)]))
 
 
 def long_training(generations, path):
@@ -54,9 +48,7 @@ def long_training(generations, path):
     print(f"{'generations':>12} {'save':>9} {'load':>9} {'resume':>9} {'file':>12} {'a generation':>13}")
     for n in generations:
         done = getattr(policy, "n_generations_", 0)
-        began = time.perf_counter()
-        policy.set_params(n_generations=n).fit(OneStep)
-        each = 1000 * (time.perf_counter() - began) / (n - done)
+        each = 1000 * runner.seconds(policy.set_params(n_generations=n).fit, OneStep)[0] / (n - done)
         save = milliseconds(lambda: policy.save(path))
         load = milliseconds(lambda: ecpolicy.load(path))
         goes_on = EvolvingConnectivityPolicy(**TINY, n_generations=n + 1)
@@ -80,7 +72,7 @@ def large_networks(environments, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = runner.parser(__doc__)
     parser.add_argument("--generations", type=int, nargs="+", default=[100, 1000, 10_000, 100_000])
     parser.add_argument("--env", nargs="*", default=["CartPole-v1", "Hopper-v5", "Humanoid-v5"])
     arguments = parser.parse_args()

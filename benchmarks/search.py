@@ -6,29 +6,27 @@ Beside every round is what the machine can give: two equal fits, one after the o
     python benchmarks/search.py [--generations 10] [--rounds 3]
 """
 
-import argparse
-import time
+from functools import partial
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.model_selection import GridSearchCV
 
+import runner
 from ecpolicy import EvolvingConnectivityPolicy
 
 GRID = {"learning_rate": [0.05, 0.1, 0.15, 0.3], "eps": [1e-3, 1e-2]}
 
 
-def search(arguments, n_jobs):
-    """Seconds, and all results but the times."""
+def search(arguments, n_jobs, results):
+    """Seconds; all results but the times go to the others."""
     policy = EvolvingConnectivityPolicy(
         population_size=arguments.population, n_generations=arguments.generations, score_threshold=None, random_state=0
     )
-    began = time.perf_counter()
-    found = GridSearchCV(policy, GRID, cv=2, n_jobs=n_jobs, refit=False).fit(["CartPole-v1"] * 4)
-    seconds = time.perf_counter() - began
-    return seconds, {
-        name: np.asarray(value).tolist() for name, value in found.cv_results_.items() if "time" not in name
-    }
+    grid = GridSearchCV(policy, GRID, cv=2, n_jobs=n_jobs, refit=False)
+    seconds, found = runner.seconds(grid.fit, ["CartPole-v1"] * 4)
+    results.append({name: np.asarray(part).tolist() for name, part in found.cv_results_.items() if "time" not in name})
+    return seconds
 
 
 def fit():
@@ -37,42 +35,28 @@ def fit():
     ).fit("CartPole-v1")
 
 
-def limit():
-    """How many times as fast two equal fits are on two workers."""
-    seconds = []
-    for n_jobs in (1, 2):
-        began = time.perf_counter()
-        Parallel(n_jobs=n_jobs)(delayed(fit)() for _ in range(2))
-        seconds.append(time.perf_counter() - began)
-    return seconds[0] / seconds[1]
+def two_fits(n_jobs):
+    """Seconds of two equal fits, which is all that the machine can give."""
+    return runner.seconds(Parallel(n_jobs=n_jobs), [delayed(fit)() for _ in range(2)])[0]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = runner.parser(__doc__, rounds=3)
     parser.add_argument("--generations", type=int, default=10)
     parser.add_argument("--population", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     GridSearchCV(
         EvolvingConnectivityPolicy(n_generations=1, population_size=2), {"eps": [1e-3] * 4}, n_jobs=2, cv=2
     ).fit(["CartPole-v1"] * 2)  # workers are there
-    ratios, limits, results = [], [], []
-    for number in range(arguments.rounds):
-        seconds = {}
-        for n_jobs in (1, 2) if number % 2 else (2, 1):
-            seconds[n_jobs], found = search(arguments, n_jobs)
-            results.append(found)
-        ratios.append(seconds[1] / seconds[2])
-        limits.append(limit())
-        print(
-            f"n_jobs 1: {seconds[1]:.1f} s, n_jobs 2: {seconds[2]:.1f} s, {ratios[-1]:.2f} times as fast "
-            f"(two equal fits: {limits[-1]:.2f})",
-            flush=True,
-        )
-    same = all(found == results[0] for found in results)
+    results = []
+    sides = {f"search, n_jobs={n}": partial(search, arguments, n, results) for n in (1, 2)}
+    sides |= {f"two fits, n_jobs={n}": partial(two_fits, n) for n in (1, 2)}
+    seconds = runner.in_turns(sides, arguments.rounds)
+    for what in ("search", "two fits"):
+        one, two = seconds[f"{what}, n_jobs=1"], seconds[f"{what}, n_jobs=2"]
+        print(f"{what}: {np.median(one):.1f} s, n_jobs=2 is {runner.spread(one / two)} times as fast")
+    print(f"cv_results_ equal: {all(found == results[0] for found in results)}")
     scores = np.round(results[0]["mean_test_score"], 1).tolist()
-    print(f"median {np.median(ratios):.2f} (range {min(ratios):.2f} to {max(ratios):.2f}); cv_results_ equal: {same}")
-    print(f"two equal fits: median {np.median(limits):.2f} (range {min(limits):.2f} to {max(limits):.2f})")
     print(f"mean_test_score {scores}")
 
 

@@ -9,18 +9,17 @@ installed, a fit on it with two threads stands beside; it plays other episodes, 
     python benchmarks/throughput.py [--env Hopper-v5 ...] [--train-steps 300000] [--generations 4] [--rounds 3]
 """
 
-import argparse
 import copy
 import os
 import sys
 import tempfile
-import threading
-import time
+from functools import partial
 from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
 
+import runner
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.networks import RSNN
 
@@ -61,7 +60,7 @@ def policy_of(name, arguments, **changes):
 
 
 def fitted(name, arguments, trained, environment, **changes):
-    """Seconds of a fit that starts where another one has come to, or anew, and its environment steps."""
+    """Environment steps per second of a fit that starts where another one has come to, or anew."""
     start, statistics = 0.5, None
     if trained is not None:
         start = {part: np.array(p) for part, p in trained.connection_probabilities_.items()}
@@ -70,23 +69,19 @@ def fitted(name, arguments, trained, environment, **changes):
     policy = policy_of(
         name, arguments, n_generations=arguments.generations, max_env_steps=None, initial_probability=start, **changes
     )
-    began = time.perf_counter()
-    policy.fit(environment, observation_statistics=statistics)
-    seconds = time.perf_counter() - began
-    return seconds, policy.n_env_steps_ + policy.history_[-1]["n_evaluation_steps"]
+    seconds, _ = runner.seconds(partial(policy.fit, environment, observation_statistics=statistics))
+    return (policy.n_env_steps_ + policy.history_[-1]["n_evaluation_steps"]) / seconds
 
 
 def by_gymnasium(environment, episodes):
-    began = time.perf_counter()
     for seed, _, _, actions in episodes:
         environment.reset(seed=seed)
         for action in actions:
             environment.step(action)
-    return time.perf_counter() - began
 
 
 def by_batch(model, frame_skip, episodes, threads):
-    """MuJoCo's batch engine alone: lanes take the next episode where one is over."""
+    """Seconds of MuJoCo's batch engine alone: lanes take the next episode where one is over."""
     import mujoco.batch
 
     def work(mine):
@@ -110,13 +105,7 @@ def by_batch(model, frame_skip, episodes, threads):
             if playing:
                 batch.step(sorted(playing), nstep=frame_skip)
 
-    workers = [threading.Thread(target=work, args=(episodes[k::threads],)) for k in range(threads)]
-    began = time.perf_counter()
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return time.perf_counter() - began
+    return runner.threaded(work, [episodes[k::threads] for k in range(threads)])
 
 
 def measure(name, arguments):
@@ -130,9 +119,9 @@ def measure(name, arguments):
     made = gym.make(spec, disable_env_checker=True)
     model, frame_skip = made.unwrapped.model, made.unwrapped.frame_skip
     ways = {
-        "gymnasium physics": lambda: (by_gymnasium(made, episodes), n_steps),
-        "batch physics": lambda: (by_batch(model, frame_skip, episodes, 1), n_steps),
-        "batch physics, 2 threads": lambda: (by_batch(model, frame_skip, episodes, 2), n_steps),
+        "gymnasium physics": lambda: n_steps / runner.seconds(by_gymnasium, made, episodes)[0],
+        "batch physics": lambda: n_steps / by_batch(model, frame_skip, episodes, 1),
+        "batch physics, 2 threads": lambda: n_steps / by_batch(model, frame_skip, episodes, 2),
         "fit, gymnasium": lambda: fitted(name, arguments, start, spec, engine="gymnasium", n_jobs=1),
         "fit": lambda: fitted(name, arguments, start, spec, engine="mujoco", n_jobs=1),
         "fit, n_jobs=2": lambda: fitted(name, arguments, start, spec, engine="mujoco", n_jobs=2),
@@ -153,12 +142,7 @@ def measure(name, arguments):
             old.kwargs.update(kwargs)
             ways["fit of v4 anew, n_jobs=2"] = lambda: fitted(name, arguments, None, old, engine="mujoco", n_jobs=2)
             ways["fit of v4 anew on EnvPool, 2 threads"] = lambda: fitted(name, arguments, None, pool)
-    speeds = {way: [] for way in ways}
-    for _ in range(arguments.rounds):
-        for way, run in ways.items():
-            seconds, steps = run()
-            speeds[way].append(steps / seconds)
-    return {way: np.array(each) for way, each in speeds.items()}
+    return runner.in_turns(ways, arguments.rounds)
 
 
 RATIOS = [("fit", "gymnasium physics"), ("fit", "batch physics"), ("fit", "fit, gymnasium"), ("fit, n_jobs=2", "fit"),
@@ -167,12 +151,11 @@ RATIOS = [("fit", "gymnasium physics"), ("fit", "batch physics"), ("fit", "fit, 
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = runner.parser(__doc__, rounds=3)
     parser.add_argument("--env", nargs="+", default=ROBOTS)
     parser.add_argument("--population", type=int, default=128)
     parser.add_argument("--train-steps", type=int, default=300_000)
     parser.add_argument("--generations", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     os.chdir(tempfile.mkdtemp())  # where MuJoCo may write its log
     for name in arguments.env:
@@ -180,9 +163,7 @@ def main():
         print(f"{name}: " + ", ".join(f"{way} {np.median(each):,.0f}" for way, each in speeds.items()) + " steps/s")
         for one, other in RATIOS:
             if other in speeds:
-                ratios = speeds[one] / speeds[other]
-                spread = f"{ratios.min():.2f} to {ratios.max():.2f}"
-                print(f"  {one} over {other}: {np.median(ratios):.2f} ({spread}, n = {ratios.size})")
+                print(f"  {one} over {other}: {runner.spread(speeds[one] / speeds[other])}")
         sys.stdout.flush()
 
 

@@ -6,13 +6,13 @@ Each side trains in a process of its own, one after the other, with as many work
     python benchmarks/tuned_trainings.py --other ../other [--env Hopper-v5 ...] [--seeds 0] [--n-jobs 2]
 """
 
-import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+import runner
 
 STEPS = {"HalfCheetah-v5": 1_500_000, "Hopper-v5": 700_000, "Walker2d-v5": 700_000, "Humanoid-v5": 250_000}
 FIT = """
@@ -42,7 +42,7 @@ def train(checkout, *arguments):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = runner.parser(__doc__)
     parser.add_argument("--other", required=True, help="the other checkout")
     parser.add_argument("--env", nargs="+", default=list(STEPS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -62,7 +62,7 @@ def main():
                     flush=True,
                 )
             ratios.append(seconds["other"] / seconds["this"])
-        print(f"{name}: other over this {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        print(f"{name}: other over this {runner.spread(ratios)}")
 
 
 if __name__ == "__main__":
