@@ -6,7 +6,7 @@ import functools
 import inspect
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -17,7 +17,7 @@ from ecpolicy.cleanup import cleaning_up
 from ecpolicy.identity import chain, description, identity_of, of_instance, told
 from ecpolicy.ids import registered_spec
 from ecpolicy.optional import require
-from ecpolicy.registered import is_as_registered, is_gymnasiums, time_limit
+from ecpolicy.registered import BRAX, is_as_registered, is_gymnasiums, time_limit
 from ecpolicy.rollout import pool, vector
 from ecpolicy.rollout.mujoco.recognised import recognised
 from ecpolicy.rollout.mujoco.robot import Robot
@@ -29,7 +29,6 @@ ACCEPTED = (
     "MuJoCo Playground, a callable that makes one, or a list of these"
 )
 ENDLESS_EPISODE = 1000.0  # steps that are played of an environment where nothing says how many, as in the paper
-BRAX = "brax/"  # how ids of Brax environments begin
 
 
 class Resolved(NamedTuple):
@@ -240,19 +239,6 @@ def check_trained_for(policy: Trained, resolved: Resolved) -> None:
         trained, given = getattr(policy, f"{name}_"), getattr(resolved, name)
         if not interchangeable(trained, given):
             raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
-
-
-def registered_ids(identities: Iterable[str]) -> list[str]:
-    """The ids of environments, as far as they have any: in Gymnasium's registry, or Brax's."""
-    names = [told(identity).split(" ") for identity in identities]
-    ids = [_brax_id(parts[0]) or parts[1] for parts in names if len(parts) > 1]
-    return [name for name in dict.fromkeys(ids) if name.startswith(BRAX) or name in gym.registry]
-
-
-def _brax_id(kind: str) -> str:
-    """The id of Brax's environment of this class, or nothing: its classes stand in modules of their names."""
-    module = kind.split(".")
-    return BRAX + module[2] if module[:2] == ["brax", "envs"] and len(module) == 4 else ""
 
 
 def is_device_environment(item: Any) -> bool:

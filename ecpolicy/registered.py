@@ -5,7 +5,7 @@ import copy
 import functools
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -16,6 +16,20 @@ from ecpolicy.identity import chain, identity_of, same, told_apart
 from ecpolicy.rollout.workers import AnyEnv, close_all
 
 NO_LIMIT = 2**31 - 1  # steps
+BRAX = "brax/"  # how ids of Brax environments begin
+
+
+def registered_ids(identities: Iterable[str]) -> list[str]:
+    """The ids of environments, as far as they have any: in Gymnasium's registry, or Brax's."""
+    names = [told(identity).split(" ") for identity in identities]
+    ids = [_brax_id(parts[0]) or parts[1] for parts in names if len(parts) > 1]
+    return [name for name in dict.fromkeys(ids) if name.startswith(BRAX) or name in gym.registry]
+
+
+def _brax_id(kind: str) -> str:
+    """The id of Brax's environment of this class, or nothing: its classes stand in modules of their names."""
+    module = kind.split(".")
+    return BRAX + module[2] if module[:2] == ["brax", "envs"] and len(module) == 4 else ""
 
 
 def _is_as_in_envpool(spec: Any) -> bool:

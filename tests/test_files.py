@@ -25,10 +25,10 @@ import ecpolicy
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError, SurrogateGradientPPOPolicy
 from ecpolicy.callbacks import Checkpoint, Evaluation
 from ecpolicy.cli import main
-from ecpolicy.environments import registered_ids
 from ecpolicy.files import archive
 from ecpolicy.inspection import ConnectionProbabilityDisplay, LearningCurveDisplay, record_activity
 from ecpolicy.networks import LSTM, RSNN, RealRSNN
+from ecpolicy.registered import registered_ids
 from probes import Match, Spaces
 
 load = EvolvingConnectivityPolicy.load

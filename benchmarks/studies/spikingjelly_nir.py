@@ -19,8 +19,8 @@ import torch
 from spikingjelly.activation_based.nir_exchange import import_from_nir
 
 import ecpolicy
-from ecpolicy.environments import registered_ids
 from ecpolicy.inspection import record_activity
+from ecpolicy.registered import registered_ids
 
 
 class Imported:

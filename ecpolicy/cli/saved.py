@@ -9,10 +9,10 @@ import numpy as np
 import ecpolicy
 from ecpolicy.cli.reports import json_line, played, write_report
 from ecpolicy.cli.settings import UNLIMITED, add_environment, environment_of, non_default
-from ecpolicy.environments import registered_ids
 from ecpolicy.fitting.resumption import is_resumable
 from ecpolicy.policies.parameters import ENGINES
 from ecpolicy.policies.policy import BasePolicy
+from ecpolicy.registered import registered_ids
 from ecpolicy.tuned_settings import tuned, tuned_ids
 
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import ecpolicy
 from ecpolicy.constraints import Choice, Parameter
-from ecpolicy.environments import BRAX, registered_ids
 from ecpolicy.ids import without_module
 from ecpolicy.networks import NETWORKS, Settings
 from ecpolicy.policies.policy import BasePolicy
+from ecpolicy.registered import BRAX, registered_ids
 from ecpolicy.tuned_settings import Tuned
 
 UNLIMITED = 2**31 - 1  # generations, where the environment steps are limited
