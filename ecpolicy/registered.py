@@ -12,7 +12,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from ecpolicy.cleanup import cleaning_up
-from ecpolicy.identity import chain, identity_of, same, told_apart
+from ecpolicy.identity import chain, identity_of, same, told, told_apart
 from ecpolicy.rollout.workers import AnyEnv, close_all
 
 NO_LIMIT = 2**31 - 1  # steps
