@@ -14,7 +14,7 @@ from pathlib import Path
 
 import runner
 
-STEPS = {"HalfCheetah-v5": 1_500_000, "Hopper-v5": 700_000, "Walker2d-v5": 700_000, "Humanoid-v5": 250_000}
+STEPS = {"HalfCheetah-v5": 800_000, "Hopper-v5": 400_000, "Walker2d-v5": 400_000, "Humanoid-v5": 150_000}
 FIT = """
 import json, sys, time, warnings
 import ecpolicy
