@@ -434,11 +434,11 @@ def test_thresholds_of_envpool(monkeypatch):
 
     registry = SimpleNamespace(specs={"CartPole-v1": ("envpool.classic", "Spec", {"max_episode_steps": 500})})
     monkeypatch.setitem(sys.modules, "envpool.registration", SimpleNamespace(registry=registry))
-    from ecpolicy.environments import _is_as_registered
+    from ecpolicy.registered import is_as_registered
 
-    assert _is_as_registered([SimpleNamespace(spec=Spec(max_episode_steps=500, num_envs=4, seed=7))], "", True)
-    assert not _is_as_registered([SimpleNamespace(spec=Spec(max_episode_steps=100))], "", True)
-    assert not _is_as_registered([SimpleNamespace(spec=Spec(max_episode_steps=500, healthy_reward=0.0))], "", True)
+    assert is_as_registered([SimpleNamespace(spec=Spec(max_episode_steps=500, num_envs=4, seed=7))], "", True)
+    assert not is_as_registered([SimpleNamespace(spec=Spec(max_episode_steps=100))], "", True)
+    assert not is_as_registered([SimpleNamespace(spec=Spec(max_episode_steps=500, healthy_reward=0.0))], "", True)
 
 
 # Compiled programs

@@ -1,11 +1,10 @@
 """What the studies in benchmarks/ compute: statistics with known answers, and the rules that were tried."""
 
-import json
-
 import numpy as np
 import pytest
 import reproduce
 import signal_share
+import tables
 import update_rules
 from reproduce_figures import GOALS, interquartile_mean, interval, pooled_share, reaches
 
@@ -183,23 +182,23 @@ def test_a_result_that_is_short_or_of_other_settings_is_run_again(tmp_path):
         "definition": {"estimator": "ec", "tuned": "all"}, "population": 256, "engine": "gymnasium", "steps": 100,
         "seconds": 60, "until": 50,
     }  # fmt: skip
-    arguments = type("Arguments", (), {"results": tmp_path, "checkpoints": tmp_path})
-    assert not reproduce.done(arguments, run)
+    run["run"] = "small_populations/EC_Hopper-v5_1"
+    arguments = type("Arguments", (), {"checkpoints": tmp_path})
+
+    def recorded():
+        return tables.read_runs(tmp_path).get(run["run"])
 
     def ended(n_env_steps, seconds, last):
         curve = [{"return_mean": value} for value in (60, 60, last)]
-        final = {"n_env_steps": n_env_steps, "seconds": seconds}
-        reproduce.write(
-            reproduce.paths(arguments, run)[0], {**reproduce.settings_of(run), "final": final, "curve": curve}
-        )
-        return reproduce.done(arguments, run)
+        final = {"run": run["run"], "n_env_steps": n_env_steps, "seconds": seconds, "curve": curve}
+        tables.write_runs(tmp_path, {run["run"]: {**reproduce.settings_of(run), **final}})
+        return reproduce.done(recorded(), run)
 
+    assert not reproduce.done(recorded(), run)
     assert not ended(99, 59, 49)
     assert ended(99, 60, 49)
     assert ended(99, 59, 50)
     assert ended(100, 59, 49)
-    assert not reproduce.done(arguments, {**run, "steps": 101})
-    assert not reproduce.done(arguments, {**run, "population": 64})
-    assert not reproduce.done(arguments, {**run, "definition": {"estimator": "ec"}})
-    assert reproduce.paths(arguments, run)[1] != reproduce.paths(arguments, {**run, "population": 64})[1]
-    json.loads(reproduce.paths(arguments, run)[0].read_text())
+    for change in ({"steps": 101}, {"population": 64}, {"definition": {"estimator": "ec"}}):
+        assert not reproduce.done(recorded(), {**run, **change}), change
+    assert reproduce.checkpoint_of(arguments, run) != reproduce.checkpoint_of(arguments, {**run, "population": 64})
