@@ -37,7 +37,8 @@ print(json.dumps([seconds, policy.n_env_steps_, last["n_evaluation_steps"], last
 def train(checkout, *arguments):
     command = [sys.executable, "-W", "ignore", "-c", FIT, *map(str, arguments)]
     environ = {**os.environ, "PYTHONPATH": str(Path(checkout).resolve())}
-    done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
+    # In its own folder, as Python looks for modules there first.
+    done = subprocess.run(command, env=environ, cwd=checkout, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -125,6 +125,13 @@ def test_example_of_an_own_network():
     assert re.search(r"mean return \d+\.\d over 100 fresh episodes", output)
 
 
+def test_example_of_an_own_simulator():
+    output = run(sys.executable, str(ROOT / "examples" / "own_simulator.py"), "8")
+    distances = [float(line.split()[-1]) for line in output.splitlines()]
+    assert len(distances) == 8
+    assert distances[-1] < distances[0] / 2
+
+
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
