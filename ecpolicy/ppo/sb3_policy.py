@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ecpolicy.networks.spiking import RealRSNN
 from ecpolicy.ppo.surrogate import SpikingLayer
+from ecpolicy.ppo.training import CRITIC_WIDTH
 
 INITIAL_HEAD = 0.1  # standard deviation of the initial readout weights: outputs near zero, actions near uniform
-CRITIC_WIDTH = 64
 
 
 class Readout(nn.Module):

@@ -11,7 +11,7 @@ from ecpolicy.networks import RealRSNN
 from ecpolicy.normalization import Standardizer
 
 VARIANCE_FLOOR = 1e-8  # VecNormalize's epsilon
-CRITIC_WIDTH = 64  # of ecpolicy.ppo.sb3_policy, which needs PyTorch to be imported
+CRITIC_WIDTH = 64  # units of the feed-forward critic's layers
 LARGEST_LOG_STD = 80.0  # noise of this size is still a finite number
 LAST_UPDATE = 2**32 - 2
 
