@@ -3,7 +3,6 @@
 import hashlib
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,6 @@ os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache" / SOURCES.hexdigest()[
 
 # A shell's background job ignores Ctrl-C, and so would fit, which the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# Scripts that import what lies beside them, and are imported by tests.
-sys.path += [str(ROOT / "tests" / "fuzzing"), str(ROOT / "benchmarks" / "studies")]
 
 from ecpolicy import EvolvingConnectivityPolicy  # noqa: E402
 from ecpolicy.networks import RSNN  # noqa: E402
