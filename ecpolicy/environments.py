@@ -235,10 +235,16 @@ def _looked_at(made: AnyEnv) -> Iterator[list[AnyEnv]]:
 
 def check_trained_for(policy: Trained, resolved: Resolved) -> None:
     """Raise ValueError unless a fitted policy was trained for the spaces of these environments."""
+    for name, trained, given in other_spaces(policy, resolved):
+        raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
+
+
+def other_spaces(policy: Trained, resolved: Resolved) -> Iterator[tuple[str, gym.Space[Any], gym.Space[Any]]]:
+    """The spaces that are not those of the training: the name, what a policy was trained for, what there is."""
     for name in ("observation_space", "action_space"):
         trained, given = getattr(policy, f"{name}_"), getattr(resolved, name)
         if not interchangeable(trained, given):
-            raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
+            yield name, trained, given
 
 
 def is_device_environment(item: Any) -> bool:

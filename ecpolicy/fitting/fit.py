@@ -11,7 +11,7 @@ from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.cleanup import cleaning_up
-from ecpolicy.environments import Resolved, resolve
+from ecpolicy.environments import Resolved, other_spaces, resolve
 from ecpolicy.fitting.backends import check_seed, choose, engine, runner
 from ecpolicy.fitting.deployed import Deployable, DeployedPolicy
 from ecpolicy.fitting.interrupts import interrupts
@@ -22,7 +22,7 @@ from ecpolicy.fitting.resumption import ResumeFrom, adopt, earlier_training, own
 from ecpolicy.history import Record, appended
 from ecpolicy.identity import known_different, told
 from ecpolicy.random import seed_of
-from ecpolicy.spaces import action_outputs, interchangeable
+from ecpolicy.spaces import action_outputs
 
 
 def fit(
@@ -135,13 +135,11 @@ def _learning(
 
 def _check_same_spaces(earlier: Trainable[T], resolved: Resolved) -> None:
     """Raise where the earlier training was for other spaces."""
-    for name in ("observation_space", "action_space"):
-        trained, given = getattr(earlier, f"{name}_"), getattr(resolved, name)
-        if not interchangeable(trained, given):
-            raise ValueError(
-                f"Training so far was for the {name} {trained}, the environment has {given}. Fit without warm_start "
-                "to start anew."
-            )
+    for name, trained, given in other_spaces(earlier, resolved):
+        raise ValueError(
+            f"Training so far was for the {name} {trained}, the environment has {given}. Fit without warm_start to "
+            "start anew."
+        )
 
 
 def _warn_of_another_task(earlier: Trainable[T], identities: Sequence[str]) -> None:

@@ -3,14 +3,14 @@
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.callbacks import Callback
-from ecpolicy.constraints import Flag, Table, check
+from ecpolicy.constraints import Flag, check
 from ecpolicy.environments import ENDLESS_EPISODE, Resolved
 from ecpolicy.files import archive, policies
 from ecpolicy.fitting import evaluation
@@ -29,12 +29,9 @@ from ecpolicy.rollout.outcome import EvaluatedEpisodes, mean_and_std
 class BasePolicy(Acting, Exporting, Parameterised):
     """Base of the estimators. A subclass has parameters, a learner, and what it makes of a training.
 
-    What these are to :func:`ecpolicy.fitting.fit.fit`, :class:`ecpolicy.fitting.fit.Trainable` says.
+    What these are to :func:`ecpolicy.fitting.fit.fit`, :class:`ecpolicy.fitting.learner.Trainable` says.
     """
 
-    table: ClassVar[Table]  # of the parameters
-
-    network: Network | None
     backend: str
     engine: str
     chunk_size: int | None
