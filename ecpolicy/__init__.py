@@ -6,6 +6,7 @@ from ecpolicy.policies.best_start import best_start
 from ecpolicy.policies.ec import EvolvingConnectivityPolicy
 from ecpolicy.policies.es import ESPolicy
 from ecpolicy.policies.ppo import SurrogateGradientPPOPolicy
+from ecpolicy.pretrained_policies import pretrained
 from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.tuned_settings import tuned
 
@@ -20,5 +21,6 @@ __all__ = [
     "__version__",
     "best_start",
     "load",
+    "pretrained",
     "tuned",
 ]

@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, record, plot, export, info, tuned.
+"""The command line: train, evaluate, record, plot, export, info, tuned, pretrained.
 
 Exit status: 0 where all went well, 1 where it did not, with the reason on standard error, 2 where the command was
 wrong, 130 where Ctrl-C ended it. What was asked for goes to standard output, progress to standard error.
@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NoReturn
 
 import gymnasium as gym
@@ -18,13 +17,15 @@ import gymnasium as gym
 import ecpolicy
 from ecpolicy.callbacks.writing import write_line
 from ecpolicy.cli.pictures import add_plot, add_record, plot, record
-from ecpolicy.cli.saved import add_evaluate, add_export, evaluate, export, info, show_tuned
+from ecpolicy.cli.saved import add_evaluate, add_export, evaluate, export, info, show_pretrained, show_tuned
+from ecpolicy.cli.settings import add_policy
 from ecpolicy.cli.training import TRAIN_EXAMPLES, add_train, train
 
 FAILURES = (ValueError, TypeError, OSError, ImportError, RuntimeError, ArithmeticError, MemoryError, gym.error.Error)
 
 EXAMPLES = """\
 examples:
+  ecpolicy record pretrained:Hopper-v5 hopper.mp4
   ecpolicy train CartPole-v1 --seed 0
   ecpolicy train Hopper-v5 --max-env-steps 5_000_000 --n-jobs 2 --out hopper.ecp --resume
   ecpolicy evaluate hopper.ecp --episodes 100 --json
@@ -110,9 +111,12 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     add_plot(command("plot", plot, "draw learning curves, spikes, rates or connection probabilities"))
     add_export(command("export", export, "write the deployed network as a NIR graph or a C header"))
     described = command("info", info, "describe a saved policy")
-    described.add_argument("path", type=Path, help="a saved policy")
+    add_policy(described)
     described.add_argument("--json", action="store_true", help="print one JSON object")
     listed = command("tuned", show_tuned, "show the settings that were found for an environment")
     listed.add_argument("environment", nargs="?", help="an environment id; all of them without")
     listed.add_argument("--json", action="store_true", help="print one JSON object")
+    shown = command("pretrained", show_pretrained, "show the policies that come with the package, and what they earn")
+    shown.add_argument("environment", nargs="?", help="an environment id; all of them without")
+    shown.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

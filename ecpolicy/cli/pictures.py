@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import ecpolicy
-from ecpolicy.cli.settings import add_environment, environment_of
+from ecpolicy.cli.settings import add_environment, add_policy, environment_of, saved_policy
 from ecpolicy.policies.policy import BasePolicy
 
 PICTURES = ("learning-curve", "raster", "rates", "probabilities")
@@ -13,7 +12,7 @@ PICTURES = ("learning-curve", "raster", "rates", "probabilities")
 
 def add_record(parser: argparse.ArgumentParser) -> None:
     """The options of ``record``."""
-    parser.add_argument("path", type=Path, help="a saved policy")
+    add_policy(parser)
     add_environment(parser)
     parser.add_argument("out", type=Path, help="the video, ending in .mp4")
     parser.add_argument("--episodes", type=int, default=1, help="how many; the second is OUT-1.mp4 (default: 1)")
@@ -25,7 +24,7 @@ def record(arguments: argparse.Namespace) -> None:
     """Write videos; print their paths."""
     from ecpolicy.inspection import record_video
 
-    policy = ecpolicy.load(arguments.path)
+    policy = saved_policy(arguments.path)
     for file in record_video(
         policy, environment_of(policy, arguments), arguments.out, n_episodes=arguments.episodes, seed=arguments.seed,
         max_episode_steps=arguments.max_steps,
@@ -35,8 +34,8 @@ def record(arguments: argparse.Namespace) -> None:
 
 def add_plot(parser: argparse.ArgumentParser) -> None:
     """The options of ``plot``."""
-    parser.add_argument("paths", type=Path, nargs="+", metavar="path", help="saved policies; several for the learning "
-                        "curve, which then has their spread")  # fmt: skip
+    several = "; several for the learning curve, which then has their spread"
+    add_policy(parser, name="paths", nargs="+", metavar="path", further=several)
     parser.add_argument("--kind", choices=PICTURES, default=PICTURES[0], help=f"(default: {PICTURES[0]})")
     parser.add_argument("--out", type=Path, required=True, help="the picture: .png, .pdf, .svg, ...")
     add_environment(parser)
@@ -59,7 +58,7 @@ def plot(arguments: argparse.Namespace) -> None:
     from ecpolicy import inspection
 
     mpl.use("Agg")
-    policies = [ecpolicy.load(path) for path in arguments.paths]
+    policies = [saved_policy(path) for path in arguments.paths]
     if arguments.kind != "learning-curve" and len(policies) > 1:
         raise ValueError(f"{arguments.kind} is drawn of one policy, got {len(policies)}.")
     policy: BasePolicy = policies[0]

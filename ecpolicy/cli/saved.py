@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 
-import ecpolicy
 from ecpolicy.cli.reports import json_line, played, write_report
-from ecpolicy.cli.settings import UNLIMITED, add_environment, environment_of, non_default
+from ecpolicy.cli.settings import UNLIMITED, add_environment, add_policy, environment_of, non_default, saved_policy
 from ecpolicy.fitting.resumption import is_resumable
 from ecpolicy.policies.parameters import ENGINES
 from ecpolicy.policies.policy import BasePolicy
+from ecpolicy.pretrained_policies import pretrained_card, pretrained_ids
 from ecpolicy.registered import registered_ids
 from ecpolicy.tuned_settings import tuned, tuned_ids
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """The options of ``evaluate``."""
-    parser.add_argument("path", type=Path, help="a saved policy")
+    add_policy(parser)
     add_environment(parser)
     parser.add_argument("--episodes", type=int, default=20, help="how many (default: 20)")
     parser.add_argument("--seed", type=int, help="episode k starts from reset(seed=seed + k)")
@@ -31,7 +31,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Report returns, lengths and, on locomotion tasks, speed."""
-    policy = ecpolicy.load(arguments.path)
+    policy = saved_policy(arguments.path)
     policy.set_params(n_jobs=arguments.n_jobs, engine=arguments.engine)
     environment = environment_of(policy, arguments)
     report = {"environment": getattr(environment, "id", environment)}
@@ -41,7 +41,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def add_export(parser: argparse.ArgumentParser) -> None:
     """The options of ``export``."""
-    parser.add_argument("path", type=Path, help="a saved policy")
+    add_policy(parser)
     parser.add_argument("out", type=Path, help="policy.nir, policy.h, or policy.ecp for the deployed policy alone")
     parser.add_argument("--format", choices=["nir", "c", "ecp"], help="by default what the file's ending says")
     parser.add_argument("--neurons", choices=["lif", "cuba-lif"], default="lif", help="of the NIR graph (default: lif)")
@@ -55,9 +55,9 @@ def export(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"{arguments.out} ends neither in .nir nor in .h nor in .ecp: say which, --format nir, c or ecp."
         )
-    if arguments.out.exists() and arguments.out.samefile(arguments.path):
+    if arguments.out.exists() and arguments.path.exists() and arguments.out.samefile(arguments.path):
         raise ValueError(f"{arguments.out} is what is to be exported: give another name.")
-    policy = ecpolicy.load(arguments.path)
+    policy = saved_policy(arguments.path)
     if kind == "nir":
         graph = policy.to_nir(neurons=arguments.neurons)
         import nir
@@ -72,7 +72,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 def info(arguments: argparse.Namespace) -> None:
     """Describe a saved policy."""
-    policy: BasePolicy = ecpolicy.load(arguments.path)
+    policy: BasePolicy = saved_policy(arguments.path)
     generations = policy.n_updates_ if hasattr(policy, "n_updates_") else policy.n_generations_
     last = policy.history_[-1] if policy.history_ else {}
     given = {name: _described(value) for name, value in non_default(policy).items()}
@@ -124,3 +124,18 @@ def show_tuned(arguments: argparse.Namespace) -> None:
         settings = {**tables["parameters"], **{f"environment {k}": v for k, v in tables["environment"].items()}}
         settings |= {f"starts {k}": v for k, v in tables["starts"].items()}
         print(f"{name}: {', '.join(f'{key} = {value}' for key, value in settings.items()) or 'the defaults'}")
+
+
+def show_pretrained(arguments: argparse.Namespace) -> None:
+    """Print the card of one pretrained policy, or a line for each."""
+    names = [arguments.environment] if arguments.environment else pretrained_ids()
+    cards = {card.environment_id: card._asdict() for card in map(pretrained_card, names)}
+    if arguments.json:
+        print(json_line(cards))
+    elif arguments.environment:
+        (card,) = cards.values()
+        write_report({name: value for name, value in card.items() if value is not None}, False)
+    else:
+        for name, card in cards.items():
+            speed = "" if card["x_velocity"] is None else f", {card['x_velocity']} m/s"
+            print(f"{name}: {card['return_mean']} ± {card['return_std']}{speed}, {card['n_env_steps']:,} steps")

@@ -4,6 +4,7 @@ import argparse
 import re
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ecpolicy
@@ -14,6 +15,7 @@ from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.registered import BRAX, registered_ids
 from ecpolicy.tuned_settings import Tuned
 
+PRETRAINED = "pretrained:"  # what stands before an environment's id in the place of a file
 UNLIMITED = 2**31 - 1  # generations, where the environment steps are limited
 
 
@@ -102,6 +104,20 @@ def made_with(environment_id: str, settings: dict[str, Any]) -> Any:
     if environment_id.startswith(BRAX):
         raise ValueError(f"Settings of an environment are for Gymnasium's, not for {environment_id}.")
     return Tuned(environment_id, {}, settings, {}).environment
+
+
+def add_policy(parser: argparse.ArgumentParser, **settings: Any) -> None:
+    """The argument of a command for a saved policy."""
+    about = f"a saved policy, or {PRETRAINED}Hopper-v5 for one that comes with the package"
+    parser.add_argument(settings.pop("name", "path"), type=Path, help=about + settings.pop("further", ""), **settings)
+
+
+def saved_policy(path: Path) -> BasePolicy:
+    """The policy of this file, or the pretrained one."""
+    given = str(path)
+    if given.startswith(PRETRAINED):
+        return ecpolicy.pretrained(given.removeprefix(PRETRAINED))
+    return ecpolicy.load(path)
 
 
 def file_name(environment_id: str) -> str:

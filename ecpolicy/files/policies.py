@@ -28,6 +28,7 @@ from ecpolicy.spaces import action_outputs, check_spaces, observation_size
 
 MACHINE = {"n_jobs", "timeout", "verbose", "backend", "engine"}  # parameters that say nothing about the policy
 MACHINE_KWARGS = {"device"}  # among ppo_kwargs, likewise
+LAST = "last_record"  # of the history, in files of the deployed network alone
 LARGEST_SAMPLED = 2**32 - 1
 SPACE = leaf(space_to_json, space_from_json)
 
@@ -101,11 +102,12 @@ def to_file(policy: Fitted, training_state: bool) -> tuple[dict[str, Any], Array
     if training_state:
         document["training"], arrays = encode(policy._training_schema(setting, *sizes), policy._training)
     else:
-        history = History(history[-1:])
+        document[LAST] = history[-1] if len(history) else None  # as columns it would take kilobytes
         schema = _acting(policy, deployed.network, deployed.distribution, *sizes)
         connections = {name: part[0] for name, part in deployed.connections.items()}
         shown = {name: getattr(policy, name) for name in schema.shown}
         document["deployed"], arrays = encode(schema, Acting(connections, deployed.standardizer, shown))
+        history = History()
     arrays |= {f"{HISTORY}{name}": column for name, column in history.columns.items()}
     return {"class": type(policy).__name__, **document}, arrays | _prior(given)
 
@@ -130,7 +132,7 @@ def from_file(cls: Any, document: dict[str, Any], arrays: Arrays, network: Netwo
         n_features_in_=sizes[0],
         _n_sampled=header.n_sampled,
         stop_reason_=header.stop_reason,
-        history_=_history(arrays),
+        history_=History([document[LAST]]) if document.get(LAST) is not None else _history(arrays),
         notes_=[],
         engine_=None,
     )

@@ -179,12 +179,16 @@ def headers_changed(case):
 
 
 def histories_changed(case):
-    """Columns of other lengths, kinds and names, by the thousand, or none; in old files records of all kinds."""
+    """Columns of other lengths, kinds and names, by the thousand, or none; records of all kinds where they are text."""
     members = parts(case.content)
     document = json.loads(members[DOCUMENT])
-    if "history" in document:
+    if "history" in document or document.get("last_record") is not None:
         value = case.pick([None, "x", 10**400, 2**63 + 1, 1e308, float("nan"), True, [1], {"a": 1}, -(2**63) - 1])
         name = case.pick(["return_mean", "generation", "a/b", "\0", "", "x" * 2000, "\ud800", "..", "\x1b[2J"])
+        if "history" not in document:
+            record = document["last_record"]
+            document["last_record"] = case.pick([{**record, name: value}, {name: value}, {}, [record], value])
+            return together(with_document(members, document))
         records = document["history"]
         document["history"] = case.pick([
             [{**record, name: value} for record in records], [*records, {name: value}], [{name: value}] * 1000, [],
