@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy, ModelFileError, SurrogateGradientPPOPolicy
-from ecpolicy.networks import GRU, LSTM, RSNN, RealRSNN
+from ecpolicy.networks import GRU, LSTM, RSNN, IntegerRSNN, RealRSNN
 from ecpolicy.networks.network import copied
 from probes import Broken, Match, Spaces
 
@@ -24,6 +24,7 @@ PPO = {
 }  # fmt: skip
 TABLE = {
     "EC": (EvolvingConnectivityPolicy, {**EVOLVING, "network": RSNN(32), "n_generations": 25}),
+    "EC-integer": (EvolvingConnectivityPolicy, {**EVOLVING, "network": IntegerRSNN(32), "n_generations": 25}),
     "ES-RSNN": (ESPolicy, {**EVOLVING, "network": RealRSNN(32), "n_generations": 30}),
     "ES-GRU": (ESPolicy, {**EVOLVING, "network": GRU(16), "n_generations": 30, **STEPS}),
     "ES-LSTM": (ESPolicy, {**EVOLVING, "network": LSTM(16), "n_generations": 30, **STEPS}),

@@ -80,7 +80,7 @@ def test_tutorials_were_run_and_have_their_pictures(site):
 def test_every_place_of_the_neuron_is_listed():
     tracked = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"]
     files = subprocess.run(tracked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    name = re.compile(r"\bdecay_m\b|\bDECAY_M\b|exp\(-.*\btau_m\b")
+    name = re.compile(r"\bdecay_m\b|\bDECAY_M\b|\bshift_m\b|exp\(-.*\btau_m\b")
     found = {file for file in files if not file.startswith("tests/") and name.search((ROOT / file).read_text())}
     page = (ROOT / "docs" / "explanation" / "neuron.md").read_text()
     assert set(re.findall(r"^\| `([^`]+\.py)` \|", page, re.M)) == found

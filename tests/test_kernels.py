@@ -167,7 +167,9 @@ def test_a_substep_equals_the_reference_where_counts_are_the_least_and_largest_o
 
 
 def test_a_substep_equals_the_reference_with_and_without_mask_registers(monkeypatch):
-    kernel = njit(nogil=True, error_model="numpy")(spiking._make_rsnn_step(2).py_func)  # not the one kept on disk
+    kernel = njit(nogil=True, error_model="numpy")(
+        spiking._make_rsnn_step(2, False).py_func
+    )  # not the one kept on disk
     here = simd._has_masks
     monkeypatch.setattr(simd, "_has_masks", lambda context: not here(context))
     monkeypatch.setattr(spiking, "rsnn_step", lambda words: kernel)

@@ -27,7 +27,7 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "ec": Method(ecpolicy.EvolvingConnectivityPolicy, ("rsnn",)),
+    "ec": Method(ecpolicy.EvolvingConnectivityPolicy, ("rsnn", "integer-rsnn")),
     "es": Method(ecpolicy.ESPolicy, ("real-rsnn", "gru", "lstm")),
     "ppo": Method(ecpolicy.SurrogateGradientPPOPolicy, ("real-rsnn",)),
 }

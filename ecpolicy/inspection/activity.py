@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -14,7 +13,7 @@ from ecpolicy.cleanup import cleaning_up
 from ecpolicy.constraints import Integer
 from ecpolicy.environments import check_trained_for, resolve
 from ecpolicy.fitting.deployed import deployment_key
-from ecpolicy.networks import RSNN, RealRSNN
+from ecpolicy.networks import BooleanRSNN, RealRSNN
 from ecpolicy.networks.layout import unpack
 from ecpolicy.networks.numba import bits as host
 from ecpolicy.policies.policy import BasePolicy
@@ -112,8 +111,10 @@ def record_activity(policy: BasePolicy, environment: Any, *, seed: int = 0, max_
     Integer(0)("seed", seed)
     Integer(1)("max_episode_steps", max_episode_steps)
     deployed = policy._deployed
-    if not isinstance(deployed.network, RSNN | RealRSNN):
-        raise TypeError(f"{type(deployed.network).__name__} has no spikes to record; wanted RSNN or RealRSNN.")
+    if not isinstance(deployed.network, BooleanRSNN | RealRSNN):
+        raise TypeError(
+            f"{type(deployed.network).__name__} has no spikes to record; wanted RSNN, IntegerRSNN or RealRSNN."
+        )
     with one_environment(policy, environment) as made:
         return _play(policy, deployed.network, made, seed, max_episode_steps)
 
@@ -141,11 +142,15 @@ def one_environment(
 
 
 def _play(
-    policy: BasePolicy, network: RSNN | RealRSNN, environment: gym.Env[Any, Any], seed: int, max_episode_steps: int
+    policy: BasePolicy,
+    network: BooleanRSNN | RealRSNN,
+    environment: gym.Env[Any, Any],
+    seed: int,
+    max_episode_steps: int,
 ) -> Activity:
     deployed = policy._deployed
     connections, outputs = deployed.connections, action_outputs(policy.action_space_)
-    substep: Any = replace(network, step_ms=network.dt)  # advances by one Euler step at a time
+    substep: Any = network.one_substep()  # advances by one Euler step at a time
     state = network.initial_state(deployment_key(deployed.seed)[None], outputs)
     encode = observation_encoder(policy.observation_space_)
     first = np.zeros(1, np.int64)
@@ -167,19 +172,19 @@ def _play(
         over = terminated or truncated
         played.append((raw[0], action, float(reward), np.array(fired)))
     fan_in, fan_out = _fans(policy, network)
-    excitatory = np.arange(network.n_neurons) < network.n_excitatory if isinstance(network, RSNN) else None
+    excitatory = np.arange(network.n_neurons) < network.n_excitatory if isinstance(network, BooleanRSNN) else None
     observations, actions, rewards, spikes = (np.array(part) for part in zip(*played, strict=True))
     return Activity(observations, actions, rewards, spikes, excitatory, fan_out, fan_in, network.dt)
 
 
-def _spikes(network: RSNN | RealRSNN, state: Any) -> NDArray[np.bool_]:
+def _spikes(network: BooleanRSNN | RealRSNN, state: Any) -> NDArray[np.bool_]:
     """The spikes of the last substep, (neurons,)."""
-    return unpack(state.spikes[0], network.n_neurons) if isinstance(network, RSNN) else state.spikes[0].copy()
+    return unpack(state.spikes[0], network.n_neurons) if isinstance(network, BooleanRSNN) else state.spikes[0].copy()
 
 
-def _fans(policy: BasePolicy, network: RSNN | RealRSNN) -> tuple[int, NDArray[np.int64]]:
+def _fans(policy: BasePolicy, network: BooleanRSNN | RealRSNN) -> tuple[int, NDArray[np.int64]]:
     """Connections from the observation, and from each neuron to neurons and outputs."""
     parameters = policy._deployed.parameters
-    present = {name: (p > 0.5) if isinstance(network, RSNN) else (p != 0) for name, p in parameters.items()}
+    present = {name: (p > 0.5) if isinstance(network, BooleanRSNN) else (p != 0) for name, p in parameters.items()}
     fan_out = present["recurrent"].sum(axis=1) + present["output"].sum(axis=1)
     return int(present["input"].sum()), fan_out.astype(np.int64)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ecpolicy.networks.gated import GRU, LSTM
+from ecpolicy.networks.integer import IntegerRSNN
 from ecpolicy.networks.network import Network, Settings
 from ecpolicy.networks.spiking import RSNN, RealRSNN
 
@@ -37,7 +38,7 @@ def with_weights(name: str, value: Any) -> Network:
     """A network of real weights; RealRSNN for None."""
     value = RealRSNN() if value is None else value
     _refuse_words(name, value, {"rsnn": RealRSNN, "gru": GRU, "lstm": LSTM})
-    if isinstance(value, RSNN):
+    if isinstance(value, RSNN | IntegerRSNN):
         raise TypeError(f"{name} must have real weights, such as RealRSNN has; got {value!r}.")
     return _methods(name, value, "shapes", "initial_state", "step", "initial_scales")
 

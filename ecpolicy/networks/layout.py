@@ -11,6 +11,11 @@ WORD = 64
 PLANES = 24  # bits of a connection probability: float32 resolves 2**-24 next to one
 MEMBERS_AT_A_TIME = 64  # members whose connections exist at once while they are summed
 FLUSH = np.float32(1e-12)  # smaller state variables are zero: denormal arithmetic is slow, and differs between devices
+WEIGHT_SHIFT = 7  # networks of integers: a spike adds 2**7 to a current,
+READOUT_SHIFT = 8  # and 2**8 to a readout;
+LARGEST_CURRENT = 1 << 13  # currents are in [-2**13, 2**13),
+LARGEST_COUNT = 1 << 7  # counts of spikes in [-2**7, 2**7),
+LARGEST_READOUT = 1 << 23  # readouts in [-2**23, 2**23)
 
 Words = NDArray[np.uint64]
 

@@ -3,7 +3,7 @@
 The floating-point operations are those of the kernels, in the same order and precision, so spikes agree bit for bit.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +36,11 @@ def weighted_sum(theta: NDArray[np.bool_], weights: NDArray[np.int32]) -> NDArra
 class State(NamedTuple):
     """One network: membrane potentials, synaptic currents, spikes of the last substep and firing rates (neurons,)."""
 
-    v: NDArray[np.float32]
-    i_syn: NDArray[np.float32]
+    v: NDArray[Any]
+    i_syn: NDArray[Any]
     spike: NDArray[np.bool_]
     rate: NDArray[np.float32]
-    readout: NDArray[np.float32]
+    readout: NDArray[Any]
 
 
 def rsnn_step(
@@ -94,6 +94,50 @@ def rsnn_step(
         if raster is not None:
             raster.append(spike)
     return State(v, i_syn, spike, rate, readout), r_out * readout, r_out * (rate @ k_out.astype(np.float32))
+
+
+def integer_rsnn_step(
+    k_in: NDArray[np.bool_],
+    k_h: NDArray[np.bool_],
+    k_out: NDArray[np.bool_],
+    state: State,
+    x: NDArray[np.float32],
+    *,
+    n_excitatory: int,
+    substeps: int,
+    constants: Any,
+    raster: list[NDArray[np.bool_]] | None = None,
+) -> tuple[State, NDArray[np.float32]]:
+    """One environment step of one network of integers, in int64: the new state (without rates) and the output.
+
+    Parameters
+    ----------
+    k_in : (2 obs_size, neurons); k_h : (neurons, neurons) pre by post; k_out : (neurons, outputs); x : (obs_size,)
+    constants : IntegerConstants
+    raster : where given, collects the spikes of every substep
+    """
+    v, i_syn, readout = (part.astype(np.int64) for part in (state.v, state.i_syn, state.readout))
+    spike = state.spike
+    x_q = clamp(np.rint(x.astype(np.float64) * constants.scale_in), 1 << 13).astype(np.int64)
+    i_in = clamp(np.concatenate([x_q, -x_q]) @ k_in, 1 << 13)
+    sign = np.where(np.arange(v.size) < n_excitatory, 1, -1)
+    for _ in range(substeps):
+        count = clamp((sign * spike) @ k_h.astype(np.int64), 1 << 7)
+        i_syn = clamp(i_syn - (i_syn >> constants.shift_syn) + (count << 7), 1 << 13)
+        v = v + ((i_syn + i_in - v) >> constants.shift_m)
+        spike = v > constants.threshold
+        v = np.where(spike, 0, v)
+        total = (sign * spike) @ k_out.astype(np.int64)
+        readout = clamp(readout - (readout >> constants.shift_out) + (total << 8), 1 << 23)
+        if raster is not None:
+            raster.append(spike)
+    return State(v, i_syn, spike, state.rate, readout), np.float32(constants.scale_out) * readout.astype(np.float32)
+
+
+def clamp(numbers: NDArray[Any], limit: int) -> NDArray[Any]:
+    """The nearest numbers in [-limit, limit - 1]."""
+    clamped: NDArray[Any] = np.clip(numbers, -limit, limit - 1)
+    return clamped
 
 
 def real_rsnn_step(

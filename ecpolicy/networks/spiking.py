@@ -1,9 +1,9 @@
 """The recurrent spiking networks of the paper: leaky integrate-and-fire neurons with 1-bit or real connections."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from ecpolicy.networks.layout import WORD, Words, words_per_row
 from ecpolicy.networks.network import Settings, Shape
 from ecpolicy.networks.numba import spiking, weights
 from ecpolicy.random import Key, uniform
+
+if TYPE_CHECKING:
+    from ecpolicy.networks.integer import IntegerRSNN
 
 MOST_SUBSTEPS = 100_000
 APPENDIX = "paper, appendix A"
@@ -106,13 +109,13 @@ class RSNN(Settings):
         """Euler steps per environment step: 33 for 16.6 ms and 0.5 ms."""
         return round(self.step_ms / self.dt)
 
+    def one_substep(self) -> Self:
+        """The same network, of which a step is one substep."""
+        return replace(self, step_ms=self.dt)
+
     def shapes(self, obs_size: int, n_outputs: int) -> dict[str, Shape]:
         """The connection matrices, presynaptic by postsynaptic, all packed along the neurons."""
-        return {
-            "input": Shape(2 * obs_size, self.n_neurons, packed_axis=1),
-            "recurrent": Shape(self.n_neurons, self.n_neurons, packed_axis=1),
-            "output": Shape(self.n_neurons, n_outputs, packed_axis=0),
-        }
+        return boolean_shapes(self.n_neurons, obs_size, n_outputs)
 
     def checked(self) -> Self:
         """The network, its settings plain Python numbers; raises where one is wrong."""
@@ -122,7 +125,7 @@ class RSNN(Settings):
 
     def constants(self, obs_size: int) -> NDArray[np.float32]:
         """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt: what the kernels take."""
-        return _constants(self, obs_size)
+        return constants_of(self, obs_size)
 
     def initial_state(self, keys: Key, n_outputs: int) -> RSNNState:
         """States at the start of episodes: potentials uniform in [0, 1) from each episode's key (episodes, 2)."""
@@ -170,7 +173,7 @@ class RSNN(Settings):
             output,
             self.n_excitatory,
             self.substeps,
-            _constants(self, x.shape[1]),
+            constants_of(self, x.shape[1]),
         )
 
 
@@ -216,6 +219,10 @@ class RealRSNN(Settings):
         """Euler steps per environment step."""
         return round(self.step_ms / self.dt)
 
+    def one_substep(self) -> Self:
+        """The same network, of which a step is one substep."""
+        return replace(self, step_ms=self.dt)
+
     def shapes(self, obs_size: int, n_outputs: int) -> dict[str, Shape]:
         """The weight matrices, presynaptic by postsynaptic."""
         n = self.n_neurons
@@ -233,7 +240,7 @@ class RealRSNN(Settings):
 
     def constants(self, obs_size: int) -> NDArray[np.float32]:
         """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt: what the kernels take."""
-        return _constants(self, obs_size)
+        return constants_of(self, obs_size)
 
     def initial_state(self, keys: Key, n_outputs: int) -> RealRSNNState:
         """States at the start of episodes: potentials uniform in [0, 1) from each key (episodes, 2), or zero."""
@@ -263,13 +270,22 @@ class RealRSNN(Settings):
             x,
             output,
             self.substeps,
-            _constants(self, x.shape[1]),
+            constants_of(self, x.shape[1]),
             self.dense,
         )
 
 
+def boolean_shapes(n_neurons: int, obs_size: int, n_outputs: int) -> dict[str, Shape]:
+    """The connection matrices of bits, presynaptic by postsynaptic, all packed along the neurons."""
+    return {
+        "input": Shape(2 * obs_size, n_neurons, packed_axis=1),
+        "recurrent": Shape(n_neurons, n_neurons, packed_axis=1),
+        "output": Shape(n_neurons, n_outputs, packed_axis=0),
+    }
+
+
 @lru_cache(maxsize=64)
-def _constants(network: RSNN | RealRSNN, obs_size: int) -> NDArray[np.float32]:
+def constants_of(network: "RSNN | RealRSNN | IntegerRSNN", obs_size: int) -> NDArray[np.float32]:
     """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt."""
     density = network.density
     return np.array(

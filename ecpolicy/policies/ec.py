@@ -11,7 +11,7 @@ from ecpolicy.connectome import Connectome
 from ecpolicy.constraints import Table, documented
 from ecpolicy.distributions import Bernoulli, Parameters
 from ecpolicy.fitting.backends import weighted_sum
-from ecpolicy.networks import RSNN, Network
+from ecpolicy.networks import BooleanRSNN, Network
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer
 from ecpolicy.policies.evolved import EvolvedPolicy
 from ecpolicy.policies.parameters import EC, check_initial_probability, scheduled
@@ -148,7 +148,8 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         check_is_fitted(self, "_deployed")
         if self.excitatory_ is None:
             raise TypeError(
-                f"{type(self._deployed.network).__name__} has no excitatory and inhibitory neurons; wanted an RSNN."
+                f"{type(self._deployed.network).__name__} has no excitatory and inhibitory neurons; wanted an RSNN "
+                "or IntegerRSNN."
             )
         return Connectome(self.connection_probabilities_, self.excitatory_)
 
@@ -168,7 +169,7 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         return self.optimizer, lambda n_env_steps: rule(scheduled(rates, n_env_steps))
 
     def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:
-        excitatory = np.arange(network.n_neurons) < network.n_excitatory if isinstance(network, RSNN) else None
+        excitatory = np.arange(network.n_neurons) < network.n_excitatory if isinstance(network, BooleanRSNN) else None
         return {
             "connection_probabilities_": {name: p.copy() for name, p in parameters.items()},
             "connectivity_": {name: p > 0.5 for name, p in parameters.items()},

@@ -133,9 +133,9 @@ POPULATION = table(
 EC = table(
     Parameter("network", None, Custom("Network or None", with_bits),
         "The spiking network, such as ``RSNN(n_neurons=128, gain_in=0.3)``: see :class:`ecpolicy.networks.RSNN`, "
-        "whose defaults None stands for; or one of your own: any object with the methods of "
-        ":class:`ecpolicy.networks.Network` on packed connections. Searches reach its settings as "
-        "``network__gain_in``."),
+        "whose defaults None stands for; the one of integers, :class:`ecpolicy.networks.IntegerRSNN`; or one of your "
+        "own: any object with the methods of :class:`ecpolicy.networks.Network` on packed connections. Searches reach "
+        "its settings as ``network__gain_in``."),
     *SIZES.values(),
     Parameter("learning_rate", 0.3, Schedule(POSITIVE),
         "Step size; for Adam in units of probability (paper: 0.15). A list is a schedule by environment steps taken, "

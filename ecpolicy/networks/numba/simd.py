@@ -16,11 +16,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
+from ecpolicy.networks.layout import LARGEST_COUNT, LARGEST_CURRENT, WEIGHT_SHIFT
 from ecpolicy.random import PARITY, ROTATIONS
 
-I1, I8, I32, I64, F32 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+F32 = ir.FloatType()
 _intrinsic: Callable[..., Any] = intrinsic  # what it makes is called with values, not with their types
 FLOATS = 16  # float32 or int32 lanes handled at a time: one AVX-512 register, two of AVX2
+SHORTS = 32  # int16 lanes, likewise
 
 
 class Bits(types.Type):
@@ -413,6 +416,64 @@ def fire(typing_context, v, i_syn, i_in, spikes, word, counts, like, decay_syn, 
     signature = types.none(
         v, i_syn, i_in, spikes, types.intp, counts, like, types.float32, types.float32, types.float32
     )
+    return signature, codegen
+
+
+def _clamped(builder: Any, vector: Any, limit: int) -> Any:
+    """The nearest numbers in [-limit, limit - 1]."""
+    for comparison, bound in (("<", -limit), (">", limit - 1)):
+        bounds = ir.Constant(vector.type, [bound] * vector.type.count)
+        vector = builder.select(builder.icmp_signed(comparison, vector, bounds), bounds, vector)
+    return vector
+
+
+@_intrinsic
+def fire_integers(typing_context, v, i_syn, i_in, spikes, word, counts, like, shift_syn, shift_m, threshold):  # type: ignore[no-untyped-def]
+    """One substep of the neurons of a block in int16, as wide as ``like``, from their synaptic counts.
+
+    ``i_syn = clamp(i_syn - (i_syn >> shift_syn) + (clamp(count) << WEIGHT_SHIFT))``; ``v += (i_syn + i_in - v) >>
+    shift_m``; a neuron with ``v > threshold`` spikes and is reset to 0. Arguments are those of :func:`fire`.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        words, in_array = signature.args[6].words, isinstance(signature.args[5], types.Array)
+        shorts, ints = ir.VectorType(I16, SHORTS), ir.VectorType(I32, SHORTS)
+        lane = builder.mul(args[4], ir.Constant(I64, 64))
+        v_start, syn_start, in_start = (
+            _pointer(context, builder, signature.args[k], args[k], lane, shorts) for k in range(3)
+        )
+        spike_start = _pointer(context, builder, signature.args[3], args[3], args[4], I64)
+        shift_syn, shift_m, threshold = (_splat(builder, builder.trunc(args[k], I16), SHORTS) for k in (7, 8, 9))
+        weight_shift = ir.Constant(shorts, [WEIGHT_SHIFT] * SHORTS)
+        if in_array:
+            count_start = _pointer(context, builder, signature.args[5], args[5], ir.Constant(I64, 0), ints)
+        zero, fired = ir.Constant(shorts, None), ir.Constant(I64, 0)
+        for start in range(0, 64 * words, SHORTS):
+            index = [ir.Constant(I32, start // SHORTS)]
+            if in_array:
+                wide = builder.load(builder.gep(count_start, index), align=4)
+                count = builder.trunc(_clamped(builder, wide, LARGEST_COUNT), shorts)
+            else:
+                count = builder.sext(_lanes(builder, args[5], start, SHORTS), shorts)
+            pointer = builder.gep(syn_start, index)
+            current = builder.load(pointer, align=2)
+            current = builder.sub(current, builder.ashr(current, shift_syn))
+            current = _clamped(builder, builder.add(current, builder.shl(count, weight_shift)), LARGEST_CURRENT)
+            builder.store(current, pointer, align=2)
+            target = builder.add(current, builder.load(builder.gep(in_start, index), align=2))
+            pointer = builder.gep(v_start, index)
+            before = builder.load(pointer, align=2)
+            potential = builder.add(before, builder.ashr(builder.sub(target, before), shift_m))
+            spike = builder.icmp_signed(">", potential, threshold)
+            builder.store(builder.select(spike, zero, potential), pointer, align=2)
+            bits = builder.zext(builder.bitcast(spike, ir.IntType(SHORTS)), I64)
+            fired = builder.or_(fired, builder.shl(bits, ir.Constant(I64, start % 64)))
+            if (start + SHORTS) % 64 == 0:
+                builder.store(fired, builder.gep(spike_start, [ir.Constant(I32, start // 64)]), align=8)
+                fired = ir.Constant(I64, 0)
+        return context.get_dummy_value()
+
+    signature = types.none(v, i_syn, i_in, spikes, types.intp, counts, like, types.int64, types.int64, types.int64)
     return signature, codegen
 
 

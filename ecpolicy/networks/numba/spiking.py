@@ -1,6 +1,7 @@
 """The compiled step of the spiking networks of a population, on packed bits.
 
-Its obviously correct twin is :func:`ecpolicy.networks.reference.rsnn_step`, which gives the same bits.
+One kernel is compiled twice, for floats and for integers. Its obviously correct twins are
+:func:`ecpolicy.networks.reference.rsnn_step` and ``integer_rsnn_step`` beside it, which give the same bits.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ecpolicy.networks.layout import FLUSH, WORD, Words, block_words
+from ecpolicy.networks.layout import FLUSH, LARGEST_CURRENT, LARGEST_READOUT, READOUT_SHIFT, WORD, Words, block_words
 from ecpolicy.networks.numba import simd
 from ecpolicy.networks.numba.compiling import compiled
 
@@ -54,11 +55,23 @@ def _add_eight(ones: Any, twos: Any, fours: Any, i: int, at: Any) -> Any:
 
 @cache
 def rsnn_step(words: int) -> Callable[..., None]:
-    """The compiled network step for rows of ``words`` words; see :func:`_make_rsnn_step`."""
-    return _make_rsnn_step(block_words(words))
+    """The compiled step of an RSNN for rows of ``words`` words; see :func:`_make_rsnn_step`."""
+    return _make_rsnn_step(block_words(words), False)
 
 
-def _make_rsnn_step(block: int) -> Callable[..., None]:
+@cache
+def integer_rsnn_step(words: int) -> Callable[..., None]:
+    """The compiled step of an IntegerRSNN for rows of ``words`` words; see :func:`_make_rsnn_step`."""
+    return _make_rsnn_step(block_words(words), True)
+
+
+@njit(inline="always")
+def _clamped(number: Any, limit: Any) -> Any:
+    """The nearest number in [-limit, limit - 1]."""
+    return min(max(number, -limit), limit - 1)
+
+
+def _make_rsnn_step(block: int, integer: bool) -> Callable[..., None]:
     @compiled
     def step(
         k_in: Words,
@@ -66,15 +79,15 @@ def _make_rsnn_step(block: int) -> Callable[..., None]:
         k_out: Words,
         owners: NDArray[np.int64],
         rows: NDArray[np.int64],
-        v: NDArray[np.float32],
-        i_syn: NDArray[np.float32],
+        v: NDArray[Any],
+        i_syn: NDArray[Any],
         spikes: Words,
-        readout: NDArray[np.float32],
+        readout: NDArray[Any],
         x: NDArray[np.float32],
         output: NDArray[np.float32],
         n_excitatory: int,
         substeps: int,
-        constants: NDArray[np.float32],
+        constants: Any,
     ) -> None:
         """Advance the networks of ``rows`` by one environment step: all substeps, in place.
 
@@ -91,16 +104,20 @@ def _make_rsnn_step(block: int) -> Callable[..., None]:
         rows : (live,) the episodes to advance
         v, i_syn : (episodes, words * 64); spikes : (episodes, words); readout : (episodes, outputs)
         x : (episodes, obs_size); output : (episodes, outputs), written
-        constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt
+        constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt; or IntegerConstants
         """
-        decay_syn, decay_m, decay_out, r_in, r_h, r_out, rate = constants
+        if integer:
+            shift_syn, shift_m, shift_out, threshold, scale_in, scale_out = constants
+        else:
+            decay_syn, decay_m, decay_out, r_in, r_h, r_out, rate = constants
         words, obs_size, n_outputs = k_h.shape[2], x.shape[1], readout.shape[1]
         lanes, width = words * WORD, -(-n_outputs // OUTPUTS) * OUTPUTS
-        i_in = np.empty(lanes, np.float32)
+        values, nothing = np.empty(obs_size, readout.dtype), readout.dtype.type(0)
+        i_in, sums = np.empty(lanes, v.dtype), np.empty(lanes, readout.dtype)
         masks = np.zeros(2 * lanes + GROUP, np.uint64)  # all ones, then zeros: masks[lanes - n + i] is i < n
         masks[:lanes] = ALL
         outgoing = np.zeros(words * width, np.uint64)
-        counts, filtered = np.zeros(width, np.int64), np.zeros(width, np.float32)
+        counts, filtered = np.zeros(width, np.int64), np.zeros(width, readout.dtype)
         offsets = np.empty(lanes + GROUP, np.int32)
         table = PLACES * np.int32(words)  # where the rows of a byte's neurons begin, from the row of its first
         starts = np.arange(0, lanes, 8).astype(np.int32) * np.int32(words)
@@ -120,21 +137,30 @@ def _make_rsnn_step(block: int) -> Callable[..., None]:
             for a in range(n_outputs):
                 for w in range(words):
                     outgoing[w * width + a] = k_out[network, a, w]
-                filtered[a] = np.float32(0) if abs(readout[row, a]) < FLUSH else readout[row, a]
+                filtered[a] = readout[row, a]
+                if not integer and abs(filtered[a]) < FLUSH:
+                    filtered[a] = 0
+            for d in range(obs_size):
+                if integer:
+                    values[d] = _clamped(np.rint(x[row, d] * scale_in), np.float64(LARGEST_CURRENT))
+                else:
+                    values[d] = x[row, d]
 
             # A lane starts at +0 and so is never -0, which adding 0 of either sign would change: zeros are skipped.
             for w in range(words):
-                current = simd.no_sums(1, r_in)
+                current = simd.no_sums(1, nothing)
                 for d in range(obs_size):
-                    value = x[row, d]
-                    if value != 0:
-                        current = simd.plus_where(current, inputs, d * words + w, value)
-                        current = simd.minus_where(current, inputs, (obs_size + d) * words + w, value)
-                simd.store_sums(i_in, w * WORD, current)
+                    if values[d] != 0:
+                        current = simd.plus_where(current, inputs, d * words + w, values[d])
+                        current = simd.minus_where(current, inputs, (obs_size + d) * words + w, values[d])
+                simd.store_sums(sums, w * WORD, current)
             for lane in range(lanes):
-                i_in[lane] *= r_in
-                row_syn[lane] = np.float32(0) if abs(row_syn[lane]) < FLUSH else row_syn[lane]
-                row_v[lane] = np.float32(0) if abs(row_v[lane]) < FLUSH else row_v[lane]
+                if integer:
+                    i_in[lane] = _clamped(sums[lane], np.int32(LARGEST_CURRENT))
+                else:
+                    i_in[lane] = sums[lane] * r_in
+                    row_syn[lane] = np.float32(0) if abs(row_syn[lane]) < FLUSH else row_syn[lane]
+                    row_v[lane] = np.float32(0) if abs(row_v[lane]) < FLUSH else row_v[lane]
 
             for _ in range(substeps):
                 n, n_inhibitory = 0, 0
@@ -167,11 +193,21 @@ def _make_rsnn_step(block: int) -> Callable[..., None]:
                     if many:  # in int32 from here on
                         simd.add_counts(surplus, count, np.int32(1))
                         surplus -= np.int32(n_inhibitory)
-                        simd.fire(row_v, row_syn, i_in, row_spikes, w, surplus, ones, decay_syn, decay_m, r_h)
+                        if integer:
+                            simd.fire_integers(
+                                row_v, row_syn, i_in, row_spikes, w, surplus, ones, shift_syn, shift_m, threshold
+                            )
+                        else:
+                            simd.fire(row_v, row_syn, i_in, row_spikes, w, surplus, ones, decay_syn, decay_m, r_h)
                         surplus[:] = 0
                     else:
                         count = simd.less(count, n_inhibitory)
-                        simd.fire(row_v, row_syn, i_in, row_spikes, w, count, ones, decay_syn, decay_m, r_h)
+                        if integer:
+                            simd.fire_integers(
+                                row_v, row_syn, i_in, row_spikes, w, count, ones, shift_syn, shift_m, threshold
+                            )
+                        else:
+                            simd.fire(row_v, row_syn, i_in, row_spikes, w, count, ones, decay_syn, decay_m, r_h)
 
                 for a in range(0, width, OUTPUTS):
                     total = simd.no_bits(OUTPUTS)
@@ -181,11 +217,15 @@ def _make_rsnn_step(block: int) -> Callable[..., None]:
                         total = simd.minus_common(total, outgoing, w * width + a, row_spikes, inhibitory, w)
                     simd.store(counts, a, total)
                 for a in range(width):
-                    target = np.float32(counts[a]) * rate
-                    filtered[a] = target + decay_out * (filtered[a] - target)
+                    if integer:
+                        reading = filtered[a] - (filtered[a] >> shift_out) + (counts[a] << READOUT_SHIFT)
+                        filtered[a] = _clamped(reading, LARGEST_READOUT)
+                    else:
+                        target = np.float32(counts[a]) * rate
+                        filtered[a] = target + decay_out * (filtered[a] - target)
 
             for a in range(n_outputs):
                 readout[row, a] = filtered[a]
-                output[row, a] = r_out * filtered[a]
+                output[row, a] = (np.float32(scale_out) if integer else r_out) * np.float32(filtered[a])
 
     return step

@@ -255,7 +255,7 @@ def input_current(k_in: Array, x: Array, neurons: int) -> Array:
         return total + where_present(d, value) + where_present(obs_size + d, -value)
 
     # An accelerator launches a kernel for each round of the loop. Hundreds of additions in one would be slow on a CPU.
-    total: Array = lax.fori_loop(0, obs_size, add, jnp.zeros((x.shape[0], neurons), jnp.float32), unroll=32)
+    total: Array = lax.fori_loop(0, obs_size, add, jnp.zeros((x.shape[0], neurons), x.dtype), unroll=32)
     return total
 
 

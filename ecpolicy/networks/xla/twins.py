@@ -12,10 +12,12 @@ from jax import Array, lax
 from numpy.typing import NDArray
 
 from ecpolicy.networks.gated import GRU, LSTM, NAMES
+from ecpolicy.networks.integer import IntegerRSNN
 from ecpolicy.networks.layout import FLUSH, halves, words_per_row
 from ecpolicy.networks.network import Network
 from ecpolicy.networks.spiking import RSNN, RealRSNN
 from ecpolicy.networks.xla import bits as kernels
+from ecpolicy.networks.xla.integers import integer_rsnn_step
 from ecpolicy.random import Key
 
 Drawn = Mapping[str, Array]  # matrices by name: uint32 words (networks, rows, words) or float32 (networks, pre, post)
@@ -42,7 +44,7 @@ class RSNNTwin:
 
     def prepare(self, drawn: Drawn) -> tuple[Array, Array, Array]:
         """The recurrent connections are packed along the presynaptic neurons instead."""
-        return drawn["input"], kernels.transpose_bits(drawn["recurrent"], self.network.n_neurons), drawn["output"]
+        return _along_presynaptic(drawn, self.network.n_neurons)
 
     def initial_state(self, keys: Array, n_outputs: int) -> kernels.State:
         """Random potentials, the host's."""
@@ -60,6 +62,39 @@ class RSNNTwin:
             matrices, state, x, zero, n_excitatory=self.network.n_excitatory, substeps=self.network.substeps,
             constants=self.network.constants(x.shape[1]),
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class IntegerRSNNTwin:
+    """The spiking network of integers on packed bits; equal to the host's kernel bit for bit."""
+
+    network: IntegerRSNN
+
+    def prepare(self, drawn: Drawn) -> tuple[Array, Array, Array]:
+        """The recurrent connections are packed along the presynaptic neurons instead."""
+        return _along_presynaptic(drawn, self.network.n_neurons)
+
+    def initial_state(self, keys: Array, n_outputs: int) -> kernels.State:
+        """Random potentials, the host's."""
+        n, episodes = self.network.n_neurons, keys.shape[0]
+        threshold = jnp.float32(self.network.constants(1).threshold)
+        return kernels.State(
+            (kernels.uniform(keys, n) * threshold).astype(jnp.int32),
+            jnp.zeros((episodes, n), jnp.int32),
+            jnp.zeros((episodes, 2 * words_per_row(n)), jnp.uint32),
+            jnp.zeros((episodes, n_outputs), jnp.int32),
+        )
+
+    def step(self, matrices: Any, state: kernels.State, x: Array, zero: Array) -> tuple[kernels.State, Array]:
+        """One environment step; see :func:`ecpolicy.networks.xla.integers.integer_rsnn_step`."""
+        return integer_rsnn_step(
+            matrices, state, x, n_excitatory=self.network.n_excitatory, substeps=self.network.substeps,
+            constants=self.network.constants(x.shape[1]),
+        )  # fmt: skip
+
+
+def _along_presynaptic(drawn: Drawn, n_neurons: int) -> tuple[Array, Array, Array]:
+    return drawn["input"], kernels.transpose_bits(drawn["recurrent"], n_neurons), drawn["output"]
 
 
 @dataclass(frozen=True)
@@ -155,7 +190,9 @@ def _product(x: Array, matrices: Array) -> Array:
     return jnp.einsum("mi,mij->mj", x, matrices, precision=lax.Precision.HIGHEST)
 
 
-TWINS: dict[type, Any] = {RSNN: RSNNTwin, RealRSNN: RealRSNNTwin, GRU: GRUTwin, LSTM: LSTMTwin}
+TWINS: dict[type, Any] = {
+    RSNN: RSNNTwin, IntegerRSNN: IntegerRSNNTwin, RealRSNN: RealRSNNTwin, GRU: GRUTwin, LSTM: LSTMTwin
+}  # fmt: skip
 
 
 @lru_cache(maxsize=64)
