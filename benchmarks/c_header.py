@@ -17,16 +17,21 @@ import numpy as np
 import ecpolicy
 import runner
 from ecpolicy.inspection import record_activity
-from ecpolicy.networks import RSNN
+from ecpolicy.networks import RSNN, IntegerRSNN
 
 DRIVER = """\
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#define NET_FLOAT
 #include "net.h"
+#ifndef NET_INTEGER
+#define net_act net_step
+typedef net_action net_number;
+#endif
 int main(int argc, char **argv) {
     static net_state state;
-    net_action action[NET_ACTIONS];
+    net_number action[NET_ACTIONS];
     const long steps = atol(argv[2]);
     double *seen = malloc(sizeof(double) * NET_OBSERVATIONS * steps), sum = 0;
     FILE *file = fopen(argv[1], "rb");
@@ -35,7 +40,7 @@ int main(int argc, char **argv) {
     struct timespec a, b;
     clock_gettime(CLOCK_MONOTONIC, &a);
     for (long t = 0; t < steps; t++) {
-        net_step(&state, seen + t * NET_OBSERVATIONS, action);
+        net_act(&state, seen + t * NET_OBSERVATIONS, action);
         sum += (double)action[0];
     }
     clock_gettime(CLOCK_MONOTONIC, &b);
@@ -43,16 +48,19 @@ int main(int argc, char **argv) {
     return 0;
 }
 """
-ALONE = '#include "net.h"\nvoid act(net_state *s, const double *o, net_action *a) { net_step(s, o, a); }\n'
+ALONE = {
+    RSNN: '#include "net.h"\nvoid act(net_state *s, const double *o, net_action *a) { net_step(s, o, a); }\n',
+    IntegerRSNN: '#include "net.h"\nvoid act(net_state *s, const int16_t *x, net_action *a) { net_step(s, x, a); }\n',
+}
 
 
 def run(*command, cwd):
     return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
 
 
-def in_c(folder, flags, steps, rounds):
+def in_c(folder, flags, defines, steps, rounds):
     """Microseconds per step, the best of the rounds, and the sum of the first action."""
-    run("gcc", "-std=gnu99", "-ffp-contract=off", *flags, "driver.c", "-o", "driver", "-lm", cwd=folder)
+    run("gcc", "-std=gnu99", "-ffp-contract=off", *flags, *defines, "driver.c", "-o", "driver", "-lm", cwd=folder)
     rows = [run("./driver", "seen.bin", str(steps), cwd=folder).split() for _ in range(rounds)]
     return min(float(row[0]) for row in rows), float(rows[0][1])
 
@@ -75,12 +83,14 @@ def main():
     parser.add_argument("--env", default="HalfCheetah-v5")
     parser.add_argument("--neurons", type=int, default=256)
     parser.add_argument("--steps", type=int, default=1000, help="environment steps that are timed")
+    parser.add_argument("--integer", action="store_true", help="a network of integers")
     arguments = parser.parse_args()
+    kind = IntegerRSNN if arguments.integer else RSNN
     if arguments.path:
         policy = ecpolicy.load(arguments.path)
     else:
         policy = ecpolicy.EvolvingConnectivityPolicy(
-            network=RSNN(arguments.neurons, gain_in=0.3), n_generations=2, population_size=16, max_episode_steps=50,
+            network=kind(arguments.neurons, gain_in=0.3), n_generations=2, population_size=16, max_episode_steps=50,
             random_state=0,
         ).fit(arguments.env)  # fmt: skip
     activity = record_activity(policy, arguments.env, max_episode_steps=arguments.steps)
@@ -89,12 +99,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "net.h").write_text(policy.to_c("net"))
         (Path(folder) / "driver.c").write_text(DRIVER)
-        (Path(folder) / "alone.c").write_text(ALONE)
+        (Path(folder) / "alone.c").write_text(ALONE[type(policy.network)])
         observations.tofile(Path(folder) / "seen.bin")
         run("gcc", "-std=c99", "-Os", "-fstack-usage", "-c", "alone.c", cwd=folder)
         flash = int(run("size", "alone.o", cwd=folder).split("\n")[1].split()[0])
         stack = max(int(line.split("\t")[1]) for line in (Path(folder) / "alone.su").read_text().splitlines())
         state = int(re.search(r"State: (\d+)", policy.to_c("net")).group(1))
+        defines = ["-DNET_INTEGER"] if isinstance(policy.network, IntegerRSNN) else []
         spikes, operations = activity.spikes_per_step.mean(), activity.synaptic_operations.mean()
         print(
             f"{arguments.env}, {policy.excitatory_.size} neurons, {steps} steps: {flash:,} bytes of flash (gcc -Os), "
@@ -102,7 +113,7 @@ def main():
         )
         print(f"{'predict, one observation at a time':>40}: {python:7.1f} us")
         for flags in (["-Os"], ["-O2"], ["-O3", "-march=native"]):
-            microseconds, total = in_c(folder, flags, steps, arguments.rounds)
+            microseconds, total = in_c(folder, flags, defines, steps, arguments.rounds)
             same = "the same actions" if np.isclose(total, wanted, rtol=1e-12) else "OTHER ACTIONS"
             print(f"{'gcc ' + ' '.join(flags):>40}: {microseconds:7.1f} us, {same}")
 

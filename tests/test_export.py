@@ -1,6 +1,7 @@
 """NIR graphs and C headers run as the policies that they were made of."""
 
 import ctypes
+import re
 import subprocess
 import tracemalloc
 
@@ -12,7 +13,7 @@ from nir_interpreter import Interpreter
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.inspection import record_activity
-from ecpolicy.networks import LSTM, RSNN, RealRSNN
+from ecpolicy.networks import LSTM, RSNN, IntegerRSNN, RealRSNN
 
 SMALL = {"n_generations": 2, "population_size": 16, "max_episode_steps": 60, "random_state": 0}
 SIZES = {"Pendulum-v1": 63, "HalfCheetah-v5": 256}
@@ -201,31 +202,34 @@ def test_what_cannot_be_exported_is_named(cartpole):
 
 
 class Compiled:
-    """A header, compiled by gcc with every warning an error, as an object with predict."""
+    """A header, compiled with every warning an error, as an object with predict."""
 
-    def __init__(self, policy, folder, name="net", flags=("-O2",)):
+    def __init__(self, policy, folder, name="net", flags=("-O2",), compiler=("gcc", "-std=c99")):
+        integer = isinstance(policy.network, IntegerRSNN)
         (folder / f"{name}.h").write_text(policy.to_c(name))
-        (folder / f"{name}.c").write_text(
+        source = folder / f"{name}.{'cc' if compiler[0] == 'g++' else 'c'}"
+        source.write_text(
+            f"#define {name.upper()}_FLOAT\n"
             f'#include "{name}.h"\n'
             f"{name}_state state;\n"
+            "#ifdef __cplusplus\n"
+            'extern "C" {\n'
+            "#endif\n"
+            "void start(void);\n"
+            f"void act(const double *seen, {name}_{'number' if integer else 'action'} *action);\n"
             f"void start(void) {{ {name}_reset(&state); }}\n"
-            f"void act(const double *seen, {name}_action *action) {{ {name}_step(&state, seen, action); }}\n"
+            f"void act(const double *seen, {name}_{'number' if integer else 'action'} *action)\n"
+            f"{{ {name}_{'act' if integer else 'step'}(&state, seen, action); }}\n"
+            "#ifdef __cplusplus\n"
+            "}\n"
+            "#endif\n"
         )
-        command = [
-            "gcc",
-            "-std=c99",
-            "-ffp-contract=off",
-            "-Wall",
-            "-Wextra",
-            "-Wpedantic",
-            "-Wconversion",
-            "-Wno-sign-conversion",
-            "-Werror",
-        ]
+        warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wno-sign-conversion", "-Werror"]
+        if integer:
+            warnings.append("-Wno-unused-function")
         library = folder / f"{name}.so"
-        subprocess.run(
-            [*command, *flags, "-shared", "-fPIC", str(folder / f"{name}.c"), "-o", str(library), "-lm"], check=True
-        )
+        build = ["-ffp-contract=off", *warnings, *flags, "-shared", "-fPIC", str(source), "-o", str(library), "-lm"]
+        subprocess.run([*compiler, *build], check=True)
         self._library = ctypes.CDLL(str(library))
         self._space = policy.action_space_
 
@@ -294,13 +298,55 @@ class Anything(gym.Env):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("excitatory_ratio", [0.3, 1.0])
-def test_c_knows_every_action_space(space, excitatory_ratio, tmp_path):
+@pytest.mark.parametrize("network", [RSNN(33, 0.3), RSNN(33, 1), IntegerRSNN(33, 0.3), IntegerRSNN(33, 1)], ids=str)
+def test_c_knows_every_action_space(space, network, tmp_path):
     def make():
         return Anything(space)
 
-    policy = trained(make, network=RSNN(33, excitatory_ratio, gain_in=1.0), max_episode_steps=10)
+    policy = trained(make, network=network.set_params(gain_in=1.0), max_episode_steps=10)
     assert_same_episodes(policy, Compiled(policy, tmp_path, flags=("-O3",)), make(), 3)
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Pendulum-v1", "HalfCheetah-v5"])
+def test_c_of_integers_acts_like_predict_over_ten_whole_episodes(environment, tmp_path):
+    policy = trained(environment, network=IntegerRSNN(SIZES.get(environment, 65), gain_in=0.5))
+    assert assert_same_episodes(policy, Compiled(policy, tmp_path), gym.make(environment), 10) >= 90
+
+
+@pytest.mark.parametrize("network", [RSNN, IntegerRSNN])
+@pytest.mark.parametrize("neurons", [1, 31, 63, 64, 65, 257])
+def test_cpp_of_2011_compiles_the_header_and_acts_like_predict(network, neurons, tmp_path):
+    policy = trained("Pendulum-v1", network=network(neurons, gain_in=1.0))
+    compiled = Compiled(policy, tmp_path, compiler=("g++", "-std=c++11"))
+    assert assert_same_episodes(policy, compiled, gym.make("Pendulum-v1"), 1) == 200
+
+
+def test_saturated_integers_are_the_same_in_c(tmp_path):
+    """More than 127 spikes of one kind, and observations beyond what the scale holds."""
+    network = IntegerRSNN(400, 1.0, gain_in=30.0, gain_recurrent=1.5, shift_m=1)
+    policy = trained("Pendulum-v1", network=network, initial_probability={"recurrent": 0.95})
+    assert record_activity(policy, "Pendulum-v1").spikes.sum(axis=2).max() > 127
+    assert_same_episodes(policy, Compiled(policy, tmp_path), gym.make("Pendulum-v1"), 2)
+
+
+def test_the_header_of_integers_has_no_float_but_where_asked(tmp_path):
+    policy = trained("Pendulum-v1", network=IntegerRSNN(40))
+    core = policy.to_c("net").split("#ifdef NET_FLOAT")[0].split("*/", 1)[1]
+    assert not re.search(r"\b(float|double)\b|math\.h|\d\.\d", core)
+    assert re.search(r"\b(float|double)\b|math\.h|\d\.\d", policy.to_c("net").split("#ifdef NET_FLOAT")[1])
+
+
+@pytest.mark.parametrize("network", [RSNN(40), IntegerRSNN(40)], ids=str)
+def test_observations_in_single_precision_need_no_double(network, tmp_path):
+    policy = trained("Pendulum-v1", network=network)
+    text = policy.to_c("net", real="float")
+    assert "double" not in text
+    (tmp_path / "net.h").write_text(text)
+    (tmp_path / "net.c").write_text('#define NET_FLOAT\n#include "net.h"\n')
+    strict = ["-std=c99", "-Werror", "-Wdouble-promotion", "-Wconversion", "-Wno-sign-conversion", "-fsyntax-only"]
+    subprocess.run(["gcc", *strict, "net.c"], cwd=tmp_path, check=True)
+    with pytest.raises(ValueError, match="real must be 'double' or 'float'; got 'half'"):
+        policy.to_c("net", real="half")
 
 
 def test_the_header_says_its_size(cartpole, tmp_path):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.fitting.deployed import DeployedPolicy
-from ecpolicy.networks import RSNN, RealRSNN
+from ecpolicy.networks import RSNN, BooleanRSNN, IntegerRSNN, RealRSNN
 
 
 class Exporting:
@@ -50,21 +50,28 @@ class Exporting:
         from ecpolicy.export.nir_graph import nir_graph
 
         network = self._spiking(RSNN, RealRSNN)
-        weights = {name: p > 0.5 if isinstance(network, RSNN) else p for name, p in self._deployed.parameters.items()}
+        weights = self._present() if isinstance(network, RSNN) else self._deployed.parameters
         return nir_graph(
             network, weights, self._deployed.standardizer, self._initial_potentials(network), neurons=neurons
         )
 
-    def to_c(self, name: str = "policy") -> str:
-        """The deployed network as one self-contained C99 header: packed connections, popcounts, no allocation.
+    def to_c(self, name: str = "policy", *, real: str = "double") -> str:
+        """The deployed network as one self-contained C99 header: packed connections, sums by bits, no allocation.
 
         It defines ``<name>_state``, ``<name>_reset`` and ``<name>_step``, which gives the actions of ``predict`` bit
-        for bit; its first lines say how to call them and how many bytes it takes.
+        for bit; its first lines say how to call them and how many bytes it takes. C++ compiles it from 2011 on.
+
+        The header of an :class:`ecpolicy.networks.IntegerRSNN` has no floating point: ``<name>_step`` takes whole
+        numbers, the standardised observation times a power of two, and gives whole numbers. With ``<NAME>_FLOAT``
+        defined, ``<name>_observe`` makes these of observations, and ``<name>_act`` acts like ``predict`` bit for bit.
 
         Parameters
         ----------
         name : str
             A C identifier, the prefix of what is defined.
+        real : {"double", "float"}
+            The type of observations, in which they are standardised and real actions formed. Only "double" keeps
+            the bits of ``predict``; microcontrollers often have "float" alone in hardware.
 
         Raises
         ------
@@ -72,14 +79,24 @@ class Exporting:
         TypeError
             Where the network is not one of 1-bit connections of this library, or C has no type for the actions.
         ValueError
-            Where ``name`` is not a C identifier.
+            Where ``name`` is not a C identifier, or ``real`` neither of these.
         """
         from ecpolicy.export.c99 import c_header
+        from ecpolicy.export.c_integers import integer_c_header
 
-        network = self._spiking(RSNN)
-        present = {name: p > 0.5 for name, p in self._deployed.parameters.items()}
-        potentials = self._initial_potentials(network)
-        return c_header(network, present, self._deployed.standardizer, potentials, self.action_space_, name=name)
+        network = self._spiking(RSNN, IntegerRSNN)
+        if real not in ("double", "float"):
+            raise ValueError(f"real must be 'double' or 'float'; got {real!r}.")
+        header: Any = integer_c_header if isinstance(network, IntegerRSNN) else c_header
+        text: str = header(
+            network, self._present(), self._deployed.standardizer, self._initial_potentials(network),
+            self.action_space_, name=name, real=real,
+        )  # fmt: skip
+        return text
+
+    def _present(self) -> dict[str, NDArray[np.bool_]]:
+        """The deployed connections by name, (pre, post)."""
+        return {name: p > 0.5 for name, p in self._deployed.parameters.items()}
 
     def _spiking(self, *kinds: type[Any]) -> Any:
         check_is_fitted(self, "_deployed")
@@ -89,7 +106,7 @@ class Exporting:
             raise TypeError(f"A {type(network).__name__} cannot be exported in this form; wanted {wanted}.")
         return network
 
-    def _initial_potentials(self, network: RSNN | RealRSNN) -> NDArray[np.float32]:
+    def _initial_potentials(self, network: BooleanRSNN | RealRSNN) -> NDArray[Any]:
         """Those at the start of the deployed network's episodes, (neurons,)."""
         start: Any = self._deployed.start
         return np.asarray(start.v[0, : network.n_neurons])
