@@ -1,6 +1,6 @@
 """The C header on a microcontroller that QEMU plays: instructions a step, flash and RAM; its actions are checked.
 
-A Cortex-M4 (also with the instructions of a Cortex-M0+ alone) runs the first steps of an episode. It prints every action
+A Cortex-M4 (also with the instructions of a Cortex-M0+ alone) runs the first steps of an episode. It prints each action
 and the ticks of its clock, which count instructions under ``-icount``. Actions must be those of ``predict``.
 Microseconds are those of one instruction a cycle, which flash and pipelines of a real chip do not reach.
 

@@ -120,7 +120,7 @@ def counting(name: str, connectivity: Mapping[str, NDArray[np.bool_]], n_excitat
 
     Spikes are few, so the rows of those that fire are added up: 32 counters at a time, a bit of each to a word.
     """
-    n, outputs = connectivity["output"].shape
+    n = len(connectivity["output"])
     excitatory = packed((np.arange(n) < n_excitatory)[None])
     k = {
         "in": packed(connectivity["input"]),
