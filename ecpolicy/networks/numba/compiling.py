@@ -3,15 +3,21 @@
 import multiprocessing
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from numba import njit
+from numba.core.base import BaseContext
 from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
+from numba.core.typing.templates import Signature
+
+Kernel: TypeAlias = Callable[..., Any]  # a function of compiled code alone, whose values have types of Numba's own
+Function = TypeVar("Function", bound=Callable[..., object])
 
 _told: list[str] = []  # why kernels could not be kept, once it was said: one warning is enough for a process
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Function) -> Function:
     """Compile a kernel on first use; later processes find it on disk.
 
     A disk is not needed: where nothing can be written, or what is there cannot be read, every process compiles its own,
@@ -24,7 +30,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         kernel._cache = _Spare(NullCache(), "there is no folder that they can be written to")
     else:
         kernel._cache = _Spare(kernel._cache)
-    made: Callable[..., Any] = kernel
+    made: Function = kernel
     return made
 
 
@@ -36,10 +42,10 @@ class _Spare(NullCache):
         self._lacking = lacking
 
     @property
-    def cache_path(self) -> Any:
+    def cache_path(self) -> object:
         return self._cache.cache_path
 
-    def load_overload(self, signature: Any, target_context: Any) -> Any:
+    def load_overload(self, signature: Signature, target_context: BaseContext) -> object:
         """What was compiled before, or None."""
         try:
             return self._cache.load_overload(signature, target_context)
@@ -49,7 +55,7 @@ class _Spare(NullCache):
             self.flush()
         return None
 
-    def save_overload(self, signature: Any, result: Any) -> None:
+    def save_overload(self, signature: Signature, result: CompileResult) -> None:
         """Keep what was compiled; where that fails, say so once."""
         self._attempt(self._cache.save_overload, signature, result)
         if self._lacking is not None:
@@ -59,7 +65,7 @@ class _Spare(NullCache):
         """Forget what was compiled before."""
         self._attempt(self._cache.flush)
 
-    def _attempt(self, write: Callable[..., None], *arguments: Any) -> None:
+    def _attempt(self, write: Callable[..., None], *arguments: object) -> None:
         if self._lacking is None:
             try:
                 write(*arguments)

@@ -9,19 +9,25 @@ The functions have no Python body to fall back on; call them from ``@njit`` code
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeAlias
 
 from llvmlite import ir
+from llvmlite.ir import IRBuilder, Value
 from numba import types
 from numba.core import cgutils
+from numba.core.cpu import CPUContext as Context
+from numba.core.datamodel.manager import DataModelManager
+from numba.core.typing.templates import Signature
 from numba.extending import intrinsic, models, register_model
 
 from ecpolicy.networks.layout import LARGEST_COUNT, LARGEST_CURRENT, WEIGHT_SHIFT
+from ecpolicy.networks.numba.compiling import Kernel
 from ecpolicy.random import PARITY, ROTATIONS
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F32 = ir.FloatType()
-_intrinsic: Callable[..., Any] = intrinsic  # what it makes is called with values, not with their types
+_intrinsic: Callable[..., Kernel] = intrinsic  # what it makes is called with values, not with their types
+Values: TypeAlias = Sequence[Value]
 FLOATS = 16  # float32 or int32 lanes handled at a time: one AVX-512 register, two of AVX2
 SHORTS = 32  # int16 lanes, likewise
 
@@ -30,7 +36,7 @@ class Bits(types.Type):
     """``words`` 64-bit words, one bit per lane."""
 
     def __init__(self, words: int) -> None:
-        self.words = words
+        self.words, self.vector = words, ir.VectorType(I64, words)
         super().__init__(f"Bits({words})")
 
 
@@ -38,55 +44,45 @@ class Counts(types.Type):
     """One int8 for each of the 64 lanes of ``words`` words."""
 
     def __init__(self, words: int) -> None:
-        self.words = words
-        super().__init__(name=f"Counts({words})")
+        self.words, self.vector = words, ir.VectorType(I8, 64 * words)
+        super().__init__(f"Counts({words})")
 
 
 class Sums(types.Type):
     """One float32 or int32 for each of the 64 lanes of ``words`` words."""
 
-    def __init__(self, words: int, dtype: Any) -> None:
+    def __init__(self, words: int, dtype: types.Type) -> None:
         self.words, self.dtype = words, dtype
-        super().__init__(name=f"Sums({words}, {dtype})")
+        self.vector = ir.VectorType(F32 if dtype == types.float32 else I32, 64 * words)
+        super().__init__(f"Sums({words}, {dtype})")
 
 
 @register_model(Bits)
-class _BitsModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: Bits) -> None:
-        super().__init__(manager, kind, ir.VectorType(I64, kind.words))  # type: ignore[no-untyped-call]
-
-
 @register_model(Counts)
-class _CountsModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: Counts) -> None:
-        super().__init__(manager, kind, ir.VectorType(I8, 64 * kind.words))  # type: ignore[no-untyped-call]
-
-
 @register_model(Sums)
-class _SumsModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: Sums) -> None:
-        element = F32 if kind.dtype == types.float32 else I32
-        super().__init__(manager, kind, ir.VectorType(element, 64 * kind.words))  # type: ignore[no-untyped-call]
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager: DataModelManager, kind: Bits | Counts | Sums) -> None:
+        super().__init__(manager, kind, kind.vector)  # type: ignore[no-untyped-call]
 
 
-def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
+def _splat(builder: IRBuilder, scalar: Value, lanes: int) -> Value:
     """A vector with ``scalar`` in every lane."""
     undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
     vector = builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
     return builder.shuffle_vector(vector, undefined, _indices([0] * lanes))
 
 
-def _indices(values: Sequence[int]) -> Any:
+def _indices(values: Sequence[int]) -> ir.Constant:
     return ir.Constant(ir.VectorType(I32, len(values)), list(values))
 
 
-def _lanes(builder: Any, vector: Any, start: int, count: int) -> Any:
+def _lanes(builder: IRBuilder, vector: Value, start: int, count: int) -> Value:
     """Lanes ``start`` to ``start + count`` of a vector."""
     undefined = ir.Constant(vector.type, ir.Undefined)
     return builder.shuffle_vector(vector, undefined, _indices(range(start, start + count)))
 
 
-def _joined(builder: Any, parts: Sequence[Any]) -> Any:
+def _joined(builder: IRBuilder, parts: Values) -> Value:
     """The lanes of all parts, a power of two of them, in one vector."""
     while len(parts) > 1:
         both = _indices(range(2 * parts[0].type.count))
@@ -94,18 +90,20 @@ def _joined(builder: Any, parts: Sequence[Any]) -> Any:
     return parts[0]
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, pointee: Any) -> Any:
+def _pointer(
+    context: Context, builder: IRBuilder, kind: types.Array, array: Value, offset: Value, pointee: ir.Type
+) -> Value:
     """A pointer to element ``offset`` of a C-contiguous array, cast to ``pointee``."""
-    data = context.make_array(array_type)(context, builder, array).data
+    data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [offset]), pointee.as_pointer())
 
 
-def _has_masks(context: Any) -> bool:
+def _has_masks(context: Context) -> bool:
     """Whether instructions take one bit per lane as their mask (AVX-512); elsewhere bits are widened to lanes first."""
     return "+avx512bw" in context.codegen().magic_tuple()[2]
 
 
-def _expand(builder: Any, bits: Any, words: int) -> Any:
+def _expand(builder: IRBuilder, bits: Value, words: int) -> Value:
     """One int8 per lane: -1 where the lane's bit is set, else 0 (shuffle, and, compare on AVX2)."""
     lanes = 64 * words
     source = builder.bitcast(bits, ir.VectorType(I8, lanes // 8))
@@ -121,8 +119,8 @@ def no_bits(typing_context, words):  # type: ignore[no-untyped-def]
     """``Bits`` of ``words`` words (a compile-time constant), all zero."""
     kind = Bits(words.literal_value)
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return ir.Constant(ir.VectorType(I64, kind.words), None)
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
+        return ir.Constant(kind.vector, None)
 
     return kind(words), codegen
 
@@ -132,8 +130,8 @@ def no_counts(typing_context, words):  # type: ignore[no-untyped-def]
     """``Counts`` for ``words`` words (a compile-time constant), all zero."""
     kind = Counts(words.literal_value)
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return ir.Constant(ir.VectorType(I8, 64 * kind.words), None)
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
+        return ir.Constant(kind.vector, None)
 
     return kind(words), codegen
 
@@ -143,8 +141,8 @@ def no_sums(typing_context, words, like):  # type: ignore[no-untyped-def]
     """``Sums`` for ``words`` words (a compile-time constant) of the type of the number ``like``, all +0."""
     kind = Sums(words.literal_value, like)
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return ir.Constant(context.get_value_type(kind), None)
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
+        return ir.Constant(kind.vector, None)
 
     return kind(words, like), codegen
 
@@ -154,8 +152,8 @@ def load(typing_context, array, offset, words):  # type: ignore[no-untyped-def]
     """``Bits`` of ``array[offset : offset + words]``."""
     kind = Bits(words.literal_value)
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], ir.VectorType(I64, kind.words))
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], kind.vector)
         return builder.load(pointer, align=8)
 
     return kind(array, types.intp, words), codegen
@@ -165,7 +163,7 @@ def load(typing_context, array, offset, words):  # type: ignore[no-untyped-def]
 def store(typing_context, array, offset, bits):  # type: ignore[no-untyped-def]
     """``array[offset : offset + words] = bits``."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1], args[2].type)
         builder.store(args[2], pointer, align=8)
         return context.get_dummy_value()
@@ -173,11 +171,11 @@ def store(typing_context, array, offset, bits):  # type: ignore[no-untyped-def]
     return types.none(array, types.intp, bits), codegen
 
 
-def _bitwise(operation: Callable[..., Any]) -> Any:
+def _bitwise(operation: Callable[..., Value]) -> Kernel:
     """An intrinsic on three values of the same ``Bits`` type."""
 
     def typed(typing_context, a, b, c):  # type: ignore[no-untyped-def]
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
             return operation(builder, *args)
 
         return a(a, a, a), codegen
@@ -195,7 +193,7 @@ same_bit = _bitwise(lambda b, undecided, r, t: b.and_(undecided, b.not_(b.xor(r,
 def bit_not(typing_context, bits):  # type: ignore[no-untyped-def]
     """Complement of every bit."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         return builder.not_(args[0])
 
     return bits(bits), codegen
@@ -205,7 +203,7 @@ def bit_not(typing_context, bits):  # type: ignore[no-untyped-def]
 def any_bit(typing_context, bits):  # type: ignore[no-untyped-def]
     """True where at least one bit is set."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         whole = ir.IntType(64 * signature.args[0].words)
         return builder.icmp_unsigned("!=", builder.bitcast(args[0], whole), ir.Constant(whole, 0))
 
@@ -219,8 +217,8 @@ def load_signed(typing_context, array, offsets, i, word, masks, keep, excite, li
     They are complemented where ``masks[excite + i]`` is zero, then zeroed where ``masks[keep + i]`` is zero.
     """
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def at(k: int, index: Any, pointee: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
+        def at(k: int, index: Value, pointee: ir.Type) -> Value:
             return _pointer(context, builder, signature.args[k], args[k], index, pointee)
 
         offset = builder.zext(builder.load(at(1, args[2], I32), align=4), I64)
@@ -241,8 +239,8 @@ def append_bits(typing_context, numbers, n, spikes, byte, starts, table):  # typ
     All numbers are int32. Eight are written, to spare branches; returned is ``n`` plus the number of bits of ``b``.
     """
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def at(k: int, index: Any, pointee: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
+        def at(k: int, index: Value, pointee: ir.Type) -> Value:
             return _pointer(context, builder, signature.args[k], args[k], index, pointee)
 
         eight = ir.VectorType(I32, 8)
@@ -259,7 +257,7 @@ def append_bits(typing_context, numbers, n, spikes, byte, starts, table):  # typ
 def append_copies(typing_context, numbers, n, value):  # type: ignore[no-untyped-def]
     """``numbers[n : n + 16] = value`` for int32 numbers."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         values = _splat(builder, builder.trunc(args[2], I32), 16)
         builder.store(values, _pointer(context, builder, signature.args[0], args[0], args[1], values.type), align=4)
         return context.get_dummy_value()
@@ -271,7 +269,7 @@ def append_copies(typing_context, numbers, n, value):  # type: ignore[no-untyped
 def tally(typing_context, counts, bits):  # type: ignore[no-untyped-def]
     """``counts`` plus one in every lane whose bit is set."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         words = signature.args[1].words
         if not _has_masks(context):
             return builder.sub(args[0], _expand(builder, args[1], words))
@@ -289,7 +287,7 @@ def tally(typing_context, counts, bits):  # type: ignore[no-untyped-def]
 def double(typing_context, counts):  # type: ignore[no-untyped-def]
     """Twice the counts."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         return builder.add(args[0], args[0])
 
     return counts(counts), codegen
@@ -299,7 +297,7 @@ def double(typing_context, counts):  # type: ignore[no-untyped-def]
 def less(typing_context, counts, number):  # type: ignore[no-untyped-def]
     """The counts less a number, modulo 256."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         return builder.sub(args[0], _splat(builder, builder.trunc(args[1], I8), 64 * signature.args[0].words))
 
     return counts(counts, types.intp), codegen
@@ -309,7 +307,7 @@ def less(typing_context, counts, number):  # type: ignore[no-untyped-def]
 def add_counts(typing_context, array, counts, factor):  # type: ignore[no-untyped-def]
     """``array[:lanes] += factor * counts`` for an int32 array."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         lanes = 64 * signature.args[1].words
         values = builder.sext(args[1], ir.VectorType(I32, lanes))
         start = ir.Constant(I64, 0)
@@ -321,11 +319,11 @@ def add_counts(typing_context, array, counts, factor):  # type: ignore[no-untype
     return types.none(array, counts, types.int32), codegen
 
 
-def _where(operation: str) -> Any:
+def _where(operation: str) -> Kernel:
     """An intrinsic that adds a number to, or subtracts it from, the ``Sums`` whose bit is set in a row of words."""
 
     def typed(typing_context, sums, array, offset, value):  # type: ignore[no-untyped-def]
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
             change = getattr(builder, f"f{operation}" if sums.dtype == types.float32 else operation)
             values, masked = _splat(builder, args[3], FLOATS), _has_masks(context)
             integer = ir.IntType(FLOATS) if masked else I32
@@ -359,7 +357,7 @@ minus_where = _where("sub")
 def store_sums(typing_context, array, offset, sums):  # type: ignore[no-untyped-def]
     """``array[offset : offset + lanes] = sums``."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1], args[2].type)
         builder.store(args[2], pointer, align=4)
         return context.get_dummy_value()
@@ -376,7 +374,7 @@ def fire(typing_context, v, i_syn, i_in, spikes, word, counts, like, decay_syn, 
     ``Counts``, or the int32 numbers of an array.
     """
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         words, in_array = signature.args[6].words, isinstance(signature.args[5], types.Array)
         floats, ints = ir.VectorType(F32, FLOATS), ir.VectorType(I32, FLOATS)
         lane = builder.mul(args[4], ir.Constant(I64, 64))
@@ -419,7 +417,7 @@ def fire(typing_context, v, i_syn, i_in, spikes, word, counts, like, decay_syn, 
     return signature, codegen
 
 
-def _clamped(builder: Any, vector: Any, limit: int) -> Any:
+def _clamped(builder: IRBuilder, vector: Value, limit: int) -> Value:
     """The nearest numbers in [-limit, limit - 1]."""
     for comparison, bound in (("<", -limit), (">", limit - 1)):
         bounds = ir.Constant(vector.type, [bound] * vector.type.count)
@@ -435,7 +433,7 @@ def fire_integers(typing_context, v, i_syn, i_in, spikes, word, counts, like, sh
     shift_m``; a neuron with ``v > threshold`` spikes and is reset to 0. Arguments are those of :func:`fire`.
     """
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         words, in_array = signature.args[6].words, isinstance(signature.args[5], types.Array)
         shorts, ints = ir.VectorType(I16, SHORTS), ir.VectorType(I32, SHORTS)
         lane = builder.mul(args[4], ir.Constant(I64, 64))
@@ -481,7 +479,7 @@ def fire_integers(typing_context, v, i_syn, i_in, spikes, word, counts, like, sh
 def negative_lanes(typing_context, array, offset):  # type: ignore[no-untyped-def]
     """A word with bit ``j`` set where int32 ``array[offset + j]`` is negative, for 64 elements."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1], ir.VectorType(I32, 64))
         values = builder.load(pointer, align=4)
         return builder.bitcast(builder.icmp_signed("<", values, ir.Constant(values.type, None)), I64)
@@ -494,12 +492,12 @@ def random_words(typing_context, key0, key1, first, plane, words):  # type: igno
     """``Bits`` of Threefry-2x32-20 for the counters ``(first + k, plane)``, ``k < words``; the low half is output 0."""
     kind = Bits(words.literal_value)
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         n = kind.words
         keys = [_splat(builder, builder.trunc(args[k], I32), n) for k in (0, 1)]
         lanes = keys[0].type
 
-        def constant(value: int) -> Any:
+        def constant(value: int) -> ir.Constant:
             return ir.Constant(lanes, [value] * n)
 
         keys.append(builder.xor(builder.xor(keys[0], keys[1]), constant(PARITY)))
@@ -520,7 +518,7 @@ def random_words(typing_context, key0, key1, first, plane, words):  # type: igno
     return kind(types.uint64, types.uint64, types.uint64, types.uint64, words), codegen
 
 
-def _common(context: Any, builder: Any, kinds: Any, arrays: Any, at: Any) -> Any:
+def _common(context: Context, builder: IRBuilder, kinds: Sequence[types.Array], arrays: Values, at: Value) -> Value:
     """The bits that two arrays of words have in common at an index."""
     first, second = (
         builder.load(_pointer(context, builder, kind, array, at, I64), align=8)
@@ -533,23 +531,23 @@ def _common(context: Any, builder: Any, kinds: Any, arrays: Any, at: Any) -> Any
 def count_common(typing_context, words, mask, w):  # type: ignore[no-untyped-def]
     """Number of bits that are set in ``words[w]`` and in ``mask[w]``."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
         return builder.ctpop(_common(context, builder, signature.args[:2], args[:2], args[2]))
 
     return types.int64(words, mask, types.intp), codegen
 
 
-def _common_bits(operation: str) -> Any:
+def _common_bits(operation: str) -> Kernel:
     """An intrinsic that adds to every total, or subtracts from it, the number of bits that a row shares with a word."""
 
     def typed(typing_context, totals, array, offset, words, mask, w):  # type: ignore[no-untyped-def]
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
             kind = args[0].type
             word = _common(context, builder, signature.args[3:5], args[3:5], args[5])
             row = builder.load(_pointer(context, builder, signature.args[1], args[1], args[2], kind), align=8)
             both = builder.and_(row, _splat(builder, word, kind.count))
             function = ir.FunctionType(kind, [kind])
-            count = cgutils.get_or_insert_function(builder.module, function, f"llvm.ctpop.v{kind.count}i64")  # type: ignore[no-untyped-call]
+            count = cgutils.get_or_insert_function(builder.module, function, f"llvm.ctpop.v{kind.count}i64")
             return getattr(builder, operation)(args[0], builder.call(count, [both]))
 
         return totals(totals, array, types.intp, words, mask, types.intp), codegen

@@ -6,7 +6,7 @@ One kernel is compiled twice, for floats and for integers. Its obviously correct
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numba import njit
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from ecpolicy.networks.layout import FLUSH, LARGEST_CURRENT, LARGEST_READOUT, READOUT_SHIFT, WORD, Words, block_words
 from ecpolicy.networks.numba import simd
 from ecpolicy.networks.numba.compiling import compiled
+from ecpolicy.networks.numba.simd import Bits
 
+Rows: TypeAlias = tuple[Words, NDArray[np.int32], int, Words, int, int]  # where the rows of the firing neurons are
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ONE = np.uint64(1)
 GROUP = 16  # rows that are added at a time
@@ -26,13 +28,13 @@ PLACES = np.argsort(-_BITS, axis=1, kind="stable").astype(np.int32).reshape(-1) 
 
 
 @njit(inline="always")
-def _add(partial: Any, a: Any, b: Any) -> Any:
+def _add(partial: Bits, a: Bits, b: Bits) -> tuple[Bits, Bits]:
     """Carry-save adder: the carry and the sum of three bits, in every lane."""
     return simd.carry_bit(partial, a, b), simd.sum_bit(partial, a, b)
 
 
 @njit(inline="always")
-def _add_two(ones: Any, i: int, at: Any) -> Any:
+def _add_two(ones: Bits, i: int, at: Rows) -> tuple[Bits, Bits]:
     """Add the rows of the i-th and the next firing neuron to ``ones``; the carry, and the new ``ones``."""
     rows, offsets, word, masks, keep, excite = at
     a = simd.load_signed(rows, offsets, i, word, masks, keep, excite, ones)
@@ -41,7 +43,7 @@ def _add_two(ones: Any, i: int, at: Any) -> Any:
 
 
 @njit(inline="always")
-def _add_eight(ones: Any, twos: Any, fours: Any, i: int, at: Any) -> Any:
+def _add_eight(ones: Bits, twos: Bits, fours: Bits, i: int, at: Rows) -> tuple[Bits, Bits, Bits, Bits]:
     """Add the rows of eight firing neurons to a number in three planes of bits; the carry, and the new planes."""
     two_a, ones = _add_two(ones, i, at)
     two_b, ones = _add_two(ones, i + 2, at)

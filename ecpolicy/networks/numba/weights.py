@@ -4,12 +4,10 @@ Matrices are (networks, pre, post) in float32 and are read row by row, in the or
 contiguous, so the additions are vectorised over postsynaptic neurons without being reordered.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.networks.layout import FLUSH
+from ecpolicy.networks.layout import FLUSH, Words
 from ecpolicy.networks.numba import simd
 from ecpolicy.networks.numba.bits import SAMPLE_WORDS
 from ecpolicy.networks.numba.compiling import compiled
@@ -19,7 +17,9 @@ PER_WORD = 4  # draws of 16 bits in a word of 64
 
 
 @compiled
-def _draw(key0: Any, key1: Any, block: int, table: NDArray[np.int16], words: Any, out: NDArray[np.int16]) -> None:
+def _draw(
+    key0: np.uint64, key1: np.uint64, block: int, table: NDArray[np.int16], words: Words, out: NDArray[np.int16]
+) -> None:
     """The integers ``out`` (8 * 4,) of a block of eight random words."""
     simd.store(words, 0, simd.random_words(key0, key1, np.uint64(block), np.uint64(0), SAMPLE_WORDS))
     for w in range(SAMPLE_WORDS):
@@ -167,8 +167,8 @@ def rsnn_step(
 
 
 @compiled
-def _sigmoid(x: Any) -> Any:
-    return np.float32(1) / (np.float32(1) + np.exp(-x))
+def _sigmoid(x: np.float32) -> np.float32:
+    return np.float32(1) / np.float32(np.float32(1) + np.exp(-x))
 
 
 @compiled
