@@ -5,7 +5,6 @@ for good: such connections are absent, or present, in every network of every gen
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -114,7 +113,7 @@ def grid(n_neurons: int) -> NDArray[np.float64]:
     return np.stack(np.divmod(np.arange(n_neurons), side), axis=1).astype(np.float64)
 
 
-def _checked(probabilities: NDArray[np.float32]) -> NDArray[Any]:
+def _checked(probabilities: NDArray[np.float32]) -> np.ndarray:
     if not ((probabilities >= 0) & (probabilities <= 1)).all():  # NaN as well
         raise ValueError(
             f"Probabilities must lie in [0, 1]; got some from {probabilities.min()} to {probabilities.max()}."

@@ -21,7 +21,7 @@ Kind = TypeVar("Kind", bound=type)
 class Constraint(Protocol):
     """What a value must be."""
 
-    def __call__(self, name: str, value: Any) -> Any:
+    def __call__(self, name: str, value: object) -> Any:
         """The value of the parameter ``name``, checked."""
 
 
@@ -34,7 +34,7 @@ class Number:
     open_low: bool = False
     integer: bool = False
 
-    def __call__(self, name: str, value: Any) -> Any:
+    def __call__(self, name: str, value: object) -> Any:
         """The number, a Python one."""
         if isinstance(value, Integral if self.integer else Real) and not isinstance(value, bool):
             number: Any = int(value) if isinstance(value, Integral) else float(value)
@@ -71,7 +71,7 @@ POSITIVE = Number(0, open_low=True)
 class Flag:
     """True or False."""
 
-    def __call__(self, name: str, value: Any) -> bool:
+    def __call__(self, name: str, value: object) -> bool:
         """The flag."""
         if not isinstance(value, bool | np.bool_):
             raise TypeError(f"{name} must be True or False; got {value!r}.")
@@ -87,7 +87,7 @@ class Choice:
 
     words: Collection[str]
 
-    def __call__(self, name: str, value: Any) -> str:
+    def __call__(self, name: str, value: object) -> str:
         """The word."""
         if not isinstance(value, str) or value not in self.words:
             raise ValueError(f"{name} must be one of {sorted(self.words)}; got {value!r}.")
@@ -103,7 +103,7 @@ class Schedule:
 
     values: Number
 
-    def __call__(self, name: str, value: Any) -> list[tuple[int, float]]:
+    def __call__(self, name: str, value: object) -> list[tuple[int, float]]:
         """The pairs: environment steps from which a value holds, and the value."""
         if isinstance(value, Real):
             return [(0, self.values(name, value))]
@@ -133,7 +133,7 @@ class Either:
     otherwise: Constraint
     words: str
 
-    def __call__(self, name: str, value: Any) -> Any:
+    def __call__(self, name: str, value: object) -> Any:
         """The value."""
         return value if isinstance(value, self.types) else self.otherwise(name, value)
 
@@ -148,7 +148,7 @@ class Custom:
     words: str
     check: Callable[[str, Any], Any]
 
-    def __call__(self, name: str, value: Any) -> Any:
+    def __call__(self, name: str, value: object) -> Any:
         """The value."""
         return self.check(name, value)
 
@@ -165,12 +165,12 @@ class Parameter(NamedTuple):
     """An entry of a table."""
 
     name: str
-    default: Any
+    default: object
     accepts: Constraint
     about: str  # what it is; the first sentence is the command line's help
     source: str = ""  # of the default or of the idea
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> Any:
         """The value, checked."""
         return self.accepts(self.name, value)
 
@@ -211,5 +211,5 @@ def documented(parameters: Table) -> Callable[[Kind], Kind]:
     return write
 
 
-def _literal(value: Any) -> str:
+def _literal(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)

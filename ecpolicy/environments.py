@@ -23,6 +23,7 @@ from ecpolicy.rollout.mujoco.recognised import recognised
 from ecpolicy.rollout.mujoco.robot import Robot
 from ecpolicy.rollout.workers import AnyEnv, Environment, close_all
 from ecpolicy.spaces import check_spaces, interchangeable
+from ecpolicy.untyped import Space
 
 ACCEPTED = (
     "an environment id, a gymnasium.Env, a gymnasium.vector.VectorEnv, a gymnasium EnvSpec, an environment of Brax or "
@@ -35,8 +36,8 @@ class Resolved(NamedTuple):
     """Checked environments that share their spaces."""
 
     environments: tuple[Environment, ...]
-    observation_space: gym.Space[Any]
-    action_space: gym.Space[Any]
+    observation_space: Space
+    action_space: Space
     reward_threshold: float | None  # mean of the registered thresholds, None unless all count
     limits: tuple[float, ...]  # the time limits that the environments name, in steps; inf without one
     vectorized: bool  # some environment is a VectorEnv
@@ -58,11 +59,11 @@ class Resolved(NamedTuple):
 class Trained(Protocol):
     """A fitted policy, as far as its environments are concerned."""
 
-    observation_space_: gym.Space[Any]
-    action_space_: gym.Space[Any]
+    observation_space_: Space
+    action_space_: Space
 
 
-def resolve(given: Any) -> Resolved:
+def resolve(given: object) -> Resolved:
     """Check what ``fit`` or ``score`` was given and find out its spaces.
 
     Raises
@@ -111,7 +112,7 @@ def _common(each: list[Resolved], items: list[Any]) -> Resolved:
     )
 
 
-def _probe(item: Any) -> Resolved:
+def _probe(item: object) -> Resolved:
     """Make an environment once to see its spaces; an instance is looked at and kept."""
     if isinstance(item, str) and item.startswith(BRAX):
         item = _brax(item.removeprefix(BRAX))
@@ -132,7 +133,7 @@ def _probe(item: Any) -> Resolved:
         return _describe(made, factory, by_id=isinstance(item, str))._replace(robots=(_robot(made, item, factory),))
 
 
-def _robot(made: AnyEnv, item: Any, factory: Callable[[], AnyEnv]) -> Robot | str:
+def _robot(made: AnyEnv, item: object, factory: Callable[[], AnyEnv]) -> Robot | str:
     """The robot that the environments of a factory are, or why they are not played natively."""
     if isinstance(made, gym.vector.VectorEnv):
         return "it is a VectorEnv"
@@ -147,7 +148,7 @@ def _robot(made: AnyEnv, item: Any, factory: Callable[[], AnyEnv]) -> Robot | st
     return "it could not be made twice"
 
 
-def _factory(item: Any) -> Any:
+def _factory(item: object) -> Any:
     if isinstance(item, str):
         with contextlib.suppress(gym.error.Error):
             item = registered_spec(item)
@@ -223,7 +224,7 @@ def _describe(made: AnyEnv, environment: Environment, *, by_id: bool = False) ->
 @contextlib.contextmanager
 def _looked_at(made: AnyEnv) -> Iterator[list[AnyEnv]]:
     """What tells what is played: of a VectorEnv its sub-environments, as far as they are in reach, or one like them."""
-    inner: Any = made.unwrapped
+    inner: object = made.unwrapped
     if isinstance(inner, gym.vector.AsyncVectorEnv):  # whose sub-environments are in other processes
         one = inner.env_fns[0]()
         with cleaning_up(lambda: close_all([one])):
@@ -239,7 +240,7 @@ def check_trained_for(policy: Trained, resolved: Resolved) -> None:
         raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
 
 
-def other_spaces(policy: Trained, resolved: Resolved) -> Iterator[tuple[str, gym.Space[Any], gym.Space[Any]]]:
+def other_spaces(policy: Trained, resolved: Resolved) -> Iterator[tuple[str, Space, Space]]:
     """The spaces that are not those of the training: the name, what a policy was trained for, what there is."""
     for name in ("observation_space", "action_space"):
         trained, given = getattr(policy, f"{name}_"), getattr(resolved, name)
@@ -247,7 +248,7 @@ def other_spaces(policy: Trained, resolved: Resolved) -> Iterator[tuple[str, gym
             yield name, trained, given
 
 
-def is_device_environment(item: Any) -> bool:
+def is_device_environment(item: object) -> bool:
     """Whether this looks like an environment of Brax or MuJoCo Playground."""
     if isinstance(item, gym.Env | gym.vector.VectorEnv | type):
         return False

@@ -7,10 +7,9 @@ from operator import index
 from typing import Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 Record = dict[str, Any]
-Columns = dict[str, NDArray[Any]]  # name -> (records,) int64, or float64 where NaN is None
+Columns = dict[str, np.ndarray]  # name -> (records,) int64, or float64 where NaN is None
 
 INTEGERS = range(-(2**63), 2**63)
 ROOM = 16  # rows that are added at least
@@ -54,7 +53,7 @@ class History(Sequence[Record]):
         self._shared = _Shared({name: _column(name, [row.get(name) for row in rows]) for name in names}, self._n)
 
     @classmethod
-    def of_columns(cls, columns: Mapping[str, NDArray[Any]]) -> "History":
+    def of_columns(cls, columns: Mapping[str, np.ndarray]) -> "History":
         """The history with these columns, int64 or float64, all of one length."""
         made = cls()
         made._n = next((column.size for column in columns.values()), 0)
@@ -152,7 +151,7 @@ def _with_room(history: History) -> History:
     return made
 
 
-def _number(name: str, value: Any) -> int | float:
+def _number(name: str, value: object) -> int | float:
     if value is None:
         return np.nan
     if isinstance(value, Integral | np.bool_):
@@ -162,7 +161,7 @@ def _number(name: str, value: Any) -> int | float:
     raise ValueError(f"history_ may hold numbers and None; got {value!r} as {name!r}.")
 
 
-def _column(name: str, values: Sequence[Any]) -> NDArray[Any]:
+def _column(name: str, values: Sequence[Any]) -> np.ndarray:
     """The column of these values: int64 where all are whole numbers that fit, else float64."""
     if not isinstance(name, str):
         raise ValueError(f"history_ must have names that are strings; got {name!r}.")

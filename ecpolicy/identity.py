@@ -14,7 +14,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence, Set
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -38,7 +38,7 @@ LIBRARIES = {"abc", "brax", "builtins", "collections", "enum", "envpool", "flax"
 SLOTS = (
     types.MemberDescriptorType,
     types.GetSetDescriptorType,
-    type(vars(NamedTuple("Any", [("field", int)]))["field"]),
+    type(vars(NamedTuple("Pair", [("field", int)]))["field"]),
 )  # say where a value is kept
 CODE = types.FunctionType, staticmethod, classmethod, property, functools.cached_property
 DEEPEST, MOST = 24, 100_000  # values within values, and values in all, that are looked into
@@ -73,7 +73,7 @@ def told(identity: str) -> str:
 
 
 def identity_of(
-    environment: Any, spec: Any, limit: int | None, *, around: Sequence[Any] = (), compiled: bool = False
+    environment: object, spec: object, limit: int | None, *, around: Sequence[object] = (), compiled: bool = False
 ) -> str:
     """The identity of an environment: its class, its id, its settings, its wrappers and a hash of what is not so short.
 
@@ -90,11 +90,11 @@ def identity_of(
         Whether its code is compiled, with the values of classes and modules that it looks up.
     """
     inner = getattr(environment, "unwrapped", environment)
-    config: Any = getattr(spec, "config", None)
-    given = told_apart({**getattr(spec, "kwargs", {}), **(config._asdict() if hasattr(config, "_asdict") else {})})
+    config = getattr(spec, "config", None)
+    given = told_apart({**getattr(spec, "kwargs", {}), **getattr(config, "_asdict", dict)()})
     given |= {} if limit is None else {"max_episode_steps": limit}
     short = {name: value for name, value in given.items() if isinstance(value, str | float | int)}
-    hidden: list[Any] = [{name: value for name, value in given.items() if name not in short}]
+    hidden: list[object] = [{name: value for name, value in given.items() if name not in short}]
     if spec is None:  # what it was made with is in its attributes
         hidden.append(_Settings(inner))
     if not _is_of_a_library(type(inner)):
@@ -112,19 +112,19 @@ def identity_of(
     return f"{name} #{UNKNOWN if UNKNOWN in described else _hash(' '.join(described).encode())}"
 
 
-def told_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
+def told_apart(settings: Mapping[str, object]) -> dict[str, object]:
     """The settings that can change a return."""
     return {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT and value is not None}
 
 
-def chain(environment: Any) -> Iterator[Any]:
+def chain(environment: object) -> Iterator[object]:
     """The wrappers of an environment, the outermost first."""
     while getattr(environment, "unwrapped", environment) is not environment and hasattr(environment, "env"):
         yield environment
         environment = environment.env
 
 
-def description(value: Any, *, compiled: bool = False) -> str:
+def description(value: object, *, compiled: bool = False) -> str:
     """A value in words that equal values share, and they alone; ``UNKNOWN`` where it cannot be looked into."""
     try:
         return _Describer(compiled).of(value)
@@ -135,7 +135,7 @@ def description(value: Any, *, compiled: bool = False) -> str:
 class _Settings(NamedTuple):
     """Stands for what an object was made with, apart from its class."""
 
-    owner: Any
+    owner: object
 
 
 class _CannotTell(Exception):  # noqa: N818 -- not an error of anybody's
@@ -150,7 +150,7 @@ class _Describer:
         self._open: list[int] = []  # ids of what is being described: a value can contain itself
         self._n = 0
 
-    def of(self, value: Any) -> str:
+    def of(self, value: object) -> str:
         self._n += 1
         if value is None or isinstance(value, bool | int | float | complex | str | bytes | range | type(...)):
             return f"{type(value).__name__} {value!r}"
@@ -164,7 +164,7 @@ class _Describer:
         finally:
             self._open.pop()
 
-    def _of(self, value: Any) -> str:
+    def _of(self, value: object) -> str:
         kind = type(value)
         if isinstance(value, _Settings):
             return self.of(_settings(value.owner))
@@ -198,7 +198,7 @@ class _Describer:
         if isinstance(value, np.random.Generator):
             return f"generator {self.of(value.bit_generator.state)}"
         if kind.__name__ == "MjModel" and kind.__module__.startswith("mujoco"):
-            mujoco: Any = sys.modules["mujoco"]
+            mujoco = sys.modules["mujoco"]
             model = np.empty(mujoco.mj_sizeModel(value), np.uint8)
             mujoco.mj_saveModel(value, None, model)
             return f"MjModel {_hash(model.tobytes())}"
@@ -206,7 +206,7 @@ class _Describer:
             return self._of_array(value)
         return self._of_container(value)
 
-    def _of_array(self, value: Any) -> str:
+    def _of_array(self, value: object) -> str:
         try:
             array = np.asarray(value)
         except Exception:  # of a library's own
@@ -215,7 +215,7 @@ class _Describer:
             return f"objects {array.shape} {[self.of(part) for part in array.ravel()]}"
         return f"array {array.dtype.str} {array.shape} {_hash(np.ascontiguousarray(array).tobytes())}"
 
-    def _of_container(self, value: Any) -> str:
+    def _of_container(self, value: object) -> str:
         kind = type(value)
         inside = []
         if isinstance(value, Mapping):
@@ -242,7 +242,7 @@ class _Describer:
         made = [self.of(part) for part in (function.__code__, function.__defaults__, function.__kwdefaults__, cells)]
         return f"{where} {made} {used}"
 
-    def _of_global(self, value: Any, module: str | None) -> str:
+    def _of_global(self, value: object, module: str | None) -> str:
         """What a function looks up: code where it is the module's own, else a name."""
         if isinstance(value, type | types.FunctionType):
             return _name(value) if value.__module__ != module else self.of(value)
@@ -263,12 +263,12 @@ class _Describer:
         return " ".join(parts)
 
 
-def _is_of_python(name: str, part: Any) -> bool:
+def _is_of_python(name: str, part: object) -> bool:
     """Whether something in a class was put there by Python and not by who wrote the class."""
     return name.startswith("__") or name == "_abc_impl" or isinstance(part, SLOTS)
 
 
-def _settings(value: Any) -> dict[str, Any]:
+def _settings(value: object) -> dict[str, object]:
     """What an object was made with: its constructor's arguments where it recorded them, else its attributes."""
     recorded = getattr(value, "_saved_kwargs", None)
     held = dict(getattr(value, "__dict__", {})) if recorded is None else dict(recorded)
@@ -284,7 +284,7 @@ def _is_of_a_library(kind: type) -> bool:
     return kind.__module__.partition(".")[0] in LIBRARIES
 
 
-def _name(kind: Any) -> str:
+def _name(kind: type | types.FunctionType) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

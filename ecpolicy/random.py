@@ -60,7 +60,7 @@ def threefry2x32(key: Key, counter: tuple[ArrayLike, ArrayLike]) -> tuple[NDArra
         )
 
 
-def threefry_rounds(key0: Any, key1: Any, counter0: Any, counter1: Any) -> tuple[Any, Any]:
+def threefry_rounds(key0: object, key1: Any, counter0: object, counter1: object) -> tuple[Any, Any]:
     """The 20 rounds on uint32 arrays of any library whose operators broadcast and wrap around: NumPy's and JAX's."""
     keys = [key0, key1, key0 ^ key1 ^ np.uint32(PARITY)]
     x0, x1 = counter0 + keys[0], counter1 + keys[1]

@@ -51,7 +51,7 @@ def is_gymnasiums(spec: EnvSpec) -> bool:
 
 def is_as_registered(given: Sequence[Any], identity: str, vectorized: bool) -> bool:
     """Whether environments of this identity are what their id stands for; a threshold is of that alone."""
-    spec: Any = given[0].spec
+    spec: object = given[0].spec
     if not isinstance(spec, EnvSpec):
         return _is_as_in_envpool(spec)
     registered = gym.registry.get(spec.id)
@@ -71,7 +71,7 @@ def is_as_registered(given: Sequence[Any], identity: str, vectorized: bool) -> b
         return bool(alike) and not _are_changed(given, alike[0])
 
 
-def _are_changed(given: Sequence[Any], fresh: Any) -> bool:
+def _are_changed(given: Sequence[Any], fresh: object) -> bool:
     """Whether somebody has set what environments are made with: a method, or a number that playing leaves alone."""
     if any({"step", "reset"} & set(vars(part)) for one in given for part in (one.unwrapped, *chain(one))):
         return True
@@ -93,14 +93,14 @@ def _numbers(environment: Any) -> dict[str, Any]:
     return {name: part for name, part in held.items() if isinstance(part, bool | int | float)}
 
 
-def time_limit(environment: Any) -> int | None:
+def time_limit(environment: object) -> int | None:
     """The time limit of an environment: the least that its spec and its wrappers name."""
     wrapped = [w._max_episode_steps for w in chain(environment) if isinstance(w, gym.wrappers.TimeLimit)]
     limits = [limit for limit in (_limit(getattr(environment, "spec", None)), *wrapped) if limit is not None]
     return min(limits, default=None)
 
 
-def _limit(spec: Any) -> int | None:
+def _limit(spec: object) -> int | None:
     """The time limit that a spec names; EnvPool's have it in their ``config``, the largest int being none."""
     limit: int | None = getattr(spec, "max_episode_steps", None)
     if limit is None:

@@ -9,14 +9,16 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ecpolicy.untyped import Space
+
 Encode = Callable[[Any], NDArray[np.float64]]
-Decode = Callable[[NDArray[np.float32]], NDArray[Any]]
+Decode = Callable[[NDArray[np.float32]], np.ndarray]
 
 NUMERIC = "fiubO"  # kinds of dtypes that observations have: objects are converted one by one
 ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
-def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+def check_spaces(observation_space: Space, action_space: Space) -> None:
     """Raise where an observation cannot be flattened or an action cannot be formed."""
     if not observation_space.is_np_flattenable:
         raise ValueError(
@@ -37,7 +39,7 @@ def check_spaces(observation_space: gym.Space[Any], action_space: gym.Space[Any]
         )
 
 
-def interchangeable(one: gym.Space[Any], other: gym.Space[Any]) -> bool:
+def interchangeable(one: Space, other: Space) -> bool:
     """Whether what is learnt on one space serves the other: they are equal, or boxes that differ in their dtype alone.
 
     The same task has float32 actions in Gymnasium and float64 ones in EnvPool.
@@ -51,7 +53,7 @@ def interchangeable(one: gym.Space[Any], other: gym.Space[Any]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(*bounds, strict=True))
 
 
-def _has_unsigned_choices(space: gym.Space[Any]) -> bool:
+def _has_unsigned_choices(space: Space) -> bool:
     if isinstance(space, spaces.Dict):
         return any(map(_has_unsigned_choices, space.spaces.values()))
     if isinstance(space, spaces.Tuple | spaces.OneOf):
@@ -59,19 +61,19 @@ def _has_unsigned_choices(space: gym.Space[Any]) -> bool:
     return isinstance(space, spaces.MultiDiscrete) and space.dtype == np.uint64
 
 
-def observation_size(space: gym.Space[Any]) -> int:
+def observation_size(space: Space) -> int:
     """Numbers in a flattened observation."""
     return int(spaces.flatdim(space))
 
 
-def observation_encoder(space: gym.Space[Any]) -> Encode:
+def observation_encoder(space: Space) -> Encode:
     """A function that flattens an observation like ``gymnasium.spaces.flatten``, checking the shape of every part."""
     if isinstance(space, spaces.Box):
         return partial(_encode_box, shape=space.shape)
     return partial(_encode, space=space)
 
 
-def _encode_box(observation: Any, *, shape: tuple[int, ...]) -> NDArray[Any]:
+def _encode_box(observation: object, *, shape: tuple[int, ...]) -> np.ndarray:
     array = observation if observation.__class__ is np.ndarray else np.asarray(observation)
     if array.shape != shape:
         raise ValueError(f"Got an observation {_describe(observation)}; wanted shape {shape}.")
@@ -80,12 +82,12 @@ def _encode_box(observation: Any, *, shape: tuple[int, ...]) -> NDArray[Any]:
     return array if len(shape) == 1 else array.reshape(-1)
 
 
-def _encode(observation: Any, *, space: gym.Space[Any]) -> NDArray[Any]:
+def _encode(observation: object, *, space: Space) -> np.ndarray:
     _check_parts(space, observation)
     return np.asarray(spaces.flatten(space, observation), dtype=np.float64)
 
 
-def _check_parts(space: gym.Space[Any], observation: Any) -> None:
+def _check_parts(space: Space, observation: object) -> None:
     """Raise unless every array has its shape and every choice its range; Box bounds are not enforced."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         for part, value in _parts(space, observation):
@@ -96,7 +98,7 @@ def _check_parts(space: gym.Space[Any], observation: Any) -> None:
         raise ValueError(f"Got an observation {_describe(observation)} that {space} does not contain: {observation!r}.")
 
 
-def _parts(space: gym.Space[Any], observation: Any) -> list[tuple[gym.Space[Any], Any]]:
+def _parts(space: Space, observation: object) -> list[tuple[Space, Any]]:
     """The parts of a composite space with those of an observation or batch."""
     if isinstance(space, spaces.Dict):
         if not isinstance(observation, Mapping) or set(observation) != set(space.spaces):
@@ -109,7 +111,7 @@ def _parts(space: gym.Space[Any], observation: Any) -> list[tuple[gym.Space[Any]
     return list(zip(space.spaces, observation, strict=True))
 
 
-def batch_length(space: gym.Space[Any], observation: Any) -> int | None:
+def batch_length(space: Space, observation: Any) -> int | None:
     """Length of the leading batch axis that all arrays of an observation share; None for a single observation."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         lengths = {batch_length(part, value) for part, value in _parts(space, observation)}
@@ -130,7 +132,7 @@ def batch_length(space: gym.Space[Any], observation: Any) -> int | None:
     )
 
 
-def encode_batch(space: gym.Space[Any], observations: Any) -> NDArray[np.float64]:
+def encode_batch(space: Space, observations: object) -> NDArray[np.float64]:
     """Flatten a batch of observations to (n, observation_size)."""
     n = batch_length(space, observations)
     assert n is not None
@@ -141,12 +143,12 @@ def encode_batch(space: gym.Space[Any], observations: Any) -> NDArray[np.float64
     return np.stack([encode(item) for item in gym.vector.utils.iterate(batched, observations)])
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     shape = getattr(value, "shape", None)
     return f"of shape {shape}" if shape is not None else f"of type {type(value).__name__}"
 
 
-def action_outputs(space: gym.Space[Any]) -> int:
+def action_outputs(space: Space) -> int:
     """Network outputs that an action space takes."""
     if isinstance(space, spaces.Discrete):
         return int(space.n)
@@ -155,7 +157,7 @@ def action_outputs(space: gym.Space[Any]) -> int:
     return int(np.prod(space.shape or ()))
 
 
-def action_decoder(space: gym.Space[Any]) -> Decode:
+def action_decoder(space: Space) -> Decode:
     """A function from outputs (n, action_outputs) to a batch of actions (n, *space.shape).
 
     Box: outputs clipped to [-1, 1], mapped affinely to [low, high]; raw where a side is unbounded. Discrete: argmax.
@@ -171,18 +173,18 @@ def action_decoder(space: gym.Space[Any]) -> Decode:
     return partial(_positive, shape=space.shape or (), dtype=np.dtype(space.dtype))
 
 
-def _largest(output: NDArray[np.float32], *, start: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _largest(output: NDArray[np.float32], *, start: int, dtype: np.dtype) -> np.ndarray:
     return np.asarray(np.argmax(output, axis=1) + start, dtype=dtype)
 
 
 def _largest_of_each(
-    output: NDArray[np.float32], *, ends: NDArray[Any], start: NDArray[Any], dtype: np.dtype[Any]
-) -> NDArray[Any]:
+    output: NDArray[np.float32], *, ends: np.ndarray, start: np.ndarray, dtype: np.dtype
+) -> np.ndarray:
     choices = [np.argmax(part, axis=1) for part in np.split(output, ends, axis=1)]
     return np.asarray(np.stack(choices, axis=1).reshape(-1, *start.shape) + start, dtype=dtype)
 
 
-def _positive(output: NDArray[np.float32], *, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _positive(output: NDArray[np.float32], *, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return np.asarray(output > 0, dtype=dtype).reshape(-1, *shape)
 
 
@@ -198,7 +200,7 @@ class BoxBounds(NamedTuple):
 
 def box_bounds(space: spaces.Box) -> BoxBounds:
     """The numbers that :func:`action_decoder` uses for a Box."""
-    dtype: np.dtype[Any] = np.dtype(space.dtype)
+    dtype: np.dtype = np.dtype(space.dtype)
     bounded = (space.bounded_below & space.bounded_above).reshape(-1)
     low = np.where(space.bounded_below, space.low, -np.inf).reshape(-1).astype(np.float64)
     high = np.where(space.bounded_above, space.high, np.inf).reshape(-1).astype(np.float64)
@@ -234,8 +236,8 @@ def _clip_and_scale(
     half: NDArray[np.float64],
     raw: NDArray[np.intp],
     shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-) -> NDArray[Any]:
+    dtype: np.dtype,
+) -> np.ndarray:
     action = middle + half * np.minimum(np.maximum(output, np.float32(-1)), np.float32(1)).astype(np.float64)
     action[:, raw] = output[:, raw]
     if dtype.kind in "iub":

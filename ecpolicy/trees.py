@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
-def parts(tree: Any) -> dict[str, Any] | None:
+def parts(tree: object) -> dict[str, Any] | None:
     """The parts of a dict or a tuple by name; None of anything else."""
     if isinstance(tree, Mapping):
         return {str(name): part for name, part in tree.items()}
@@ -14,14 +14,14 @@ def parts(tree: Any) -> dict[str, Any] | None:
     return None
 
 
-def rebuilt(tree: Any, values: Iterable[Any]) -> Any:
+def rebuilt(tree: object, values: Iterable[Any]) -> Any:
     """A dict or tuple like this one, of other parts."""
     if isinstance(tree, Mapping):
         return dict(zip(tree, values, strict=True))
     return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
 
 
-def leaves(tree: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: object, where: str = "") -> Iterator[tuple[str, Any]]:
     """The values of a tree, each with its path, such as "first/recurrent"."""
     inner = parts(tree)
     if inner is None:

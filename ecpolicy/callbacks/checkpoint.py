@@ -7,9 +7,9 @@ from functools import partial
 from numbers import Real
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from ecpolicy.callbacks.protocol import check_count
+from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import is_alarm, warn
 from ecpolicy.cleanup import clean_up
 from ecpolicy.files.archive import as_path, check_writable, is_there
@@ -57,12 +57,12 @@ class Checkpoint:
         """The checkpoints that exist, newest first."""
         return [path for path in (self._older(number) for number in range(self._keep)) if is_there(path)]
 
-    def begin(self, view: Any) -> None:
+    def begin(self, view: TrainingView) -> None:
         """Raise OSError now and not after hours where the folder cannot be written to."""
         check_writable(self.path)
         self._saved_at, self._saved_generation = monotonic(), None
 
-    def __call__(self, view: Any) -> None:
+    def __call__(self, view: TrainingView) -> None:
         """Save where it is due."""
         generation = view.history_[-1]["generation"]
         counted = self._every is not None and generation % self._every == 0
@@ -75,11 +75,11 @@ class Checkpoint:
                     raise
                 warn(f"{error} Training goes on.")
 
-    def finish(self, view: Any) -> None:
+    def finish(self, view: TrainingView) -> None:
         """Save what the fit ends with."""
         self._save(view)
 
-    def _save(self, view: Any) -> None:
+    def _save(self, view: TrainingView) -> None:
         generation = view.history_[-1]["generation"]
         before = self._second_name() if generation != self._saved_generation else None
         try:

@@ -1,11 +1,13 @@
 """Scores on episodes of their own, and ends that depend on returns."""
 
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ecpolicy.callbacks.protocol import check_count
+from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import is_alarm, warn
 from ecpolicy.files.archive import as_path, check_writable, is_there
+from ecpolicy.history import Record
 from ecpolicy.rollout.outcome import mean_and_std
 
 
@@ -48,7 +50,7 @@ class Evaluation:
 
     def __init__(
         self,
-        environments: Any,
+        environments: object,
         *,
         every: int = 10,
         n_episodes: int = 20,
@@ -69,7 +71,7 @@ class Evaluation:
         self.best: Evaluated | None = None
         self._saved_mean = -float("inf")  # score of the policy in the file
 
-    def begin(self, view: Any) -> None:
+    def begin(self, view: TrainingView) -> None:
         """Forget what this fit does not go on from; raise OSError where the best policy could not be saved."""
         if self._path is not None:
             check_writable(self._path)
@@ -83,7 +85,7 @@ class Evaluation:
         else:  # what could not be saved in a fit before is not in the file
             self._saved_mean = min(self.best.mean, self._saved_mean if self.results else self.best.mean)
 
-    def __call__(self, view: Any) -> bool:
+    def __call__(self, view: TrainingView) -> bool:
         """Score where it is due; whether ``stop_at`` was reached."""
         record = view.history_[-1]
         if record["generation"] % self._every:
@@ -102,7 +104,7 @@ class Evaluation:
                 warn(f"{error} Training goes on.")
         return self._stop_at is not None and result.mean >= self._stop_at
 
-    def _result(self, view: Any, record: Any) -> Evaluated:
+    def _result(self, view: TrainingView, record: Record) -> Evaluated:
         returns = view.episode_returns(
             self._environments,
             n_episodes=self._n_episodes,
@@ -111,7 +113,7 @@ class Evaluation:
         )
         return Evaluated(record["generation"], record["n_env_steps"], *mean_and_std(returns))
 
-    def _saved(self, view: Any) -> Evaluated:
+    def _saved(self, view: TrainingView) -> Evaluated:
         """The best policy that an earlier process saved, scored on the same episodes."""
         policy = view.load(self._path, network=view.network)
         return self._result(policy, policy.history_[-1])
@@ -132,7 +134,7 @@ class StopOnReturn:
     def __init__(self, threshold: float, *, of: str = "best_deployed_return") -> None:
         self._threshold, self._of = threshold, of
 
-    def __call__(self, view: Any) -> bool:
+    def __call__(self, view: TrainingView) -> bool:
         """Whether the threshold was reached."""
         record = view.history_[-1]
         if self._of not in record:

@@ -1,9 +1,9 @@
 """ProbabilityHistogram: how connection probabilities are distributed, generation by generation."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
+
+from ecpolicy.callbacks.view import TrainingView
 
 
 class ProbabilityHistogram:
@@ -32,7 +32,7 @@ class ProbabilityHistogram:
         self.n_env_steps: list[int] = []
         self.counts: list[NDArray[np.int64]] = []
 
-    def begin(self, view: Any) -> None:
+    def begin(self, view: TrainingView) -> None:
         """Forget what a training that starts anew, or from an earlier generation, has not done yet."""
         if "initial_probability" not in view.get_params(deep=False):
             raise TypeError(
@@ -43,7 +43,7 @@ class ProbabilityHistogram:
         for counted in (self.generations, self.n_env_steps, self.counts):
             del counted[kept:]
 
-    def __call__(self, view: Any) -> None:
+    def __call__(self, view: TrainingView) -> None:
         """Count the probabilities of this generation."""
         probabilities = np.concatenate([p.ravel() for p in view.search_probabilities_.values()])
         counts, _ = np.histogram(probabilities, self.bins, (0, 1))

@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import Excuse
+from ecpolicy.history import Record
 from ecpolicy.optional import require
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
 
 # Names under which Stable-Baselines3 logs the same quantities, so that its curves and ours fall into one chart.
 TAGS = {
@@ -37,7 +42,7 @@ class CSVLog:
         self._rows, self._size = 0, 0  # generations and bytes that the file holds
         self._excuse = Excuse(f"The log {self._path}")
 
-    def begin(self, view: Any) -> None:
+    def begin(self, view: TrainingView) -> None:
         """Write the generations before this fit; raise OSError where that cannot be done."""
         self._excuse.forget()
         self._rows, self._size = 0, 0
@@ -45,17 +50,17 @@ class CSVLog:
             pass
         self._write(list(getattr(view, "history_", [])) if view.continues else [])
 
-    def __call__(self, view: Any) -> None:
+    def __call__(self, view: TrainingView) -> None:
         """Add a row, and those that could not be added before."""
         with self._excuse.excused():
             self._write(view.history_)
 
-    def finish(self, view: Any) -> None:
+    def finish(self, view: TrainingView) -> None:
         """Try once more where rows are missing."""
         if self._rows < len(view.history_):
             self(view)
 
-    def _write(self, history: Sequence[Any]) -> None:
+    def _write(self, history: Sequence[Record]) -> None:
         """Make the file hold this history."""
         if not self._path.exists() or self._path.stat().st_size < self._size:  # someone has removed or emptied it
             self._path.touch()
@@ -99,14 +104,14 @@ class TensorBoardLog:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = str(folder)
-        self._writer: Any = None
+        self._writer: SummaryWriter | None = None
         self._done, self._before = 0, 0  # environment steps and generations before this fit
         self._rows = 0  # generations that the writer was given
         self._failures, self._next_try = 0, 0  # the latter a generation
         self._excuse = Excuse(f"TensorBoard's log in {self._folder}")
         require("tensorboardX", "TensorBoardLog", extra="tensorboard")
 
-    def begin(self, view: Any) -> None:
+    def begin(self, view: TrainingView) -> None:
         """Note where the fit begins."""
         self._excuse.forget()
         self._let_go()
@@ -115,7 +120,7 @@ class TensorBoardLog:
         self._rows = self._before
         self._failures, self._next_try = 0, 0
 
-    def __call__(self, view: Any) -> None:
+    def __call__(self, view: TrainingView) -> None:
         """Log one generation; what an interrupted fit logged beyond its last checkpoint is marked as obsolete."""
         if len(view.history_) < self._next_try:
             return
@@ -128,7 +133,7 @@ class TensorBoardLog:
                 self._failures += 1
                 raise
 
-    def finish(self, view: Any) -> None:
+    def finish(self, view: TrainingView) -> None:
         """Close the log; where generations are missing, try once more before."""
         if self._rows < len(view.history_):
             self._next_try = 0
@@ -143,11 +148,10 @@ class TensorBoardLog:
                     _abandon(writer)
                     raise
 
-    def _write(self, history: Sequence[Any]) -> None:
+    def _write(self, history: Sequence[Record]) -> None:
         if self._writer is None:
             from tensorboardX import SummaryWriter
 
-            # A queue without an end: one that is full would wait for ever for a thread that an error has ended. A name
             # of its own: two files of one second would have the same.
             purge_step = self._done + 1 if self._done or self._failures else None
             suffix = f".{self._failures:03}" if self._failures else ""
@@ -160,7 +164,7 @@ class TensorBoardLog:
         self._writer.flush()
         self._rows = len(history)
 
-    def _check(self, writer: Any) -> None:
+    def _check(self, writer: "SummaryWriter") -> None:
         """Raise OSError where an error has ended the thread that writes, which does not tell."""
         thread = getattr(_events(writer), "_worker", None)
         if isinstance(thread, threading.Thread) and not thread.is_alive():
@@ -173,15 +177,14 @@ class TensorBoardLog:
             _abandon(writer)
 
 
-def _events(writer: Any) -> Any:
+def _events(writer: "SummaryWriter") -> Any:
     """What tensorboardX's writer hands events to; None where it has no such part."""
     return getattr(getattr(writer, "file_writer", None), "event_writer", None)
 
 
-def _abandon(writer: Any) -> None:
+def _abandon(writer: "SummaryWriter") -> None:
     """Close a writer that failed, as far as it can be; the end of the program must not wait for what it holds."""
-    queue: Any = getattr(_events(writer), "_event_queue", None)
     with suppress(Exception):
-        queue.cancel_join_thread()
+        _events(writer)._event_queue.cancel_join_thread()
     with suppress(Exception):
         writer.close()

@@ -1,14 +1,14 @@
 """Naming the plateau of locomotion tasks: the policy stands still, and is paid for not falling."""
 
-from typing import Any
-
+from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import warn
+from ecpolicy.history import Record
 
 STILL = 0.1  # m/s
 WHOLE = 100  # steps; whoever falls sooner does not stand
 
 
-def stands_still(record: Any) -> bool:
+def stands_still(record: Record) -> bool:
     """Whether the deployed network of this entry of ``history_`` stands: slower than 0.1 m/s, for 100 steps or more."""
     velocity = record.get("deployed_x_velocity")
     return velocity is not None and abs(velocity) < STILL and record["deployed_length"] >= WHOLE
@@ -35,13 +35,13 @@ class StandingStill:
         self._generations, self._stop = generations, stop
         self._still, self._warned = 0, False
 
-    def begin(self, view: Any) -> None:
+    def begin(self, view: TrainingView) -> None:
         """Count the generations before this fit, where it goes on from them."""
         self._still, self._warned = 0, False
         for record in view.history_ if view.continues else ():
             self._count(record)
 
-    def __call__(self, view: Any) -> bool:
+    def __call__(self, view: TrainingView) -> bool:
         """Whether to end the fit."""
         record = view.history_[-1]
         if not self._count(record) or self._still < self._generations:
@@ -57,7 +57,7 @@ class StandingStill:
             self._warned = True
         return self._stop
 
-    def _count(self, record: Any) -> bool:
+    def _count(self, record: Record) -> bool:
         """Whether the generation was measured; if so, it counts."""
         if record.get("deployed_x_velocity") is None:
             return False

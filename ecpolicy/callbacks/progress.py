@@ -2,11 +2,13 @@
 
 import sys
 from time import perf_counter
-from typing import Any, TextIO
+from typing import TextIO
 
 from ecpolicy.callbacks.plateau import stands_still
 from ecpolicy.callbacks.protocol import check_count
+from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import Excuse, write_line
+from ecpolicy.history import Record
 
 
 class Progress:
@@ -30,11 +32,11 @@ class Progress:
         self._every = every
         self._stream = stream
         self._began = perf_counter()
-        self._first: dict[str, Any] | None = None
+        self._first: Record | None = None
         self._engine = ""
         self._excuse = Excuse("A line of progress")
 
-    def __call__(self, view: Any) -> None:
+    def __call__(self, view: TrainingView) -> None:
         """Print the line where it is due."""
         record = view.history_[-1]
         if self._first is None:
@@ -63,12 +65,12 @@ class Progress:
         with self._excuse.excused():
             write_line(line, sys.stdout if self._stream is None else self._stream)
 
-    def finish(self, view: Any) -> None:
+    def finish(self, view: TrainingView) -> None:
         """Forget this fit, so that the next one is timed anew."""
         self._first = None
         self._excuse.forget()
 
-    def _fraction(self, view: Any, record: dict[str, Any]) -> float:
+    def _fraction(self, view: TrainingView, record: Record) -> float:
         """Share of this fit that is over, by generations or by steps, whichever ends it first."""
         assert self._first is not None
         share = 0.0
@@ -80,7 +82,7 @@ class Progress:
             share = max(share, done / max(view.max_env_steps - self._first["n_env_steps"], 1))
         return min(float(share), 1.0)
 
-    def _speed(self, record: dict[str, Any]) -> float:
+    def _speed(self, record: Record) -> float:
         assert self._first is not None
         steps = int(record["n_env_steps"]) - int(self._first["n_env_steps"])
         return steps / (perf_counter() - self._began)
@@ -90,7 +92,7 @@ def _score(value: float | None) -> str:
     return "none" if value is None else f"{value:.2f}"
 
 
-def _gait(record: dict[str, Any]) -> str:
+def _gait(record: Record) -> str:
     """How fast the deployed network goes, on locomotion tasks."""
     velocity = record.get("deployed_x_velocity")
     if velocity is None:

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral
-from typing import Any
 
+from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.cleanup import clean_up
 
-Callback = Callable[[Any], bool | None]
+Callback = Callable[[TrainingView], bool | None]
 
 
-def check_count(name: str, value: Any, of: str) -> None:
+def check_count(name: str, value: object, of: str) -> None:
     """Raise ValueError unless a parameter of a callback is a number of at least 1."""
     if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
         raise ValueError(f"{name} must be a number of {of}, at least 1; got {value!r}.")
@@ -37,17 +37,17 @@ class Chain:
                 )
         self.callbacks = callbacks
 
-    def begin(self, view: Any) -> None:
+    def begin(self, view: TrainingView) -> None:
         """Begin with each."""
         for callback in self.callbacks:
             getattr(callback, "begin", _nothing)(view)
 
-    def __call__(self, view: Any) -> bool:
+    def __call__(self, view: TrainingView) -> bool:
         """Call each; whether training is to end."""
         wants_to_stop = [bool(callback(view)) for callback in self.callbacks]
         return any(wants_to_stop)
 
-    def finish(self, view: Any) -> None:
+    def finish(self, view: TrainingView) -> None:
         """Finish with each, even where another one raises: the first error is raised, later ones are its notes."""
         clean_up(*(partial(_finish, callback, view) for callback in self.callbacks))
 
@@ -68,9 +68,9 @@ def chained(callbacks: Callback | Sequence[Callback] | None) -> Chain:
     return Chain(*callbacks)
 
 
-def _finish(callback: Callback, view: Any) -> None:
+def _finish(callback: Callback, view: TrainingView) -> None:
     getattr(callback, "finish", _nothing)(view)
 
 
-def _nothing(view: Any) -> None:
+def _nothing(view: TrainingView) -> None:
     return None

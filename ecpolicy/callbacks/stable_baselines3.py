@@ -7,10 +7,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn, cast
 
+from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import Excuse, ExcusedStream
 from ecpolicy.optional import require
+from ecpolicy.untyped import Space
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.logger import Logger
+    from stable_baselines3.common.vec_env import VecEnv
 
 
 class StableBaselines3:
@@ -29,7 +37,7 @@ class StableBaselines3:
         cannot write, or they cannot print, does not end the training: the first time in a fit is a RuntimeWarning.
     """
 
-    def __init__(self, *callbacks: Any, logger: Any = None) -> None:
+    def __init__(self, *callbacks: "BaseCallback", logger: "Logger | None" = None) -> None:
         require("stable_baselines3", "The callback StableBaselines3", extra="sb3")
         from stable_baselines3.common.callbacks import BaseCallback, CallbackList
         from stable_baselines3.common.logger import Logger
@@ -37,19 +45,19 @@ class StableBaselines3:
         for callback in callbacks:
             if not isinstance(callback, BaseCallback):
                 raise TypeError(f"Wanted callbacks of Stable-Baselines3, got {callback!r}.")
-        self._callback: Any = CallbackList(list(callbacks))
+        self._callback = CallbackList(list(callbacks))
         self._logger = Logger(folder=None, output_formats=[]) if logger is None else logger
         self._started = False
         self._excuses = [Excuse("A log of Stable-Baselines3's logger") for _ in self._logger.output_formats]
         self._printing = Excuse("What a callback of Stable-Baselines3 prints")
 
-    def begin(self, view: Any) -> None:
+    def begin(self, view: TrainingView) -> None:
         """Make ready for a new fit; its spaces are known after the first generation."""
         self._started = False
         self._printing.forget()
         self._excuses = [Excuse("A log of Stable-Baselines3's logger") for _ in self._logger.output_formats]
 
-    def __call__(self, view: Any) -> bool:
+    def __call__(self, view: TrainingView) -> bool:
         """Call them; whether one of them ends training."""
         with self._excused():
             if not self._started:
@@ -60,7 +68,7 @@ class StableBaselines3:
             self._callback.on_rollout_end()
         return not goes_on
 
-    def finish(self, view: Any) -> None:
+    def finish(self, view: TrainingView) -> None:
         """Tell them that training has ended."""
         if self._started:
             with self._excused():
@@ -78,10 +86,10 @@ class StableBaselines3:
                 stack.enter_context(redirect_stdout(ExcusedStream(sys.stdout, self._printing)))
             yield
 
-    def _start(self, view: Any) -> None:
+    def _start(self, view: TrainingView) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Training and eval env are not of the same type")
-            self._callback.init_callback(Model(view, self._logger))
+            self._callback.init_callback(cast("BaseAlgorithm", Model(view, self._logger)))
         self._callback.on_training_start({}, {})
         self._started = True
 
@@ -89,7 +97,7 @@ class StableBaselines3:
 class Model:
     """What the callbacks of Stable-Baselines3 take for a model."""
 
-    def __init__(self, view: Any, logger: Any) -> None:
+    def __init__(self, view: TrainingView, logger: "Logger") -> None:
         self._view, self.logger = view, logger
         self.observation_space, self.action_space = view.observation_space_, view.action_space_
         self.predict = view.predict
@@ -101,7 +109,7 @@ class Model:
         steps: int = self._view.n_env_steps_
         return steps
 
-    def get_env(self) -> Any:
+    def get_env(self) -> "VecEnv":
         """A vector environment that has spaces and cannot be stepped."""
         return self._env
 
@@ -116,11 +124,11 @@ class Model:
 
 
 @contextmanager
-def _method_excused(output: Any, name: str, excuse: Excuse) -> Iterator[None]:
+def _method_excused(output: object, name: str, excuse: Excuse) -> Iterator[None]:
     """Let a method of this object excuse its errors; the object stays what callbacks may look for in the logger."""
     method, own = getattr(output, name), vars(output)
 
-    def excused(*args: Any, **kwargs: Any) -> None:
+    def excused(*args: object, **kwargs: object) -> None:
         with excuse.excused():
             method(*args, **kwargs)
 
@@ -135,15 +143,15 @@ def _method_excused(output: Any, name: str, excuse: Excuse) -> Iterator[None]:
             setattr(output, name, before)
 
 
-def _spaces_alone(observation_space: Any, action_space: Any) -> Any:
+def _spaces_alone(observation_space: Space, action_space: Space) -> "VecEnv":
     from stable_baselines3.common.vec_env import VecEnv
 
-    def refuse(*_: Any, **__: Any) -> Any:
+    def refuse(*_: object, **__: object) -> NoReturn:
         raise RuntimeError("A callback has no training environment to use: those of a generation are its workers'.")
 
     names = ["reset", "step_async", "step_wait", "get_attr", "set_attr", "env_method", "env_is_wrapped"]
     methods = {**dict.fromkeys(names, refuse), "close": lambda self: None}
     alone = type("SpacesAlone", (VecEnv,), methods)
-    made: Any = object.__new__(alone)  # VecEnv's __init__ asks the environments for their render modes
+    made: VecEnv = object.__new__(alone)  # VecEnv's __init__ asks the environments for their render modes
     made.num_envs, made.observation_space, made.action_space = 1, observation_space, action_space
     return made

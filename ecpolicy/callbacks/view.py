@@ -2,11 +2,14 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ecpolicy.history import History
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 CHANGES = ("fit", "partial_fit", "set_params")  # methods that a view does not have
 
@@ -30,10 +33,10 @@ class TrainingView:
     def __copy__(self) -> "TrainingView":
         return _view(copy.copy(self._policy), self.continues, self._drawn)  # a training replaces what it learns
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _view, (self._policy, self.continues, self._drawn)
 
-    def predict(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    def predict(self, *args: object, **kwargs: object) -> tuple[Any, Any]:
         """As the policy's, without counting the networks that it samples."""
         looked_at = copy.copy(self._policy)
         looked_at._n_sampled += self._drawn
@@ -49,7 +52,7 @@ class TrainingView:
             raise AttributeError(f"A callback cannot call {name}: it looks at a training that goes on.")
         return read_only(getattr(self._policy, name))
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"A callback cannot set {name}: it looks at a training that goes on.")
 
     def __delattr__(self, name: str) -> None:
@@ -68,18 +71,17 @@ def _view(policy: object, continues: bool, drawn: int) -> TrainingView:
     return view
 
 
-class Records(Sequence[Any]):
+class Records(Sequence[V]):
     """A list that cannot be changed, and neither can what is in it."""
 
-    def __init__(self, items: Sequence[Any]) -> None:
+    def __init__(self, items: Sequence[V]) -> None:
         self._items = items
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: Any) -> Any:
-        found = self._items[index]
-        return Records(found) if isinstance(index, slice) else read_only(found)
+    def __getitem__(self, index: int | slice) -> Any:
+        return Records(self._items[index]) if isinstance(index, slice) else read_only(self._items[index])
 
     def __eq__(self, other: object) -> bool:
         return list(self) == (list(other) if isinstance(other, Sequence) else other)
@@ -91,28 +93,28 @@ class Records(Sequence[Any]):
         return f"Records({self._items!r})"
 
 
-class Entries(Mapping[Any, Any]):
+class Entries(Mapping[K, V]):
     """A dictionary that cannot be changed, and neither can what is in it."""
 
-    def __init__(self, entries: Mapping[Any, Any]) -> None:
+    def __init__(self, entries: Mapping[K, V]) -> None:
         self._entries = {name: read_only(value) for name, value in entries.items()}
 
-    def __getitem__(self, name: Any) -> Any:
+    def __getitem__(self, name: K) -> Any:
         return self._entries[name]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[K]:
         return iter(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __or__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
+    def __or__(self, other: Mapping[K, V]) -> dict[K, V]:
         return {**self, **other}
 
-    def __ror__(self, other: Mapping[Any, Any]) -> dict[Any, Any]:
+    def __ror__(self, other: Mapping[K, V]) -> dict[K, V]:
         return {**other, **self}
 
-    def copy(self) -> dict[Any, Any]:
+    def copy(self) -> dict[K, V]:
         """A dictionary with the same entries, to be changed."""
         return dict(self._entries)
 
@@ -120,7 +122,7 @@ class Entries(Mapping[Any, Any]):
         return f"Entries({self._entries!r})"
 
 
-def read_only(value: Any) -> Any:
+def read_only(value: object) -> Any:
     """A value through which its owner's data cannot be changed."""
     if isinstance(value, np.ndarray):
         seen = value.view()

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TextIO
 
 
 class Excuse:
@@ -54,7 +54,7 @@ def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
         warnings.warn(message, category, stacklevel=3)
 
 
-def write_line(line: str, stream: Any) -> None:
+def write_line(line: str, stream: TextIO | None) -> None:
     """Write a line and flush; a character that the stream's encoding does not have is replaced.
 
     Like ``print``, it does nothing where the stream is None, as standard output is in a program without a console.
@@ -72,7 +72,7 @@ def write_line(line: str, stream: Any) -> None:
 class ExcusedStream:
     """A stream whose failures are excused, to others just like the stream that it writes to."""
 
-    def __init__(self, stream: Any, excuse: Excuse) -> None:
+    def __init__(self, stream: TextIO, excuse: Excuse) -> None:
         self._stream, self._excuse = stream, excuse
 
     def write(self, text: str) -> int:

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 130 if getattr(parsed, "interrupted", False) else 0
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
+def _show_warning(message: Warning | str, *_: object) -> None:
     _tell(f"ecpolicy: warning: {message}")
 
 
@@ -96,7 +96,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ecpolicy {ecpolicy.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
 
-    def command(name: str, run: Any, about: str, **further: Any) -> argparse.ArgumentParser:
+    def command(name: str, run: object, about: str, **further: Any) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name, help=about, description=f"{about[0].upper()}{about[1:]}.", parents=[common], allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter, **further,

@@ -10,7 +10,7 @@ from ecpolicy.rollout.outcome import mean_and_std
 
 
 def played(
-    policy: BasePolicy, environment: Any, n_episodes: int, seed: int | None, max_episode_steps: int | None
+    policy: BasePolicy, environment: object, n_episodes: int, seed: int | None, max_episode_steps: int | None
 ) -> dict[str, Any]:
     """What the deployed network's episodes came to."""
     found = policy.evaluate(environment, n_episodes=n_episodes, seed=seed, max_episode_steps=max_episode_steps)
@@ -47,6 +47,6 @@ def write_report(report: dict[str, Any], as_json: bool) -> None:
         print(f"{name.replace('_', ' ')}: {value}")
 
 
-def json_line(value: Any) -> str:
+def json_line(value: object) -> str:
     """JSON on one line."""
     return json.dumps(value, default=lambda item: item.tolist() if hasattr(item, "tolist") else str(item))

@@ -100,7 +100,7 @@ def info(arguments: argparse.Namespace) -> None:
     write_report(report, arguments.json)
 
 
-def _described(value: Any) -> Any:
+def _described(value: object) -> Any:
     """A parameter: an anatomical prior by the shapes of its arrays, a network as it is written."""
     if hasattr(value, "get_params"):
         return repr(value)

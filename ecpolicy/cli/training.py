@@ -9,6 +9,7 @@ from typing import Any
 
 import ecpolicy
 from ecpolicy.callbacks import Checkpoint, CSVLog, Progress, StandingStill, TensorBoardLog
+from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import Excuse, write_line
 from ecpolicy.cli.reports import json_line, played, write_report
 from ecpolicy.cli.settings import (
@@ -87,7 +88,9 @@ def _option(name: str) -> str:
 class _OfTheNetwork(argparse.Action):
     """An option that is spelt otherwise now."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: object, values: object, option: str | None = None
+    ) -> None:
         parser.error(f"{option} belongs to the network: give {_option(f'network__{self.dest}')} {values}")
 
 
@@ -169,7 +172,7 @@ class _JSONLines:
     def __init__(self) -> None:
         self._excuse = Excuse("A line of JSON")
 
-    def __call__(self, view: Any) -> None:
+    def __call__(self, view: TrainingView) -> None:
         with self._excuse.excused():
             write_line(json_line({"event": "generation", **view.history_[-1]}), sys.stdout)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +120,7 @@ class Bernoulli:
             sliced[name] = planes.reshape(PLANES, -1, words), flips.reshape(-1, words)
         return sliced
 
-    def _rows(self, matrix: NDArray[Any], name: str) -> NDArray[Any]:
+    def _rows(self, matrix: np.ndarray, name: str) -> np.ndarray:
         """A (pre, post) matrix as the rows that are packed."""
         return matrix if self.shapes[name].packed_axis == 1 else np.ascontiguousarray(matrix.T)
 
@@ -154,6 +154,6 @@ class BernoulliSampler:
         """The most probable network, packed with a leading axis of one."""
         return {name: flips[None] for name, (_, flips) in self.slices.items()}
 
-    def for_device(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    def for_device(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Planes and flips in words of uint32, by name."""
         return {name: (halves(planes), halves(flips)) for name, (planes, flips) in self.slices.items()}

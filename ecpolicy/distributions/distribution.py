@@ -1,7 +1,7 @@
 """What a search distribution is, and one with its parameters."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from ecpolicy.networks.layout import Words
 from ecpolicy.random import Key, Stream, fold_in
 
 Parameters = Mapping[str, NDArray[np.float32]]
-Connections = Mapping[str, NDArray[Any]]
+Connections = Mapping[str, np.ndarray]
 
 WeightedNoise = Callable[[Key, NDArray[np.int32], int], NDArray[np.int64]]
 WeightedSum = Callable[[Key, Words, Words, NDArray[np.int32]], NDArray[np.int64]]
@@ -33,7 +33,7 @@ class Sampler(Protocol):
     def streams(self, keys: Key) -> Mapping[str, Key]:
         """The keys that draw each matrix, by name: one per member."""
 
-    def for_device(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    def for_device(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """What XLA draws each matrix from, by name.
 
         Of bits ``(planes, flips)`` in words of uint32; of weights the means and the standard deviation of the noise, in

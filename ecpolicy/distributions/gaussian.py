@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,7 +182,7 @@ class WeightSampler:
         """The keys that draw each matrix, by name: one per member."""
         return {name: self.distribution.streams(keys, name) for name in self.parameters}
 
-    def for_device(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    def for_device(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Means and the standard deviation of the noise in units of the table, by name."""
         unit = np.asarray(self.distribution.noise_unit, np.float32)
         return {name: (np.asarray(mean), unit) for name, mean in self.parameters.items()}

@@ -1,9 +1,7 @@
 """A 1-bit spiking policy as one C99 header: packed connections, sums by bits, no allocation."""
 
 from collections.abc import Mapping
-from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +9,7 @@ from ecpolicy.export.c_parts import WORD, check_name, counting, decode, number, 
 from ecpolicy.networks import RSNN
 from ecpolicy.networks.layout import FLUSH
 from ecpolicy.normalization import Standardizer
+from ecpolicy.untyped import Space
 
 
 def c_header(
@@ -18,7 +17,7 @@ def c_header(
     connectivity: Mapping[str, NDArray[np.bool_]],
     standardizer: Standardizer,
     initial_potentials: NDArray[np.float32],
-    action_space: gym.Space[Any],
+    action_space: Space,
     *,
     name: str,
     real: str,

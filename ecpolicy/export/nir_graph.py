@@ -16,7 +16,7 @@ NEURONS = ("lif", "cuba-lif")
 
 def nir_graph(
     network: RSNN | RealRSNN,
-    weights: Mapping[str, NDArray[Any]],
+    weights: Mapping[str, np.ndarray],
     standardizer: Standardizer,
     initial_potentials: NDArray[np.float32],
     *,

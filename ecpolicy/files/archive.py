@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 FORMAT = "ecpolicy"
 VERSION = 3
@@ -39,7 +38,7 @@ DTYPES = {np.dtype(code).str: np.dtype(code) for code in "?bBhHiIlLqQefdg"}  # a
 STALE = 600  # seconds after which an unfinished file is taken for abandoned
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every archive member: equal policies give equal files
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, np.ndarray]
 
 
 class ModelFileError(ValueError):
@@ -50,7 +49,7 @@ class NewerFileError(ModelFileError):
     """A model file of a format version that this release does not know."""
 
 
-def as_path(path: Any) -> Path:
+def as_path(path: object) -> Path:
     """The path of a model file; raises TypeError for anything else, such as an open file."""
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise TypeError(
@@ -63,7 +62,7 @@ def as_path(path: Any) -> Path:
 def write(
     path: str | os.PathLike[str],
     document: Mapping[str, Any],
-    arrays: Mapping[str, NDArray[Any]],
+    arrays: Mapping[str, np.ndarray],
     *,
     read_again: Callable[[dict[str, Any], Arrays], object] = lambda document, arrays: None,
 ) -> None:
@@ -273,7 +272,7 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         return stream.read(info.file_size)
 
 
-def _listed(name: str, dtype: Any, shape: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def _listed(name: str, dtype: object, shape: Any) -> tuple[np.dtype, tuple[int, ...]]:
     """An entry of the list of arrays."""
     if dtype not in DTYPES or not all(type(n) is int and n >= 0 for n in shape):
         raise ModelFileError(f"array {name!r} has dtype {dtype!r} and shape {shape!r}.")
@@ -281,8 +280,8 @@ def _listed(name: str, dtype: Any, shape: Any) -> tuple[np.dtype[Any], tuple[int
 
 
 def _array(
-    archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo | None, dtype: np.dtype[Any], shape: tuple[int, ...]
-) -> NDArray[Any]:
+    archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo | None, dtype: np.dtype, shape: tuple[int, ...]
+) -> np.ndarray:
     """An array as listed. Its header is compared with the one that was written: NumPy would evaluate it."""
     size = prod(shape) * dtype.itemsize
     if info is None or not size <= info.file_size <= size + HEADER:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ecpolicy.files.archive import Arrays, ModelFileError
 from ecpolicy.trees import joined, parts, rebuilt
@@ -48,12 +47,12 @@ class _Array:
 
 @dataclass(frozen=True)
 class _Optional:
-    schema: Any
+    schema: object
 
 
 @dataclass(frozen=True)
 class _Known:
-    value: Any
+    value: object
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def number(low: float = -np.inf, high: float = np.inf, *, integer: bool = False)
     """A finite number in [low, high]."""
     kind: Any = int if integer else float
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | kind):
             raise TypeError
         if not low <= value <= high or not np.isfinite(float(value)):
@@ -91,10 +90,10 @@ def count(high: float = LARGEST_COUNT) -> Any:
     return number(0, high, integer=True)
 
 
-def only(kind: type[Any]) -> Any:
+def only(kind: type) -> Any:
     """A value of exactly this type, which JSON has."""
 
-    def read(found: Any) -> Any:
+    def read(found: object) -> Any:
         if type(found) is not kind:
             raise TypeError
         return found
@@ -112,12 +111,12 @@ def choice(*names: str) -> Any:
     return _Leaf(str, lambda found: names[names.index(found)])
 
 
-def optional(schema: Any) -> Any:
+def optional(schema: object) -> Any:
     """What the schema says, or None."""
     return _Optional(schema)
 
 
-def known(value: Any) -> Any:
+def known(value: object) -> Any:
     """What is known without the file, and does not stand in it."""
     return _Known(value)
 
@@ -127,7 +126,7 @@ def following(schema_after: Callable[[Mapping[str, Any]], Any]) -> Any:
     return _Following(schema_after)
 
 
-def like(tree: Any, where: str = "") -> Any:
+def like(tree: object, where: str = "") -> Any:
     """The schema of trees with the names, types, dtypes and shapes of this one, and finite numbers.
 
     Whole numbers are counts, from 0.
@@ -147,17 +146,17 @@ def like(tree: Any, where: str = "") -> Any:
     return rebuilt(tree, [like(part, joined(where, name)) for name, part in inner.items()])
 
 
-def _scalar(kind: type[Any]) -> _Leaf:
+def _scalar(kind: type) -> _Leaf:
     """A number of exactly this type: another one of the same value could be rounded otherwise."""
     whole = issubclass(kind, int | np.integer)
     plain: Any = only(bool) if issubclass(kind, bool | np.bool_) else count() if whole else number()
 
-    def write(value: Any) -> Any:
+    def write(value: object) -> Any:
         if type(value) is not kind:
             raise TypeError(f"is a {type(value).__name__}, where there was a {kind.__name__} at the start")
         return value.item() if isinstance(value, np.generic) else value
 
-    def read(found: Any) -> Any:
+    def read(found: object) -> Any:
         with np.errstate(over="raise"):
             return kind(plain.read(found))
 
@@ -174,7 +173,7 @@ def encode(schema: T, value: T, where: str = "") -> tuple[Any, Arrays]:
     """
     arrays: Arrays = {}
 
-    def of(schema: Any, value: Any, where: str) -> Any:
+    def of(schema: object, value: object, where: str) -> Any:
         if isinstance(schema, _Optional):
             return None if value is None else of(schema.schema, value, where)
         if isinstance(schema, _Leaf):
@@ -200,7 +199,7 @@ def encode(schema: T, value: T, where: str = "") -> tuple[Any, Arrays]:
     return of(schema, value, where), arrays
 
 
-def decode(schema: Any, description: Any, arrays: Mapping[str, NDArray[Any]], where: str = "") -> Any:
+def decode(schema: object, description: object, arrays: Mapping[str, np.ndarray], where: str = "") -> Any:
     """The tree of JSON and arrays.
 
     A named tuple with a method ``is_sound`` is asked whether its parts go together.
@@ -245,8 +244,8 @@ def decode(schema: Any, description: Any, arrays: Mapping[str, NDArray[Any]], wh
 
 
 def take(
-    arrays: Mapping[str, NDArray[Any]], name: str, dtype: str, shape: tuple[int, ...], low: float, high: float
-) -> NDArray[Any]:
+    arrays: Mapping[str, np.ndarray], name: str, dtype: str, shape: tuple[int, ...], low: float, high: float
+) -> np.ndarray:
     """The array ``name``, checked for dtype, shape and range."""
     if name not in arrays:
         raise ModelFileError(f"array {name!r} is missing; wanted {dtype} {shape}.")

@@ -7,7 +7,6 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Protocol
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +24,7 @@ from ecpolicy.networks import NETWORKS, Network, Shape
 from ecpolicy.networks.layout import unpack, words_per_row
 from ecpolicy.normalization import Standardizer
 from ecpolicy.spaces import action_outputs, check_spaces, observation_size
+from ecpolicy.untyped import Space
 
 MACHINE = {"n_jobs", "timeout", "verbose", "backend", "engine"}  # parameters that say nothing about the policy
 MACHINE_KWARGS = {"device"}  # among ppo_kwargs, likewise
@@ -39,9 +39,9 @@ class Header(NamedTuple):
     parameters: dict[str, Any]  # of the constructor, apart from those of the machine
     network: Network  # that was trained, whatever the parameters say now
     environments: tuple[str, ...]
-    setting: Any  # of the training
-    observation_space: gym.Space[Any]
-    action_space: gym.Space[Any]
+    setting: object  # of the training
+    observation_space: Space
+    action_space: Space
     seed: int
     n_sampled: int
     stop_reason: str | None
@@ -50,7 +50,7 @@ class Header(NamedTuple):
 class Acting(NamedTuple):
     """A deployed network alone."""
 
-    connections: dict[str, NDArray[Any]]  # packed where they are bits
+    connections: dict[str, np.ndarray]  # packed where they are bits
     standardizer: Standardizer
     shown: dict[str, Any]  # fitted attributes
 
@@ -58,8 +58,8 @@ class Acting(NamedTuple):
 class Fitted(Protocol):
     """What is asked of a policy that is saved or loaded."""
 
-    observation_space_: gym.Space[Any]
-    action_space_: gym.Space[Any]
+    observation_space_: Space
+    action_space_: Space
     n_features_in_: int
     history_: Any
     seed_: int
@@ -74,7 +74,7 @@ class Fitted(Protocol):
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor parameters."""
 
-    def _training_schema(self, setting: Any, obs_size: int, n_outputs: int) -> Any:
+    def _training_schema(self, setting: object, obs_size: int, n_outputs: int) -> Any:
         """What a file holds of a training."""
 
     def _shown_schema(self, n_outputs: int) -> Any:
@@ -194,7 +194,7 @@ def _acting(policy: Fitted, network: Network, distribution: Distribution, obs_si
     )
 
 
-def _unpacked(words: NDArray[Any], shape: Shape) -> NDArray[np.float32]:
+def _unpacked(words: np.ndarray, shape: Shape) -> NDArray[np.float32]:
     """A matrix (pre, post): 1 where there is a connection and 0 elsewhere."""
     present = unpack(words, shape.post if shape.packed_axis == 1 else shape.pre).astype(np.float32)
     return present if shape.packed_axis == 1 else np.ascontiguousarray(present.T)
@@ -226,7 +226,7 @@ def _parameters_to_json(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _to_json(name, value) for name, value in kept.items()}
 
 
-def _parameters_from_json(given: Any, known: Iterable[str], own: Network | None) -> dict[str, Any]:
+def _parameters_from_json(given: object, known: Iterable[str], own: Network | None) -> dict[str, Any]:
     """The constructor parameters; those that a file lacks are left to their defaults."""
     if not isinstance(given, dict):
         raise ModelFileError(f"its parameters are {given!r:.80}")
@@ -246,7 +246,7 @@ def _apart_from_machine(given: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _to_json(name: str, value: Any) -> Any:
+def _to_json(name: str, value: object) -> Any:
     """A parameter as JSON has it; a generator given as random_state is not kept, the seed drawn from it is."""
     if value is None or isinstance(value, str | bool | np.bool_):
         return value if not isinstance(value, np.bool_) else bool(value)
@@ -265,7 +265,7 @@ def _to_json(name: str, value: Any) -> Any:
     raise TypeError(f"The parameter {name}={value!r} cannot be saved.")
 
 
-def _network_to_json(network: Any) -> dict[str, Any]:
+def _network_to_json(network: object) -> dict[str, Any]:
     """A network of the library by its kind and settings; another one by the name of its class alone."""
     for kind, make in NETWORKS.items():
         if type(network) is make:
@@ -273,7 +273,7 @@ def _network_to_json(network: Any) -> dict[str, Any]:
     return {"own": f"{type(network).__module__}.{type(network).__qualname__}"}
 
 
-def _network_from_json(description: Any, own: Network | None) -> Network:
+def _network_from_json(description: object, own: Network | None) -> Network:
     """The network described. No class is looked up by its name: what is not the library's must be given."""
     if not isinstance(description, dict):
         raise ModelFileError(f"its network is {description!r:.80}")

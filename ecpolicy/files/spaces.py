@@ -5,19 +5,18 @@ from math import prod
 from operator import index
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 
 from ecpolicy.files.archive import DTYPES, ModelFileError
+from ecpolicy.untyped import Space
 
 LARGEST_SPACE = 1 << 23  # numbers in an observation or action
 LEAST_SPACE = 1 << 11  # numbers that every part of a space counts for: making one takes time
 DEEPEST_SPACE = 16  # spaces within spaces
 
 
-def space_to_json(space: gym.Space[Any]) -> dict[str, Any]:
+def space_to_json(space: Space) -> dict[str, Any]:
     """A description of a space that :func:`space_from_json` turns back into an equal one."""
     match space:
         case spaces.Box():
@@ -62,7 +61,7 @@ def space_to_json(space: gym.Space[Any]) -> dict[str, Any]:
     )
 
 
-def space_from_json(description: Mapping[str, Any]) -> gym.Space[Any]:
+def space_from_json(description: Mapping[str, Any]) -> Space:
     """The space of a description; raises ModelFileError where it makes no sense."""
     try:
         if _extent(description) > LARGEST_SPACE:
@@ -96,7 +95,7 @@ def _extent(d: Mapping[str, Any], depth: int = 0) -> int:
     return max(numbers, LEAST_SPACE)
 
 
-def _choices(n: Any, start: Any, dtype: str) -> int:
+def _choices(n: object, start: object, dtype: str) -> int:
     """How many choices there are in all; the first and the last of each must be numbers of the dtype, and of int64."""
     counts, firsts, limits = _integers(n), _integers(start), np.iinfo(DTYPES[dtype])
     low, high = int(limits.min), min(int(limits.max), 2**63 - 1)
@@ -105,12 +104,12 @@ def _choices(n: Any, start: Any, dtype: str) -> int:
     return sum(counts)
 
 
-def _integers(values: Any) -> list[int]:
+def _integers(values: object) -> list[int]:
     """Integers in nested lists, one after the other; raises TypeError where there is anything else."""
     return [index(value) for value in np.array(values, dtype=object).reshape(-1)]
 
 
-def _space_from_json(d: Mapping[str, Any]) -> gym.Space[Any]:
+def _space_from_json(d: Mapping[str, Any]) -> Space:
     match d["kind"]:
         case "Box":
             dtype, shape = DTYPES[d["dtype"]], tuple(d["shape"])
@@ -133,7 +132,7 @@ def _space_from_json(d: Mapping[str, Any]) -> gym.Space[Any]:
     raise ValueError(f"unknown kind {d['kind']!r}")
 
 
-def _bound_to_json(bound: NDArray[Any]) -> Any:
+def _bound_to_json(bound: np.ndarray) -> Any:
     """One number where all are equal, else a list; infinities as strings, as JSON has none."""
     if bound.size and np.all(bound == bound.flat[0]):
         return _number_to_json(bound.flat[0].item())
@@ -144,7 +143,7 @@ def _number_to_json(value: float) -> float | str:
     return value if np.isfinite(value) else str(value)
 
 
-def _bound_from_json(bound: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _bound_from_json(bound: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     convert = float if dtype.kind == "f" else index
     with np.errstate(over="raise"):
         if isinstance(bound, list):

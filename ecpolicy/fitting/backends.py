@@ -52,7 +52,7 @@ def choose(backend: str, resolved: Resolved) -> str:
     return "numpy"
 
 
-def check_seed(backend: str, random_state: Any) -> None:
+def check_seed(backend: str, random_state: object) -> None:
     """Raise where several JAX processes would each draw a seed of their own."""
     if backend == "jax" and not isinstance(random_state, Integral):
         import jax

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-import gymnasium as gym
-from numpy.typing import NDArray
+import numpy as np
 
 from ecpolicy.distributions import Connections, Distribution, Parameters
 from ecpolicy.networks.network import Network
 from ecpolicy.normalization import Standardizer
 from ecpolicy.random import Key, Stream, reserved_key
 from ecpolicy.spaces import Decode, action_decoder, action_outputs
+from ecpolicy.untyped import Space
 
 
 class Deployable(NamedTuple):
@@ -31,12 +31,12 @@ class DeployedPolicy(NamedTuple):
     parameters: Parameters  # of the distribution
     standardizer: Standardizer
     connections: Connections  # the most probable network, leading axis of one
-    start: tuple[NDArray[Any], ...]  # its state when an episode starts, leading axis of one
+    start: tuple[np.ndarray, ...]  # its state when an episode starts, leading axis of one
     decode: Decode
     seed: int
 
     @classmethod
-    def of(cls, chosen: Deployable, action_space: gym.Space[Any], seed: int) -> Self:
+    def of(cls, chosen: Deployable, action_space: Space, seed: int) -> Self:
         """Ready to act in this space."""
         network, distribution, parameters, standardizer, _ = chosen
         start = network.initial_state(deployment_key(seed)[None], action_outputs(action_space))

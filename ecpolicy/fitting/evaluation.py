@@ -15,7 +15,7 @@ from ecpolicy.rollout.outcome import EvaluatedEpisodes
 
 
 def evaluate(
-    policy: Trainable[Any], environments: Any, n_episodes: int, seed: int | None, max_episode_steps: int | None
+    policy: Trainable[Any], environments: object, n_episodes: int, seed: int | None, max_episode_steps: int | None
 ) -> EvaluatedEpisodes:
     """Play episodes of the deployed network; see :meth:`ecpolicy.EvolvingConnectivityPolicy.score`."""
     deployed = policy._deployed

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -222,7 +222,7 @@ class EvolutionLearner:
         keys = member_keys(key_from_seed(self.seed), search.generation, self.population_size)
         return population(networks, keys, n_episodes=self.episodes_per_member, horizons=self.horizons(steps))
 
-    def _play(self, training: Training, played: Outcome | Exception | None, *_: Any) -> Outcome:
+    def _play(self, training: Training, played: Outcome | Exception | None, *_: object) -> Outcome:
         """The outcome of the next generation's population, unless it has been played already."""
         if isinstance(played, Exception):
             raise played

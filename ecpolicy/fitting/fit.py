@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import gymnasium as gym
-
 from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
 from ecpolicy.callbacks.view import TrainingView
@@ -23,14 +21,15 @@ from ecpolicy.history import Record, appended
 from ecpolicy.identity import known_different, told
 from ecpolicy.random import seed_of
 from ecpolicy.spaces import action_outputs
+from ecpolicy.untyped import Space
 
 
 def fit(
     policy: Trainable[T],
-    environments: Any,
+    environments: object,
     callbacks: Callback | Sequence[Callback] | None,
     resume_from: ResumeFrom | None,
-    observation_statistics: Any,
+    observation_statistics: object,
 ) -> None:
     """Train until there is a reason to stop; whatever happens, nothing that was published is lost."""
     called = chained(callbacks)
@@ -76,7 +75,7 @@ def fit(
         warnings.warn(f"Interrupted: fit ended after generation {training.generation}.", stacklevel=3)
 
 
-def partial_fit(policy: Trainable[T], environments: Any) -> None:
+def partial_fit(policy: Trainable[T], environments: object) -> None:
     """Train for one step more."""
     earlier = own_training(policy)
     with _learning(policy, environments, earlier) as (run, learner, training):
@@ -89,7 +88,7 @@ def partial_fit(policy: Trainable[T], environments: Any) -> None:
 
 @contextmanager
 def _learning(
-    policy: Trainable[T], environments: Any, earlier: Trainable[T] | None, observation_statistics: Any = None
+    policy: Trainable[T], environments: object, earlier: Trainable[T] | None, observation_statistics: object = None
 ) -> Iterator[tuple[Run, Learner[T], T]]:
     """Check everything; what trains, until the context ends, and where it starts.
 
@@ -184,14 +183,14 @@ def _publish(policy: Trainable[T], training: T, run: Run, record: Record) -> Non
     deploy(policy, training, resolved.action_space, run.seed, **further)
 
 
-def deploy(policy: Trainable[T], training: T, action_space: gym.Space[Any], seed: int, **further: Any) -> None:
+def deploy(policy: Trainable[T], training: T, action_space: Space, seed: int, **further: Any) -> None:
     """Act with the best network of a training, or the last."""
     chosen = policy._deployable(training, action_outputs(action_space))
     act_with(policy, chosen, training, action_space, seed, n_env_steps_=training.n_env_steps, **further)
 
 
 def act_with(
-    policy: Trainable[T], chosen: Deployable, training: Any, action_space: gym.Space[Any], seed: int, **further: Any
+    policy: Trainable[T], chosen: Deployable, training: object, action_space: Space, seed: int, **further: object
 ) -> None:
     """Act with a network.
 

@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from ecpolicy.cleanup import cleaning_up
 
@@ -18,7 +17,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     """
     pressed = False
 
-    def handler(number: int, frame: Any) -> None:
+    def handler(number: int, frame: object) -> None:
         nonlocal pressed
         if pressed:
             raise KeyboardInterrupt

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
-import gymnasium as gym
 import numpy as np
 
 from ecpolicy.environments import Resolved
@@ -16,6 +15,7 @@ from ecpolicy.history import Record
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments
 from ecpolicy.spaces import action_outputs, observation_size
+from ecpolicy.untyped import Space
 
 
 class Training(Protocol):
@@ -88,8 +88,8 @@ class Trainable(Protocol[T]):
     verbose: int
     eval_every: int  # steps between two evaluations
     stop_reason_: str | None
-    observation_space_: gym.Space[Any]
-    action_space_: gym.Space[Any]
+    observation_space_: Space
+    action_space_: Space
     seed_: int
     _deployed: DeployedPolicy
     _training: Any  # a T, or what stands for one that was not saved

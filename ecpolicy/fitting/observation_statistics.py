@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
 from ecpolicy.normalization import Moments
 from ecpolicy.spaces import observation_size
+from ecpolicy.untyped import Space
 
 WANTED = (
     "observation_statistics must be a VecNormalize of Stable-Baselines3 that normalises observations, or (mean, "
@@ -16,7 +16,7 @@ WANTED = (
 )
 
 
-def initial_moments(given: Any, space: gym.Space[Any], *, continues: bool = False) -> Moments:
+def initial_moments(given: object, space: Space, *, continues: bool = False) -> Moments:
     """The moments that ``fit`` was given to start from, those of no observation for None.
 
     Parameters
@@ -48,7 +48,7 @@ def initial_moments(given: Any, space: gym.Space[Any], *, continues: bool = Fals
     return Moments(n, mean, variance * n) if n else Moments.empty(size)
 
 
-def _parts(given: Any, space: gym.Space[Any]) -> tuple[Any, Any, float]:
+def _parts(given: object, space: Space) -> tuple[Any, Any, float]:
     if hasattr(given, "obs_rms"):
         running = given.obs_rms
         if isinstance(running, Mapping):  # of a Dict space, some of whose parts may not be normalised
@@ -65,7 +65,7 @@ def _parts(given: Any, space: gym.Space[Any]) -> tuple[Any, Any, float]:
     return np.array(mean, np.float64).reshape(-1), np.array(variance, np.float64).reshape(-1), float(count)
 
 
-def _of_part(running: Any, space: gym.Space[Any]) -> tuple[Any, Any]:
+def _of_part(running: Any, space: Space) -> tuple[Any, Any]:
     """Mean and variance of one part of a Dict space; zeros and ones where it is left as it is."""
     if running is None:
         size = observation_size(space)

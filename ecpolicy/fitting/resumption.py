@@ -21,13 +21,13 @@ P = TypeVar("P", bound=Trainable[Any])
 class Trained(Protocol):
     """A fitted policy, as far as its training is concerned."""
 
-    _training: Any
+    _training: object
 
 
 class NoTraining:
     """Stands for the training of a policy that was saved without it, and says so whatever else it is asked for."""
 
-    def __init__(self, setting: Any) -> None:
+    def __init__(self, setting: object) -> None:
         self.setting = setting
 
     def __getattr__(self, name: str) -> Any:
@@ -56,7 +56,7 @@ def own_training(policy: P) -> P | None:
 
 
 def earlier_training(
-    policy: P, resume_from: ResumeFrom | P | None, observation_statistics: Any
+    policy: P, resume_from: ResumeFrom | P | None, observation_statistics: object
 ) -> tuple[P | None, Any]:
     """The policy to go on from, itself, one that was loaded or None, and the statistics to start from.
 

@@ -20,13 +20,14 @@ from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.rollout.exclusive import exclusively
 from ecpolicy.rollout.workers import close_all
 from ecpolicy.spaces import action_outputs, observation_encoder
+from ecpolicy.untyped import Env
 
 
 class Activity(NamedTuple):
     """An episode of a spiking policy, as :func:`record_activity` returns it."""
 
     observations: NDArray[np.float64]  #: (steps, obs_size) as the environment gave them
-    actions: NDArray[Any]  #: ``(steps, *action_space.shape)``
+    actions: np.ndarray  #: ``(steps, *action_space.shape)``
     rewards: NDArray[np.float64]  #: (steps,)
     spikes: NDArray[np.bool_]  #: (steps, substeps, neurons)
     excitatory: NDArray[np.bool_] | None  #: (neurons,), None where weights have either sign
@@ -78,7 +79,9 @@ class Activity(NamedTuple):
         return np.asarray(self.spikes.sum(axis=1) @ self.fan_out + self.fan_in)
 
 
-def record_activity(policy: BasePolicy, environment: Any, *, seed: int = 0, max_episode_steps: int = 1000) -> Activity:
+def record_activity(
+    policy: BasePolicy, environment: object, *, seed: int = 0, max_episode_steps: int = 1000
+) -> Activity:
     """Play an episode with the deployed network and keep every spike.
 
     Parameters
@@ -121,8 +124,8 @@ def record_activity(policy: BasePolicy, environment: Any, *, seed: int = 0, max_
 
 @contextmanager
 def one_environment(
-    policy: BasePolicy, environment: Any, *, make: Callable[[Callable[..., Any]], Any] = lambda factory: factory()
-) -> Iterator[gym.Env[Any, Any]]:
+    policy: BasePolicy, environment: object, *, make: Callable[[Callable[..., Any]], Any] = lambda factory: factory()
+) -> Iterator[Env]:
     """The Gymnasium environment that was meant, with the spaces that the policy was trained for.
 
     One that has to be made is made by ``make`` with its factory, and closed in the end; one that was given stays open.
@@ -142,11 +145,7 @@ def one_environment(
 
 
 def _play(
-    policy: BasePolicy,
-    network: BooleanRSNN | RealRSNN,
-    environment: gym.Env[Any, Any],
-    seed: int,
-    max_episode_steps: int,
+    policy: BasePolicy, network: BooleanRSNN | RealRSNN, environment: Env, seed: int, max_episode_steps: int
 ) -> Activity:
     deployed = policy._deployed
     connections, outputs = deployed.connections, action_outputs(policy.action_space_)

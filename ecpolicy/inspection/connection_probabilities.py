@@ -44,12 +44,14 @@ class ConnectionProbabilityDisplay:
         self.history = history
 
     @classmethod
-    def from_estimator(cls, policy: BasePolicy, *, figure: Any = None) -> Self:
+    def from_estimator(cls, policy: BasePolicy, *, figure: object = None) -> Self:
         """Draw a fitted policy's probabilities and their histogram."""
         return cls.from_policy_run(policy, None, figure=figure)
 
     @classmethod
-    def from_policy_run(cls, policy: BasePolicy, history: ProbabilityHistogram | None, *, figure: Any = None) -> Self:
+    def from_policy_run(
+        cls, policy: BasePolicy, history: ProbabilityHistogram | None, *, figure: object = None
+    ) -> Self:
         """Draw a fitted policy's probabilities, and the course of their histogram over its training.
 
         Parameters

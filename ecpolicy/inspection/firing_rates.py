@@ -30,14 +30,14 @@ class FiringRateDisplay:
     def from_estimator(
         cls,
         policy: BasePolicy,
-        environment: Any,
+        environment: object,
         *,
         seed: int = 0,
         max_episode_steps: int = 1000,
         first_step: int = 0,
         n_steps: int | None = 60,
         bins: int = 30,
-        figure: Any = None,
+        figure: object = None,
     ) -> Self:
         """Play an episode and draw it; the parameters are those of :func:`record_activity` and :meth:`plot`."""
         activity = record_activity(policy, environment, seed=seed, max_episode_steps=max_episode_steps)
@@ -45,7 +45,7 @@ class FiringRateDisplay:
 
     @classmethod
     def from_policy_run(
-        cls, activity: Activity, *, first_step: int = 0, n_steps: int | None = 60, bins: int = 30, figure: Any = None
+        cls, activity: Activity, *, first_step: int = 0, n_steps: int | None = 60, bins: int = 30, figure: object = None
     ) -> Self:
         """Draw an episode that was recorded with :func:`record_activity`; the others are as for :meth:`plot`."""
         return cls(activity).plot(first_step=first_step, n_steps=n_steps, bins=bins, figure=figure)

@@ -45,7 +45,7 @@ class LearningCurveDisplay:
         Matplotlib's axes and figure, after ``plot``.
     """
 
-    def __init__(self, n_env_steps: list[NDArray[Any]], values: list[NDArray[Any]], *, name: str = "Return") -> None:
+    def __init__(self, n_env_steps: list[np.ndarray], values: list[np.ndarray], *, name: str = "Return") -> None:
         self.n_env_steps = n_env_steps
         self.values = values
         self.name = name
@@ -53,15 +53,15 @@ class LearningCurveDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
-        environments: Any,
+        estimator: object,
+        environments: object,
         *,
         random_states: Sequence[int] = (0, 1, 2),
         y: str = "best_deployed_return",
-        ax: Any = None,
+        ax: object = None,
         spread: str | None = "range",
         label: str | None = None,
-        color: Any = None,
+        color: object = None,
     ) -> Self:
         """Train a clone of the estimator with each random state, and draw.
 
@@ -84,13 +84,13 @@ class LearningCurveDisplay:
     @classmethod
     def from_policy_run(
         cls,
-        runs: Any,
+        runs: object,
         *,
         y: str = "best_deployed_return",
-        ax: Any = None,
+        ax: object = None,
         spread: str | None = "range",
         label: str | None = None,
-        color: Any = None,
+        color: object = None,
     ) -> Self:
         """Draw trainings that were made.
 
@@ -182,7 +182,7 @@ def _check_spread(spread: str | None) -> None:
         raise ValueError(f"spread must be one of {', '.join(map(repr, SPREADS))} or None, got {spread!r}.")
 
 
-def _several(runs: Any) -> list[Any]:
+def _several(runs: object) -> list[Any]:
     """A list of runs, where one may have been given."""
     if (
         isinstance(runs, BaseEstimator)
@@ -198,5 +198,5 @@ def _several(runs: Any) -> list[Any]:
     return several
 
 
-def _is_sequence(run: Any) -> bool:
+def _is_sequence(run: object) -> bool:
     return isinstance(run, Sequence) and not isinstance(run, str)

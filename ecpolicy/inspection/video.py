@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
@@ -18,6 +17,7 @@ from ecpolicy.inspection.activity import one_environment
 from ecpolicy.optional import require
 from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.rollout.workers import close_all
+from ecpolicy.untyped import Env
 
 MODES = ("rgb_array", "rgb_array_list")  # render modes that give images
 FPS = 30  # frames per second where an environment names none
@@ -26,7 +26,7 @@ SLOWEST = 0.01  # frames per second that can be written
 
 def record_video(
     policy: BasePolicy,
-    environment: Any,
+    environment: object,
     path: str | os.PathLike[str],
     *,
     n_episodes: int = 1,
@@ -91,7 +91,7 @@ def record_video(
     return files
 
 
-def _film(policy: BasePolicy, environment: Any, path: Path, seed: int, max_episode_steps: int | None) -> None:
+def _film(policy: BasePolicy, environment: object, path: Path, seed: int, max_episode_steps: int | None) -> None:
     with one_environment(policy, environment, make=_made_to_render) as made:
         if made.render_mode not in MODES:
             raise _unfit(made, f"its render_mode is {made.render_mode!r}")
@@ -112,7 +112,7 @@ def _film(policy: BasePolicy, environment: Any, path: Path, seed: int, max_episo
             raise
 
 
-def _made_to_render(factory: Callable[..., gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
+def _made_to_render(factory: Callable[..., Env]) -> Env:
     """An environment in a mode that gives images, where there is one; it may need no argument for that."""
     try:
         with warnings.catch_warnings():  # Gymnasium warns of modes that metadata leave out; the frames will tell
@@ -126,10 +126,10 @@ def _made_to_render(factory: Callable[..., gym.Env[Any, Any]]) -> gym.Env[Any, A
             raise _unfit(made, f'made with render_mode="rgb_array" it raises {_described(error)}') from error
 
 
-def _frame(environment: gym.Env[Any, Any]) -> NDArray[np.uint8]:
+def _frame(environment: Env) -> NDArray[np.uint8]:
     """What the environment looks like now, (height, width, 3)."""
     try:
-        frame: Any = environment.render()
+        frame: object = environment.render()
     except Exception as error:
         raise _unfit(environment, f"its render() raised {_described(error)}") from error
     if environment.render_mode == MODES[1] and isinstance(frame, list) and frame:  # of the frames since the last step
@@ -140,7 +140,7 @@ def _frame(environment: gym.Env[Any, Any]) -> NDArray[np.uint8]:
         raise _unfit(environment, f"its render() returned {error}") from error
 
 
-def _image(frame: Any) -> NDArray[np.uint8]:
+def _image(frame: object) -> NDArray[np.uint8]:
     """A frame as colours in uint8, with even sides; raises ValueError with a description of what is none."""
     pixels = np.asarray(frame)
     if frame is None or pixels.dtype.kind not in "buif":
@@ -162,8 +162,8 @@ def _image(frame: Any) -> NDArray[np.uint8]:
     return np.pad(colors, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _frames_per_second(environment: gym.Env[Any, Any]) -> float:
-    metadata: Any = environment.metadata
+def _frames_per_second(environment: Env) -> float:
+    metadata: object = environment.metadata
     given: Any = metadata.get("render_fps") if isinstance(metadata, Mapping) else None
     try:
         fps = float(given)
@@ -172,7 +172,7 @@ def _frames_per_second(environment: gym.Env[Any, Any]) -> float:
     return fps if SLOWEST <= fps < float("inf") else FPS
 
 
-def _unfit(environment: gym.Env[Any, Any], reason: str) -> ValueError:
+def _unfit(environment: Env, reason: str) -> ValueError:
     return ValueError(
         f'{environment} cannot be filmed: {reason}. Wanted an environment whose render_mode is "rgb_array" and whose '
         "render() returns images (height, width, 3) of uint8. Give its id, a callable that takes render_mode, or an "
@@ -194,7 +194,7 @@ class _Video:
         self._shape: tuple[int, ...] = ()
         self._writer: Any = None
 
-    def add(self, frame: NDArray[np.uint8], environment: gym.Env[Any, Any]) -> None:
+    def add(self, frame: NDArray[np.uint8], environment: Env) -> None:
         """Write a frame; the first one says how large they are."""
         if self._writer is None:
             from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter

@@ -1,7 +1,7 @@
 """Which networks an estimator takes: functions for the tables of parameters, which give the network back, checked."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 from ecpolicy.networks.gated import GRU, LSTM
 from ecpolicy.networks.integer import IntegerRSNN
@@ -9,7 +9,7 @@ from ecpolicy.networks.network import Network, Settings
 from ecpolicy.networks.spiking import RSNN, RealRSNN
 
 
-def _methods(name: str, value: Any, *methods: str) -> Network:
+def _methods(name: str, value: object, *methods: str) -> Network:
     """A network of the library, its settings checked, or one of the user's own with these methods."""
     missing = [method for method in methods if not callable(getattr(value, method, 0))]
     if missing or isinstance(value, type):
@@ -18,14 +18,14 @@ def _methods(name: str, value: Any, *methods: str) -> Network:
     return cast("Network", value.checked() if isinstance(value, Settings) else value)
 
 
-def _refuse_words(name: str, value: Any, words: Mapping[str, type]) -> None:
+def _refuse_words(name: str, value: object, words: Mapping[str, type]) -> None:
     """Raise for the words that once stood for networks."""
     if isinstance(value, str):
         made = words[value].__name__ if value in words else next(iter(words.values())).__name__
         raise TypeError(f"{name} must be an object, such as {name}={made}(); got {value!r}.")
 
 
-def with_bits(name: str, value: Any) -> Network:
+def with_bits(name: str, value: object) -> Network:
     """A network of 1-bit connections; RSNN for None."""
     value = RSNN() if value is None else value
     _refuse_words(name, value, {"rsnn": RSNN})
@@ -34,7 +34,7 @@ def with_bits(name: str, value: Any) -> Network:
     return _methods(name, value, "shapes", "initial_state", "step")
 
 
-def with_weights(name: str, value: Any) -> Network:
+def with_weights(name: str, value: object) -> Network:
     """A network of real weights; RealRSNN for None."""
     value = RealRSNN() if value is None else value
     _refuse_words(name, value, {"rsnn": RealRSNN, "gru": GRU, "lstm": LSTM})
@@ -43,7 +43,7 @@ def with_weights(name: str, value: Any) -> Network:
     return _methods(name, value, "shapes", "initial_state", "step", "initial_scales")
 
 
-def with_gradients(name: str, value: Any) -> RealRSNN:
+def with_gradients(name: str, value: object) -> RealRSNN:
     """The spiking network that PyTorch trains, which starts from potentials of zero; RealRSNN for None."""
     value = RealRSNN() if value is None else value
     _refuse_words(name, value, {"rsnn": RealRSNN})

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
     DataclassInstance = object
 
-State = TypeVar("State", bound=tuple[NDArray[Any], ...])
+State = TypeVar("State", bound=tuple[np.ndarray, ...])
 
 
 class Shape(NamedTuple):
@@ -46,7 +46,7 @@ class Network(Protocol):
 
     def step(
         self,
-        connections: Mapping[str, NDArray[Any]],
+        connections: Mapping[str, np.ndarray],
         state: Any,
         x: NDArray[np.float32],
         output: NDArray[np.float32],
@@ -81,7 +81,7 @@ class Settings(DataclassInstance):
         """The settings by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def set_params(self, **settings: Any) -> Self:
+    def set_params(self, **settings: object) -> Self:
         """A network with these settings; this one stays as it is.
 
         Raises

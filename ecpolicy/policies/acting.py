@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
@@ -14,6 +13,7 @@ from ecpolicy.networks.network import copied, overwrite
 from ecpolicy.networks.numba import bits as kernels
 from ecpolicy.random import Key, Stream, fold_in, reserved_key
 from ecpolicy.spaces import action_outputs, batch_length, encode_batch, observation_encoder
+from ecpolicy.untyped import Space
 
 NEXT_EPISODE = 0xFFFFFFFE  # derives the key of an environment's next network from that of this one
 
@@ -21,7 +21,7 @@ NEXT_EPISODE = 0xFFFFFFFE  # derives the key of an environment's next network fr
 class PolicyState(NamedTuple):
     """What ``predict`` returns to be given back: one row per environment, never changed in place."""
 
-    network: tuple[NDArray[Any], ...]
+    network: tuple[np.ndarray, ...]
     connections: Connections | None  # networks sampled with deterministic=False, one per environment
     keys: Key | None = None  # (environments, 2) from which their next networks are derived
 
@@ -29,15 +29,15 @@ class PolicyState(NamedTuple):
 class Acting:
     """What acts with the deployed network; a fit keeps it, and the spaces, up to date."""
 
-    observation_space_: gym.Space[Any]
-    action_space_: gym.Space[Any]
+    observation_space_: Space
+    action_space_: Space
     _deployed: DeployedPolicy
     _training: Any
     _n_sampled: int = 0  # batches of episodes that predict(deterministic=False) has begun since the last fit
 
     def predict(
         self,
-        observation: Any,
+        observation: object,
         state: PolicyState | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
@@ -93,7 +93,7 @@ class Acting:
         actions = self._actions(output, deterministic)
         return (actions if batched else actions[0]), state
 
-    def _actions(self, output: NDArray[np.float32], deterministic: bool) -> NDArray[Any]:
+    def _actions(self, output: NDArray[np.float32], deterministic: bool) -> np.ndarray:
         """Actions (n, ...) for outputs (n, action_outputs)."""
         return self._deployed.decode(output)
 
@@ -146,7 +146,7 @@ class Acting:
         return state._replace(connections=drawn, keys=keys)
 
 
-def _check_state(state: Any, deployed: DeployedPolicy, n: int) -> None:
+def _check_state(state: object, deployed: DeployedPolicy, n: int) -> None:
     """Raise unless the state is one that ``predict`` of this network returned for n environments.
 
     Kernels trust shapes: with a state of other sizes they would read and write beyond its arrays.

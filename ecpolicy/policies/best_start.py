@@ -33,13 +33,13 @@ class End(NamedTuple):
 
 def best_start(
     policy: P,
-    environments: Any,
+    environments: object,
     *,
     n_starts: int = 1,
     env_steps: int = 1_000_000,
     callbacks: Callback | Sequence[Callback] | None = None,
     resume_from: ResumeFrom | None = None,
-    observation_statistics: Any = None,
+    observation_statistics: object = None,
 ) -> P:
     """Fit a policy anew with several starts of its search: the one with the best population goes on.
 

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.fitting.deployed import DeployedPolicy
 from ecpolicy.networks import RSNN, BooleanRSNN, IntegerRSNN, RealRSNN
+from ecpolicy.untyped import Space
 
 
 class Exporting:
     """What writes the deployed network in the forms that neuromorphic tools and microcontrollers take."""
 
-    action_space_: gym.Space[Any]
+    action_space_: Space
     _deployed: DeployedPolicy
 
     def to_nir(self, *, neurons: str = "lif") -> Any:
@@ -98,7 +98,7 @@ class Exporting:
         """The deployed connections by name, (pre, post)."""
         return {name: p > 0.5 for name, p in self._deployed.parameters.items()}
 
-    def _spiking(self, *kinds: type[Any]) -> Any:
+    def _spiking(self, *kinds: type) -> Any:
         check_is_fitted(self, "_deployed")
         network = self._deployed.network
         if not isinstance(network, kinds):

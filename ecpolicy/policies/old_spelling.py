@@ -10,7 +10,7 @@ WORDS = {"gru": GRU(), "lstm": LSTM()}  # that once stood for networks
 STARTS = {"n_starts": "n_starts", "start_env_steps": "env_steps"}  # once parameters, now of best_start
 
 
-def old_spelling(given: Mapping[str, Any], known: Collection[str], network: type[Any], prefix: str = "") -> str | None:
+def old_spelling(given: Mapping[str, Any], known: Collection[str], network: type, prefix: str = "") -> str | None:
     """What to say where a parameter is spelt as it once was: the new spelling in full.
 
     Parameters

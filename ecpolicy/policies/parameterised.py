@@ -17,7 +17,7 @@ class Parameterised(BaseEstimator):
     table: ClassVar[Table]  # of the parameters
     network: Network | None
 
-    def __new__(cls, **given: Any) -> Self:
+    def __new__(cls, **given: object) -> Self:
         """Refuse parameters that are spelt otherwise now, before Python says that there are none of these names."""
         said = old_spelling(given, cls._get_param_names(), type(cls._network(given.get("network"))))
         if said:
@@ -39,7 +39,7 @@ class Parameterised(BaseEstimator):
             found |= {f"network__{name}": value for name, value in self._network(None).get_params().items()}
         return found
 
-    def set_params(self, **parameters: Any) -> Self:
+    def set_params(self, **parameters: object) -> Self:
         """Set parameters; ``network__n_neurons=64`` replaces the network by one with this setting.
 
         Raises

@@ -52,12 +52,12 @@ class BasePolicy(Acting, Exporting, Parameterised):
 
     def fit(
         self,
-        environments: Any,
+        environments: object,
         y: None = None,
         *,
         callbacks: Callback | Sequence[Callback] | None = None,
         resume_from: ResumeFrom | None = None,
-        observation_statistics: Any = None,
+        observation_statistics: object = None,
     ) -> Self:
         """Train on an environment, or on the mean return over a list of environments.
 
@@ -100,7 +100,7 @@ class BasePolicy(Acting, Exporting, Parameterised):
         fitting.fit(self, environments, callbacks, resume_from, observation_statistics)
         return self
 
-    def partial_fit(self, environments: Any, y: None = None) -> Self:
+    def partial_fit(self, environments: object, y: None = None) -> Self:
         """Train for one generation (of PPO: update), going on from where the last ``fit`` or ``partial_fit`` ended.
 
         Parameters
@@ -146,7 +146,7 @@ class BasePolicy(Acting, Exporting, Parameterised):
 
     def score(
         self,
-        environments: Any,
+        environments: object,
         y: None = None,
         *,
         n_episodes: int = 20,
@@ -182,7 +182,7 @@ class BasePolicy(Acting, Exporting, Parameterised):
 
     def episode_returns(
         self,
-        environments: Any,
+        environments: object,
         *,
         n_episodes: int = 20,
         seed: int | None = None,
@@ -195,7 +195,7 @@ class BasePolicy(Acting, Exporting, Parameterised):
 
     def evaluate(
         self,
-        environments: Any,
+        environments: object,
         *,
         n_episodes: int = 20,
         seed: int | None = None,

@@ -219,7 +219,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         """``deterministic=False`` draws actions here, and always acts with the one network."""
         return state
 
-    def _actions(self, output: NDArray[np.float32], deterministic: bool) -> NDArray[Any]:
+    def _actions(self, output: NDArray[np.float32], deterministic: bool) -> np.ndarray:
         """Actions of the outputs; sampled ones are those of outputs with noise.
 
         The largest of logits with Gumbel noise is distributed as their softmax, the sign of a logit with logistic noise

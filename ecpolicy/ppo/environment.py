@@ -55,7 +55,7 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._check_spaces(self.env)
         return self._observe(observation), {}
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step with an action of the trained space.
 
         The environment's own info is left out: Stable-Baselines3 would take "episode" in it for its monitor's.
@@ -91,7 +91,7 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
             return np.asarray(np.reshape(action, space.start.shape) + space.start, dtype=space.dtype)
         return np.asarray(np.reshape(action, space.shape), dtype=space.dtype)
 
-    def _observe(self, observation: Any) -> NDArray[np.float64]:
+    def _observe(self, observation: object) -> NDArray[np.float64]:
         try:
             flat = np.asarray(self._encode(observation), dtype=np.float64)
         except ValueError as error:

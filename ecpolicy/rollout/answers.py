@@ -3,13 +3,13 @@
 import contextlib
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from ecpolicy.rollout.outcome import EpisodeError
+from ecpolicy.untyped import Env
 
 
-def begin(environment: gym.Env[Any, Any], seed: int | None, options: dict[str, Any] | None = None) -> Any:
+def begin(environment: Env, seed: int | None, options: dict[str, Any] | None = None) -> Any:
     """Reset an environment: its first observation, and the info beside it.
 
     Raises
@@ -27,7 +27,7 @@ def begin(environment: gym.Env[Any, Any], seed: int | None, options: dict[str, A
     return answer
 
 
-def wrong_step(answer: Any) -> str | None:
+def wrong_step(answer: object) -> str | None:
     """What is wrong with what ``step`` returned; None where it can be played."""
     if not isinstance(answer, tuple | list) or len(answer) != 5:
         return (
@@ -50,7 +50,7 @@ def number(reward: Any) -> float:
     raise TypeError(f"The environment's reward is {_shown(reward)}; wanted a number. Return float(reward)")
 
 
-def flag(over: Any) -> bool:
+def flag(over: object) -> bool:
     """Whether an episode is over, as an environment says it; raises TypeError where that is no bool, nor 0 or 1."""
     value = over.item() if getattr(over, "size", 0) == 1 and hasattr(over, "item") else over
     if isinstance(value, bool | int | float) and value in (0, 1):
@@ -58,7 +58,7 @@ def flag(over: Any) -> bool:
     raise TypeError(f"The environment's terminated or truncated is {_shown(over)}; wanted a bool")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value in words that are short whatever it is."""
     if isinstance(value, tuple):
         return f"{len(value)} value{'' if len(value) == 1 else 's'}"

@@ -24,10 +24,10 @@ class Rows(NamedTuple):
     """Episodes as devices take them: arrays of NumPy or JAX over rows."""
 
     keys: Mapping[str, Any]  # (rows, 2) that draw each matrix
-    signs: Any  # (rows,) of the noise: 1, or -1 for the second member of a pair; 0 is the deployed network
-    membrane_keys: Any  # (rows, 2)
+    signs: object  # (rows,) of the noise: 1, or -1 for the second member of a pair; 0 is the deployed network
+    membrane_keys: object  # (rows, 2)
     seeds: Any  # (rows,) uint32
-    horizons: Any  # (rows,) int32
+    horizons: object  # (rows,) int32
 
 
 class Scores(NamedTuple):

@@ -141,7 +141,7 @@ def _chunk(rows: Rows, dealt: Sequence[Group], size: int) -> tuple[Rows, NDArray
     """What a device was dealt, as :func:`play_chunk` takes it; the zeros that follow are rows of no meaning."""
     index = deal.rows_of(dealt)
 
-    def padded(part: NDArray[Any]) -> NDArray[Any]:
+    def padded(part: np.ndarray) -> np.ndarray:
         return np.pad(part, ((0, size - index.size), *((0, 0),) * (part.ndim - 1)))
 
     some: Rows = jax.tree.map(lambda part: padded(part[index]), rows)

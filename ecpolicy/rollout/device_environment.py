@@ -20,7 +20,7 @@ class Snapshot:
     cannot be compared or copied is equal to itself alone.
     """
 
-    def __init__(self, environment: Any, identity: str | None) -> None:
+    def __init__(self, environment: object, identity: str | None) -> None:
         self.environment, self._content = environment, identity
         if identity is None or not same([identity], [identity]):
             self._content = None

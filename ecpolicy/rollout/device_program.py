@@ -41,9 +41,9 @@ class _Lanes(NamedTuple):
     place: Array  # (lanes,) of the row, where its observation sums go
     horizon: Array  # (lanes,)
     shift: Array  # (lanes, obs_size) of the row's group
-    matrices: Any
-    environment: Any
-    network: Any
+    matrices: object
+    environment: object
+    network: object
     scores: Scores
     sums: Array  # (lanes, obs_size) of obs - shift over the steps so far
     squares: Array  # (lanes, obs_size) of its square
@@ -129,7 +129,7 @@ def play_chunk(
             Scores(zeros, zeros.astype(jnp.int32), zeros.astype(jnp.bool_), zeros, zeros), sums, sums,
         )  # fmt: skip
 
-    def step(matrices: Any, state: Any, now: Any) -> tuple[Any, Any]:
+    def step(matrices: object, state: object, now: object) -> tuple[Any, Any]:
         """The next states of networks and environments."""
         x = jnp.clip((observation(now) - mean) * inverse_std, -clip, clip)
         state, output = network.step(matrices, state, x, zero)

@@ -24,7 +24,7 @@ def exclusively(environments: Iterable[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(core: Any) -> Iterator[None]:
+def _locked(core: object) -> Iterator[None]:
     with _guard:
         _, lock, users = _locks.setdefault(id(core), (core, threading.RLock(), [0]))
         users[0] += 1
@@ -38,13 +38,13 @@ def _locked(core: Any) -> Iterator[None]:
                 del _locks[id(core)]
 
 
-def shared(environment: Any, others: Iterable[Any]) -> bool:
+def shared(environment: object, others: Iterable[Any]) -> bool:
     """Whether an environment is one of the others, in other wrappers perhaps."""
     cores = _cores(environment)
     return any(core is another for other in others for another in _cores(other) for core in cores)
 
 
-def _cores(environment: Any) -> list[Any]:
+def _cores(environment: object) -> list[Any]:
     """What is stepped: the environment without wrappers, and the sub-environments in it."""
     core = getattr(environment, "unwrapped", environment)
     inner = getattr(core, "envs", None)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,8 +23,9 @@ from ecpolicy.rollout.outcome import (
 )
 from ecpolicy.rollout.time_limit import TimeLimitError, failure
 from ecpolicy.spaces import Decode, Encode
+from ecpolicy.untyped import Env
 
-NOT_YET: Any = object()  # what an environment answered that has not
+NOT_YET: object = object()  # what an environment answered that has not
 NUMBERS = {float, int, np.float64, np.float32, np.int64}  # classes of rewards that need no closer look
 FLAGS = {bool, np.bool_}  # and of what says that an episode is over
 
@@ -36,7 +36,7 @@ class Batch:
     def __init__(
         self,
         network: Network,
-        connections: Mapping[str, NDArray[Any]],
+        connections: Mapping[str, np.ndarray],
         episodes: Episodes,
         standardizer: Standardizer,
         n_outputs: int,
@@ -91,13 +91,13 @@ class Batch:
 
 
 def play(
-    environments: Sequence[gym.Env[Any, Any]],
+    environments: Sequence[Env],
     batch: Batch,
     episodes: Episodes,
     *,
     encode: Encode,
     decode: Decode,
-    check: Callable[[gym.Env[Any, Any]], None],
+    check: Callable[[Env], None],
 ) -> Outcome:
     """Play episodes on a set of equal environments; each environment takes the next episode when it is done.
 
@@ -108,10 +108,10 @@ def play(
     returns, lengths = [0.0] * n, [0] * n
     raw, horizon, travel = batch.raw, episodes.horizon, batch.travel
     waiting = iter(range(n))
-    live: list[tuple[int, gym.Env[Any, Any], Callable[[Any], Any]]] = []
+    live: list[tuple[int, Env, Callable[[Any], Any]]] = []
     episode, answer = 0, NOT_YET
 
-    def begin(environment: gym.Env[Any, Any]) -> None:
+    def begin(environment: Env) -> None:
         nonlocal episode
         following = next(waiting, None)
         if following is not None:
@@ -126,7 +126,7 @@ def play(
             begin(environment)
         while live:
             rows = np.array([episode for episode, _, _ in live])
-            idle: list[gym.Env[Any, Any]] = []
+            idle: list[Env] = []
             while not idle:
                 actions = decode(batch.step(rows))
                 for (episode, environment, step), action in zip(live, actions, strict=True):

@@ -30,7 +30,7 @@ def bad_observation(observation: NDArray[np.float64]) -> str:
     return f"An observation is {what}: {observation},"
 
 
-def started_with(seed: Any) -> str:
+def started_with(seed: object) -> str:
     """How an episode is named."""
     return f"the episode started with reset(seed={seed})"
 
@@ -43,7 +43,7 @@ def bad_return(total: float, episode: str) -> str:
     )
 
 
-def network_failed(network: Any, error: Exception) -> EpisodeError:
+def network_failed(network: object, error: Exception) -> EpisodeError:
     """The error of a network of the user's own."""
     return EpisodeError(f"{network} raised {type(error).__name__}: {error} in its step.")
 
@@ -135,7 +135,7 @@ class Travel:
         self._velocities = np.zeros(n_episodes)
         self._positions = np.full(n_episodes, np.nan)
 
-    def add(self, episode: int, info: Any) -> None:
+    def add(self, episode: int, info: object) -> None:
         """Note a step of an episode."""
         if info.__class__ is not dict and not isinstance(info, Mapping):
             return
@@ -145,7 +145,7 @@ class Travel:
             self._velocities[episode] += velocity
             self._positions[episode] = position
 
-    def add_lanes(self, rows: NDArray[np.intp], info: Any, lanes: Any, n_lanes: int) -> None:
+    def add_lanes(self, rows: NDArray[np.intp], info: object, lanes: Any, n_lanes: int) -> None:
         """Note a step of these episodes, which a vector environment plays in these of its lanes."""
         if not isinstance(info, Mapping) or TRAVEL[0] not in info:
             return

@@ -6,7 +6,6 @@ EnvPool's are such: what is stepped is what is played, so a population costs no 
 import inspect
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,9 +13,10 @@ from ecpolicy.rollout.gymnasium import Batch
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome
 from ecpolicy.rollout.time_limit import failure
 from ecpolicy.spaces import Decode, encode_batch
+from ecpolicy.untyped import Space, VectorEnv
 
 
-def is_pool(environments: gym.vector.VectorEnv[Any, Any, Any]) -> bool:
+def is_pool(environments: VectorEnv) -> bool:
     """Whether ``step(actions, env_id)`` and ``reset(env_id)`` take some of the sub-environments, as EnvPool's do."""
     try:
         signatures = [inspect.signature(method) for method in (environments.step, environments.reset)]
@@ -30,7 +30,7 @@ def play(
     batch: Batch,
     episodes: Episodes,
     *,
-    observation_space: gym.Space[Any],
+    observation_space: Space,
     decode: Decode,
 ) -> Outcome:
     """Play episodes on the sub-environments; each takes the next episode when its own is over.
@@ -44,7 +44,7 @@ def play(
     episode_of = np.arange(lanes)  # the episode that a sub-environment plays
     begun = lanes
 
-    def observe(asked: NDArray[np.intp], observations: Any, info: dict[str, Any]) -> NDArray[np.intp]:
+    def observe(asked: NDArray[np.intp], observations: object, info: dict[str, Any]) -> NDArray[np.intp]:
         """Note what was observed; the sub-environments, in the order of the answer."""
         answered = np.asarray(info["env_id"], dtype=np.intp)
         if not np.array_equal(np.sort(answered), np.sort(asked)):

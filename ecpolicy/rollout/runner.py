@@ -60,7 +60,7 @@ class Workers:
         self._plan, self._engine = plan, engine
         self._sent = plan if engine.in_this_process else packed(plan)
         self._token = uuid.uuid4().hex
-        self._plan_shared: Any = None
+        self._plan_shared: object = None
         self._networks_shared: list[tuple[Networks, Any]] = []  # the last ones, with what workers get for them
         engine.__enter__()
 

@@ -6,6 +6,7 @@ import gymnasium as gym
 
 from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.spaces import interchangeable
+from ecpolicy.untyped import Space
 
 
 class SpacesKept:
@@ -14,7 +15,7 @@ class SpacesKept:
     Comparing two spaces takes as long as an environment step, so equal ones are compared once and then known.
     """
 
-    def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+    def __init__(self, observation_space: Space, action_space: Space) -> None:
         self._wanted = observation_space, action_space
         self._known: dict[int, tuple[Any, Any]] = {}  # by the id of an environment, which this keeps no hold of
 

@@ -14,13 +14,12 @@ from ecpolicy.rollout.gymnasium import Batch
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome
 from ecpolicy.rollout.time_limit import failure
 from ecpolicy.spaces import Decode, encode_batch
-
-AnyVectorEnv = gym.vector.VectorEnv[Any, Any, Any]
+from ecpolicy.untyped import Space, VectorEnv
 
 IDLE, RESETTING, DRAINING = -1, -2, -3  # what a sub-environment does that plays no episode
 
 
-def autoreset_mode(environments: AnyVectorEnv) -> AutoresetMode:
+def autoreset_mode(environments: VectorEnv) -> AutoresetMode:
     """How a vector environment resets a sub-environment whose episode is over.
 
     Gymnasium's own classes are asked for what they do. Others have to declare it in their metadata, as a member of
@@ -61,12 +60,12 @@ def _mode_named(name: Any) -> AutoresetMode | None:
     return next((mode for mode in AutoresetMode if mode.value.casefold() == plain), None)
 
 
-def _is_functional(environments: Any) -> bool:
+def _is_functional(environments: object) -> bool:
     """Whether this is Gymnasium's FunctionalJaxVectorEnv, whose module only those who have JAX can import."""
     return any(kind.__name__ == "FunctionalJaxVectorEnv" for kind in type(environments).__mro__)
 
 
-def check_lanes(environments: AnyVectorEnv) -> None:
+def check_lanes(environments: VectorEnv) -> None:
     """Check that every sub-environment can be played, and apart from the others.
 
     Raises
@@ -95,11 +94,11 @@ def check_lanes(environments: AnyVectorEnv) -> None:
 
 
 def play(
-    environments: AnyVectorEnv,
+    environments: VectorEnv,
     batch: Batch,
     episodes: Episodes,
     *,
-    observation_space: gym.Space[Any],
+    observation_space: Space,
     decode: Decode,
 ) -> Outcome:
     """Play episodes on the sub-environments; each takes the next episode when it starts anew.
@@ -188,12 +187,12 @@ def play(
     return batch.outcome(returns.tolist(), lengths.tolist())
 
 
-def _final(info: Any) -> Any:
+def _final(info: object) -> Any:
     """The info of the step itself where sub-environments have been reset in the same step."""
     return info.get("final_info") if isinstance(info, Mapping) else None
 
 
-def _settle(environments: AnyVectorEnv, seed: int, resting: NDArray[Any]) -> NDArray[np.bool_]:
+def _settle(environments: VectorEnv, seed: int, resting: np.ndarray) -> NDArray[np.bool_]:
     """Make a vector environment of mode NEXT_STEP forget what was played on it before.
 
     A sub-environment whose episode has ended is to be reset by the next step, and some classes remember that over
@@ -229,7 +228,7 @@ def _settle(environments: AnyVectorEnv, seed: int, resting: NDArray[Any]) -> NDA
     return none if np.any(done & again) else again  # done twice in a row: it was not reset in between
 
 
-def _first_step(environments: AnyVectorEnv, seed: int, resting: NDArray[Any]) -> NDArray[np.bool_]:
+def _first_step(environments: VectorEnv, seed: int, resting: np.ndarray) -> NDArray[np.bool_]:
     """Which sub-environments are done after the first step."""
     environments.reset(seed=seed)
     _, _, terminated, truncated, _ = environments.step(resting)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from multiprocessing.util import Finalize
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cloudpickle
 import gymnasium as gym
@@ -30,8 +30,9 @@ from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, beside
 from ecpolicy.rollout.spaces_kept import SpacesKept
 from ecpolicy.rollout.time_limit import failure, time_limit
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder
+from ecpolicy.untyped import Env, Space, VectorEnv
 
-AnyEnv = gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]
+AnyEnv = Env | VectorEnv
 Environment = AnyEnv | Callable[[], AnyEnv]
 
 
@@ -39,8 +40,8 @@ class Plan(NamedTuple):
     """What stays the same for a whole fit or score; a worker gets it with every task."""
 
     environments: tuple[Environment, ...]
-    observation_space: gym.Space[Any]
-    action_space: gym.Space[Any]
+    observation_space: Space
+    action_space: Space
     network: Network
     vectorized: bool  # some environment is a VectorEnv
     timeout: float | None = None  # seconds that a chunk may take

@@ -32,7 +32,7 @@ class Twin(Protocol):
     def initial_state(self, keys: Array, n_outputs: int) -> Any:
         """States at the start of episodes with these keys (episodes, 2): a tree of arrays (episodes, ...)."""
 
-    def step(self, matrices: Any, state: Any, x: Array, zero: Array) -> tuple[Any, Array]:
+    def step(self, matrices: object, state: object, x: Array, zero: Array) -> tuple[Any, Array]:
         """The next state and the outputs for x (episodes, obs_size); ``zero`` is that of ``bits.rounded``."""
 
 
@@ -219,9 +219,9 @@ def twin(network: Network) -> Twin:
 class DeviceState:
     """State of a batch of networks on the device; the connections join it at the first step."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: object) -> None:
         self.network = network
-        self.matrices: Any = None
+        self.matrices: object = None
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class OnDevice:
 
     def step(
         self,
-        connections: Mapping[str, NDArray[Any]],
+        connections: Mapping[str, np.ndarray],
         state: DeviceState,
         x: NDArray[np.float32],
         output: NDArray[np.float32],
@@ -280,7 +280,7 @@ def _compiled(network: Network) -> tuple[Any, Any]:
     def prepare(drawn: Drawn, owners: Array) -> Any:
         return jax.tree.map(lambda part: part[owners], device.prepare(drawn))
 
-    def step(matrices: Any, state: Any, x: Array, live: Array, zero: Array) -> tuple[Any, Array]:
+    def step(matrices: object, state: object, x: Array, live: Array, zero: Array) -> tuple[Any, Array]:
         after, output = device.step(matrices, state, x, zero)
         kept = jax.tree.map(lambda new, old: jnp.where(_beside(live, new), new, old), after, state)
         return kept, output

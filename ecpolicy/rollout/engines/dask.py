@@ -44,7 +44,7 @@ class DaskEngine:
         if self._outer is not None:
             self._outer.rejoin()
 
-    def share(self, value: Any) -> Any:
+    def share(self, value: object) -> Any:
         """A future of the value, made by a task: scattered data would be lost with its worker, a task is run again.
 
         Every worker gets a copy beforehand, or Dask would give the tasks that need it to the one worker that has it.
@@ -138,7 +138,7 @@ def _itself(value: Result) -> Result:
     return value
 
 
-def _apart(function: Callable[..., Result], shared: Sequence[Any], call: Any) -> Result:
+def _apart(function: Callable[..., Result], shared: Sequence[Any], call: object) -> Result:
     return function(*shared, call)
 
 

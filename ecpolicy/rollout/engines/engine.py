@@ -32,7 +32,7 @@ class Engine(Protocol):
     ) -> None:
         """End what was started."""
 
-    def share(self, value: Any) -> Any:
+    def share(self, value: object) -> Any:
         """Something to give to several tasks as an argument; the workers find the value in its place."""
 
     def run(self, function: Callable[..., Result], pull: Pull) -> Iterator[tuple[int, Result]]:

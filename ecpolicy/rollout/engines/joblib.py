@@ -44,7 +44,7 @@ class JoblibEngine:
     ) -> None:
         self._parallel.__exit__(kind, error, traceback)
 
-    def share(self, value: Any) -> Any:
+    def share(self, value: object) -> Any:
         """The value itself, which goes through a pipe with every task."""
         return value
 
@@ -72,5 +72,5 @@ class JoblibEngine:
             raise Unfinished from error
 
 
-def _numbered(number: int, function: Callable[..., Result], *arguments: Any) -> tuple[int, Result]:
+def _numbered(number: int, function: Callable[..., Result], *arguments: object) -> tuple[int, Result]:
     return number, function(*arguments)

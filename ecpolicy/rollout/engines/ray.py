@@ -30,7 +30,7 @@ class RayEngine:
     ) -> None:
         return None
 
-    def share(self, value: Any) -> Any:
+    def share(self, value: object) -> Any:
         """A reference into the object store, whence every node takes the value once."""
         import ray
 

@@ -36,7 +36,7 @@ class Open:
         self._lock = threading.Lock()
         self._drawn: tuple[Connections, NDArray[np.int64]] | None = None
 
-    def network(self, row: int) -> dict[str, NDArray[Any]]:
+    def network(self, row: int) -> dict[str, np.ndarray]:
         """The connections of the network that plays a row; those of the whole chunk are drawn together."""
         with self._lock:
             if self._drawn is None:

@@ -5,7 +5,6 @@ order and their dtype (actions are float32). Where NumPy rounds an array otherwi
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +64,8 @@ def observe_body(
     *,
     hidden: int,
     limit: float | None = None,
-    more: Callable[..., list[NDArray[Any]]] | None = None,
-) -> list[NDArray[Any]]:
+    more: Callable[..., list[np.ndarray]] | None = None,
+) -> list[np.ndarray]:
     """Positions but for those that are hidden, velocities within a limit, and more."""
     qpos, qvel = now("qpos"), now("qvel")
     if robot.settings.exclude_current_positions_from_observation:
@@ -76,23 +75,23 @@ def observe_body(
     return [qpos, qvel, *(more(robot, now) if more else ())]
 
 
-def observe_contacts(robot: Robot, now: Rows, *, switch: str, first: int) -> list[NDArray[Any]]:
+def observe_contacts(robot: Robot, now: Rows, *, switch: str, first: int) -> list[np.ndarray]:
     """Contact forces, where the setting ``switch`` says so."""
     return [contact_forces(robot, now)[:, first:]] if vars(robot.settings)[switch] else []
 
 
-def observe_forces(robot: Robot, now: Rows, *, first: Mapping[str, int]) -> list[NDArray[Any]]:
+def observe_forces(robot: Robot, now: Rows, *, first: Mapping[str, int]) -> list[np.ndarray]:
     """The Humanoid's fields that are included, from a row on."""
     included = vars(robot.settings)
     return [now(field)[:, n:] for field, n in first.items() if included[f"include_{field}_in_observation"]]
 
 
-def observe_all(robot: Robot, now: Rows) -> list[NDArray[Any]]:
+def observe_all(robot: Robot, now: Rows) -> list[np.ndarray]:
     """Positions and velocities."""
     return [now("qpos"), now("qvel")]
 
 
-def observe_double_pendulum(robot: Robot, now: Rows, *, n_forces: int | None) -> list[NDArray[Any]]:
+def observe_double_pendulum(robot: Robot, now: Rows, *, n_forces: int | None) -> list[np.ndarray]:
     """Sines and cosines of the angles, velocities, forces."""
     qpos = now("qpos")
     angles = np.ascontiguousarray(qpos[:, 1:])
@@ -100,14 +99,14 @@ def observe_double_pendulum(robot: Robot, now: Rows, *, n_forces: int | None) ->
     return [qpos[:, :1], np.sin(angles), np.cos(angles), np.clip(now("qvel"), -10, 10), forces]
 
 
-def observe_reacher(robot: Robot, now: Rows, *, axes: int) -> list[NDArray[Any]]:
+def observe_reacher(robot: Robot, now: Rows, *, axes: int) -> list[np.ndarray]:
     """Angles, goal, velocities, and the way to the goal."""
     qpos = now("qpos")
     theta = np.ascontiguousarray(qpos[:, :2])
     return [np.cos(theta), np.sin(theta), qpos[:, 2:], now("qvel")[:, :2], to_target(robot, now)[:, :axes]]
 
 
-def observe_pusher(robot: Robot, now: Rows) -> list[NDArray[Any]]:
+def observe_pusher(robot: Robot, now: Rows) -> list[np.ndarray]:
     """Joints, and where tip, thing and goal are."""
     xpos = now("xpos")
     return [now("qpos")[:, :7], now("qvel")[:, :7], *(xpos[:, body] for body in robot.bodies)]

@@ -37,15 +37,15 @@ NOBODY = -1  # in place of an environment's number: the lane is free
 class _LaneNetworks:
     """The networks of the lanes, as far as their members are drawn from one distribution; arrays over lanes."""
 
-    def __init__(self, networks: Networks, network: Network, lanes: int, obs_size: int, output: NDArray[Any]) -> None:
+    def __init__(self, networks: Networks, network: Network, lanes: int, obs_size: int, output: np.ndarray) -> None:
         self.networks, self._network, self._output = networks, network, output
         self._owners = np.arange(lanes)
-        self._connections: dict[str, NDArray[Any]] = {}
+        self._connections: dict[str, np.ndarray] = {}
         self._state = network.initial_state(np.zeros((lanes, 2), np.uint32), output.shape[1])
         self._x = np.zeros((lanes, obs_size), np.float32)
         self.shift, self.sums, self.squares = np.zeros((3, lanes, obs_size))
 
-    def begin(self, lane: int, connections: Mapping[str, NDArray[Any]], membrane_key: Key) -> None:
+    def begin(self, lane: int, connections: Mapping[str, np.ndarray], membrane_key: Key) -> None:
         """Let a network take a lane, at the start of an episode."""
         for name, drawn in connections.items():
             if name not in self._connections:

@@ -29,7 +29,7 @@ class _NotOursError(Exception):
     """Why an environment is not recognised."""
 
 
-def recognised(environment: Any) -> Robot | str:
+def recognised(environment: object) -> Robot | str:
     """The robot that an environment is, or in words why it is left to Gymnasium.
 
     Everything is read from the environment itself, so what somebody changed in its attributes or its model is played as
@@ -71,7 +71,7 @@ def _robot(environment: Any) -> Robot:
     return robot
 
 
-def _check_code(layer: Any) -> None:
+def _check_code(layer: object) -> None:
     """Raise unless a wrapper or an environment runs the code that Gymnasium's files define, and no other."""
     for attribute in vars(layer):
         if callable(getattr(type(layer), attribute, None)):
@@ -93,7 +93,7 @@ def _check_code(layer: Any) -> None:
                 raise _NotOursError(f"{module.__name__}.{attribute} was replaced")
 
 
-def _functions(value: Any) -> Iterator[Any]:
+def _functions(value: object) -> Iterator[Any]:
     """What is called when an attribute of a class is."""
     if isinstance(value, property):
         yield from (part for part in (value.fget, value.fset, value.fdel) if part is not None)
@@ -103,7 +103,7 @@ def _functions(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _is_defined_in(module: ModuleType, function: Any) -> bool:
+def _is_defined_in(module: ModuleType, function: object) -> bool:
     return isinstance(function, FunctionType) and function.__code__.co_filename == module.__file__
 
 
@@ -170,7 +170,7 @@ def _setting(inner: Any, name: str) -> Any:
     return value
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float | np.integer | np.float32)
 
 

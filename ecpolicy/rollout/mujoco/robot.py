@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ecpolicy.identity import UNKNOWN, description
 
 Floats = NDArray[np.float64]
-Rows = Callable[[str], NDArray[Any]]  # the simulations' rows of a field of MjData
+Rows = Callable[[str], np.ndarray]  # the simulations' rows of a field of MjData
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,17 +35,17 @@ class Robot:
 class Score(NamedTuple):
     """What a step brought; arrays over simulations."""
 
-    rewards: NDArray[Any]
+    rewards: np.ndarray
     terminated: NDArray[np.bool_] | bool
-    parts: dict[str, NDArray[Any]]  # of the reward, and where the robot is: what ``info`` chooses from
+    parts: dict[str, np.ndarray]  # of the reward, and where the robot is: what ``info`` chooses from
 
 
 class Task(NamedTuple):
     """A task in one version."""
 
     start: Callable[[Robot, np.random.Generator], tuple[Floats, Floats]]  # qpos, qvel
-    observe: Callable[[Robot, Rows], Sequence[NDArray[Any]]]  # parts, to be joined
-    score: Callable[[Robot, Any, Rows, NDArray[Any]], Score]  # from where it was, what is now, and the actions
+    observe: Callable[[Robot, Rows], Sequence[np.ndarray]]  # parts, to be joined
+    score: Callable[[Robot, Any, Rows, np.ndarray], Score]  # from where it was, what is now, and the actions
     where: Callable[[Robot, Rows], Any]  # what the score compares with what it was before the step
     fields: Callable[[Any], Sequence[str]]  # that are derived from the state, for these settings
     settings: Sequence[str]  # attributes of the environment, without their underscore

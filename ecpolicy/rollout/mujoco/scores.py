@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +20,9 @@ class Locomotion:
     controls: bool = False  # whether effort is what the actuators were given, not the action
     contact: Callable[[Robot, Rows], Floats | None] | None = None  # its cost
     reported: Callable[[Robot, Rows], Floats] | None = None  # where info says it is, unless there
-    more: Callable[[Robot, Rows], dict[str, NDArray[Any]]] | None = None  # for info
+    more: Callable[[Robot, Rows], dict[str, np.ndarray]] | None = None  # for info
 
-    def __call__(self, robot: Robot, before: Floats, now: Rows, actions: NDArray[Any]) -> Score:
+    def __call__(self, robot: Robot, before: Floats, now: Rows, actions: np.ndarray) -> Score:
         """Of a step from where it was."""
         settings = robot.settings
         after = self.where(robot, now)
@@ -61,7 +60,7 @@ def ant_v4_contact_cost(robot: Robot, now: Rows) -> Floats | None:
     return ant_contact_cost(robot, now) if robot.settings.use_contact_forces else None
 
 
-def ant_v4_effort(robot: Robot, now: Rows) -> dict[str, NDArray[Any]]:
+def ant_v4_effort(robot: Robot, now: Rows) -> dict[str, np.ndarray]:
     """Version 4 reports the cost of contacts, where it has one, under the name of the effort's."""
     contact = ant_v4_contact_cost(robot, now)
     return {} if contact is None else {"reward_ctrl": -contact}
@@ -74,17 +73,17 @@ def humanoid_contact_cost(robot: Robot, now: Rows) -> Floats:
     return np.asarray(np.clip(cost, *settings.contact_cost_range))
 
 
-def height(robot: Robot, now: Rows, *, z: int) -> dict[str, NDArray[Any]]:
+def height(robot: Robot, now: Rows, *, z: int) -> dict[str, np.ndarray]:
     """How far the root is above its start."""
     return {"z_distance_from_origin": now("qpos")[:, z] - robot.init_qpos[z]}
 
 
-def tendons(robot: Robot, now: Rows) -> dict[str, NDArray[Any]]:
+def tendons(robot: Robot, now: Rows) -> dict[str, np.ndarray]:
     """Lengths and velocities of the tendons."""
     return {"tendon_length": now("ten_length"), "tendon_velocity": now("ten_velocity")}
 
 
-def standup_score(robot: Robot, before: None, now: Rows, actions: NDArray[Any]) -> Score:
+def standup_score(robot: Robot, before: None, now: Rows, actions: np.ndarray) -> Score:
     """Of a robot that is to stand up."""
     settings, qpos = robot.settings, now("qpos")
     up = (qpos[:, 2] - 0) / robot.model.opt.timestep
@@ -95,7 +94,7 @@ def standup_score(robot: Robot, before: None, now: Rows, actions: NDArray[Any]) 
     return Score(up - effort - impact + 1, False, parts)
 
 
-def pendulum_score(robot: Robot, before: None, now: Rows, actions: NDArray[Any], *, lenient: bool) -> Score:
+def pendulum_score(robot: Robot, before: None, now: Rows, actions: np.ndarray, *, lenient: bool) -> Score:
     """Of a pole that is to stand."""
     qpos = now("qpos")
     finite = np.isfinite(qpos).all(axis=1) & np.isfinite(now("qvel")).all(axis=1)
@@ -104,7 +103,7 @@ def pendulum_score(robot: Robot, before: None, now: Rows, actions: NDArray[Any],
     return Score(rewards, terminated, {"reward_survive": rewards})
 
 
-def double_pendulum_score(robot: Robot, before: None, now: Rows, actions: NDArray[Any], *, lenient: bool) -> Score:
+def double_pendulum_score(robot: Robot, before: None, now: Rows, actions: np.ndarray, *, lenient: bool) -> Score:
     """Of two poles that are to stand."""
     site, qvel = now("site_xpos")[:, 0], now("qvel")
     terminated = site[:, 2] <= 1
@@ -115,7 +114,7 @@ def double_pendulum_score(robot: Robot, before: None, now: Rows, actions: NDArra
     return Score(survive - distance - velocity, terminated, parts)
 
 
-def reacher_score(robot: Robot, before: Floats, now: Rows, actions: NDArray[Any], *, late: bool) -> Score:
+def reacher_score(robot: Robot, before: Floats, now: Rows, actions: np.ndarray, *, late: bool) -> Score:
     """Version 4 is late: it pays for where the fingertip was before the step."""
     settings = robot.settings
     distance = -_norm(before if late else to_target(robot, now)) * settings.reward_dist_weight
@@ -123,7 +122,7 @@ def reacher_score(robot: Robot, before: Floats, now: Rows, actions: NDArray[Any]
     return Score(distance + effort, False, {"reward_dist": distance, "reward_ctrl": effort})
 
 
-def pusher_score(robot: Robot, before: None, now: Rows, actions: NDArray[Any]) -> Score:
+def pusher_score(robot: Robot, before: None, now: Rows, actions: np.ndarray) -> Score:
     """Of an arm that is to push a thing to a goal."""
     settings, xpos = robot.settings, now("xpos")
     tips, thing, goal = (xpos[:, body] for body in robot.bodies)
@@ -134,7 +133,7 @@ def pusher_score(robot: Robot, before: None, now: Rows, actions: NDArray[Any]) -
     return Score(distance + effort + near, False, parts)
 
 
-def _sum_of_squares(values: NDArray[Any]) -> NDArray[Any]:
+def _sum_of_squares(values: np.ndarray) -> np.ndarray:
     """The sum over all axes but the first: pairwise along contiguous rows, as of one row alone."""
     return np.asarray(np.square(np.ascontiguousarray(values)).reshape(len(values), -1).sum(axis=-1))
 

@@ -46,7 +46,7 @@ class Simulations:
         self.observations = np.zeros((n, sum(part[0].size for part in parts)))
         self.rewards = np.zeros(n)
         self.terminated = np.zeros(n, dtype=np.bool_)
-        self.info: dict[str, NDArray[Any]] = {}
+        self.info: dict[str, np.ndarray] = {}
 
     def reset(self, simulations: ArrayLike, seeds: Sequence[int] | NDArray[np.integer[Any]]) -> None:
         """Start an episode in each of these simulations, as ``reset(seed=seed)``; the others are left as they are."""
@@ -62,7 +62,7 @@ class Simulations:
         self.rewards[rows], self.terminated[rows] = 0, False
         self._observe(rows, self._rows(rows))
 
-    def step(self, simulations: ArrayLike, actions: NDArray[Any]) -> None:
+    def step(self, simulations: ArrayLike, actions: np.ndarray) -> None:
         """Take one action (k, action_size), of the action space's dtype, in each of these k simulations."""
         rows = np.asarray(simulations, dtype=np.int32)
         if not rows.size:
@@ -82,9 +82,9 @@ class Simulations:
 
     def _rows(self, rows: NDArray[np.int32]) -> Rows:
         """A function that gives these rows of a field, taken once."""
-        taken: dict[str, NDArray[Any]] = {}
+        taken: dict[str, np.ndarray] = {}
 
-        def now(name: str) -> NDArray[Any]:
+        def now(name: str) -> np.ndarray:
             if name not in taken:
                 taken[name] = self._physics.fields[name][rows]
             return taken[name]
@@ -111,7 +111,7 @@ class _PhysicsError(Exception):
 class _Batched:
     """Physics of all simulations in one call, without the GIL. Fields are live arrays (n, ...)."""
 
-    def __init__(self, model: Any, n: int, fields: Sequence[str]) -> None:
+    def __init__(self, model: object, n: int, fields: Sequence[str]) -> None:
         import mujoco.batch
 
         self._failure = mujoco.batch.SimulationError
@@ -126,7 +126,7 @@ class _Batched:
             self.fields["qpos"][row], self.fields["qvel"][row] = qpos, qvel
         self._call(self._batch.forward, rows)
 
-    def step(self, rows: NDArray[np.int32], actions: NDArray[Any], substeps: int) -> None:
+    def step(self, rows: NDArray[np.int32], actions: np.ndarray, substeps: int) -> None:
         self.fields["ctrl"][rows] = actions
         self._call(self._batch.step, rows, nstep=substeps)
 
@@ -145,7 +145,7 @@ class _OneByOne:
     integrator RK4.
     """
 
-    def __init__(self, model: Any, n: int, fields: Sequence[str]) -> None:
+    def __init__(self, model: object, n: int, fields: Sequence[str]) -> None:
         import mujoco
 
         self._mujoco, self._model = mujoco, model
@@ -163,17 +163,17 @@ class _OneByOne:
             data.qpos, data.qvel = qpos, qvel
             self._call(row, self._mujoco.mj_forward, data)
 
-    def step(self, rows: NDArray[np.int32], actions: NDArray[Any], substeps: int) -> None:
+    def step(self, rows: NDArray[np.int32], actions: np.ndarray, substeps: int) -> None:
         for row, action in zip(rows.tolist(), actions, strict=True):
             data = self._data[row]
             data.ctrl = action
             self._call(row, self._step, data, substeps)
 
-    def _step(self, model: Any, data: Any, substeps: int) -> None:
+    def _step(self, model: object, data: object, substeps: int) -> None:
         self._mujoco.mj_step(model, data, substeps)
         self._mujoco.mj_rnePostConstraint(model, data)
 
-    def _call(self, row: int, call: Any, *arguments: Any) -> None:
+    def _call(self, row: int, call: Any, *arguments: object) -> None:
         try:
             call(self._model, *arguments)
         except self._mujoco.FatalError as error:

@@ -1,7 +1,6 @@
 """Gymnasium's MuJoCo tasks: how an episode starts, what is observed of it and what is paid for it."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ def _same(*names: str, **others: str) -> dict[str, str]:
     return {name: name for name in names} | others
 
 
-def _of_state(settings: Any) -> tuple[str, ...]:
+def _of_state(settings: object) -> tuple[str, ...]:
     return ()
 
 

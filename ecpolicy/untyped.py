@@ -1,0 +1,9 @@
+"""One name each for what other packages leave untyped, with what is known of it."""
+
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+
+Space: TypeAlias = gym.Space[Any]  # of observations or actions
+Env: TypeAlias = gym.Env[Any, Any]
+VectorEnv: TypeAlias = gym.vector.VectorEnv[Any, Any, Any]
