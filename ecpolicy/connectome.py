@@ -240,7 +240,7 @@ class Connectome:
 def covariance_across_seeds(
     connectomes: Iterable[Connectome],
     features: Callable[[Connectome], Mapping[Any, float]] = Connectome.mean_probabilities,
-) -> tuple[tuple[Any, ...], NDArray[np.float64]]:
+) -> tuple[tuple[object, ...], NDArray[np.float64]]:
     """Covariance, over trainings with different seeds, of numbers that describe a network.
 
     Neurons of two trainings do not correspond, so what is compared must not depend on their order: by default the mean

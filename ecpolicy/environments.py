@@ -87,7 +87,7 @@ def resolve(given: object) -> Resolved:
     return _common([_probe(item) for item in items], items)
 
 
-def _common(each: list[Resolved], items: list[Any]) -> Resolved:
+def _common(each: list[Resolved], items: list[object]) -> Resolved:
     first = each[0]
     for other, item in zip(each[1:], items[1:], strict=True):
         for name in ("observation_space", "action_space"):

@@ -88,7 +88,7 @@ def _are_changed(given: Sequence[Any], fresh: object) -> bool:
     return any(_numbers(one).get(name) != number for one in given for name, number in steady.items())
 
 
-def _numbers(environment: Any) -> dict[str, Any]:
+def _numbers(environment: Any) -> dict[str, object]:
     held = told_apart(vars(environment.unwrapped))
     return {name: part for name, part in held.items() if isinstance(part, bool | int | float)}
 

@@ -14,7 +14,7 @@ def parts(tree: object) -> dict[str, Any] | None:
     return None
 
 
-def rebuilt(tree: object, values: Iterable[Any]) -> Any:
+def rebuilt(tree: object, values: Iterable[object]) -> Any:
     """A dict or tuple like this one, of other parts."""
     if isinstance(tree, Mapping):
         return dict(zip(tree, values, strict=True))

@@ -4,21 +4,22 @@ import copy
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gymnasium.envs.registration import EnvSpec
 
 from ecpolicy.ids import registered_id, registered_spec
 from ecpolicy.networks import RSNN
+from ecpolicy.untyped import Kwargs
 
 
 class Tuned(NamedTuple):
     """Settings for :class:`ecpolicy.EvolvingConnectivityPolicy` on one environment; see :func:`tuned`."""
 
     environment_id: str
-    parameters: dict[str, Any]
-    environment_kwargs: dict[str, Any]  #: for training alone: what they change of the reward is not what is scored
-    starts: dict[str, Any]  #: for :func:`ecpolicy.best_start`; empty where one start does
+    parameters: Kwargs
+    environment_kwargs: Kwargs  #: for training alone: what they change of the reward is not what is scored
+    starts: Kwargs  #: for :func:`ecpolicy.best_start`; empty where one start does
 
     @property
     def environment(self) -> EnvSpec:
@@ -77,5 +78,5 @@ def tuned_ids() -> list[str]:
 
 
 @cache
-def _table() -> dict[str, Any]:
+def _table() -> Kwargs:
     return tomllib.loads(Path(__file__).with_suffix(".toml").read_text())

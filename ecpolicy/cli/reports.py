@@ -1,7 +1,6 @@
 """What commands print, for people and for programs."""
 
 import json
-from typing import Any
 
 import numpy as np
 
@@ -11,11 +10,11 @@ from ecpolicy.rollout.outcome import mean_and_std
 
 def played(
     policy: BasePolicy, environment: object, n_episodes: int, seed: int | None, max_episode_steps: int | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What the deployed network's episodes came to."""
     found = policy.evaluate(environment, n_episodes=n_episodes, seed=seed, max_episode_steps=max_episode_steps)
     mean, std = mean_and_std(found.returns)
-    report: dict[str, Any] = {
+    report: dict[str, object] = {
         "return_mean": mean,
         "return_std": std,
         "episodes": n_episodes,
@@ -27,7 +26,7 @@ def played(
     return {**report, "returns": found.returns[:, 0].tolist()}
 
 
-def write_report(report: dict[str, Any], as_json: bool) -> None:
+def write_report(report: dict[str, object], as_json: bool) -> None:
     """Print for a program or for a person."""
     if as_json:
         print(json_line(report), flush=True)

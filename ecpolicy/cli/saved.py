@@ -78,7 +78,7 @@ def info(arguments: argparse.Namespace) -> None:
     given = {name: _described(value) for name, value in non_default(policy).items()}
     if given.get("n_generations") == UNLIMITED:
         del given["n_generations"]
-    report: dict[str, Any] = {
+    report: dict[str, object] = {
         "class": type(policy).__name__,
         "environments": registered_ids(policy.environments_),
         "observation_space": str(policy.observation_space_),

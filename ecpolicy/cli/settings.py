@@ -33,7 +33,7 @@ METHODS = {
 }
 
 
-def non_default(policy: BasePolicy) -> dict[str, Any]:
+def non_default(policy: BasePolicy) -> dict[str, object]:
     """The parameters of a policy that are not the default."""
     given = policy.get_params(deep=False)
     return {
@@ -52,7 +52,7 @@ def parameter_options(method: Method) -> dict[str, Parameter]:
     return found
 
 
-def with_network(parameters: Mapping[str, Any], method: Method) -> dict[str, Any]:
+def with_network(parameters: Mapping[str, object], method: Method) -> dict[str, object]:
     """Parameters for the estimator: the network's name and settings, put together."""
     settings = {name[9:]: value for name, value in parameters.items() if name.startswith("network__")}
     found = {name: value for name, value in parameters.items() if not name.startswith("network__")}
@@ -86,7 +86,7 @@ def number(text: str) -> float | int:
     return int(value) if "." not in text and value.is_integer() else value
 
 
-def environment_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def environment_settings(arguments: argparse.Namespace) -> dict[str, object]:
     """What --env-setting says."""
     settings = {}
     for item in arguments.env_setting:
@@ -97,7 +97,7 @@ def environment_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
-def made_with(environment_id: str, settings: dict[str, Any]) -> Any:
+def made_with(environment_id: str, settings: dict[str, object]) -> Any:
     """What a policy takes as the environment of this id with these settings."""
     if not settings:
         return environment_id

@@ -105,11 +105,11 @@ def _chosen_method(given: Sequence[str]) -> Method:
     return METHODS.get(method, METHODS["ec"])
 
 
-def _settings(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def _settings(arguments: argparse.Namespace) -> tuple[dict[str, object], dict[str, object], dict[str, Any]]:
     """Parameters of the method, settings of the environment and starts: tuned, from the file and from the options."""
-    parameters: dict[str, Any] = {}
-    environment: dict[str, Any] = {}
-    starts: dict[str, Any] = {}
+    parameters: dict[str, object] = {}
+    environment: dict[str, object] = {}
+    starts: dict[str, object] = {}
     if not arguments.not_tuned and is_tuned(arguments.environment):
         found = tuned(arguments.environment)
         environment |= found.environment_kwargs
@@ -194,7 +194,7 @@ def train(arguments: argparse.Namespace) -> None:
     if path.exists() and not (arguments.resume or arguments.overwrite):
         raise FileExistsError(f"{path} exists: go on with it by --resume, or start anew by --overwrite.")
     checkpoint = Checkpoint(path, every=None, seconds=30)
-    callbacks: list[Any] = [checkpoint]
+    callbacks: list[object] = [checkpoint]
     if arguments.json:
         callbacks.append(_JSONLines())
     elif arguments.every:

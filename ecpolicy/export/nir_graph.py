@@ -72,7 +72,9 @@ def nir_graph(
     return build(network, matrices, metadata)
 
 
-def _with_lif(network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float32]], metadata: dict[str, Any]) -> Any:
+def _with_lif(
+    network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float32]], metadata: dict[str, object]
+) -> Any:
     """Synapse and readout as leaky integrators, gains apart: the matrices hold signs alone, or the policy's weights."""
     import nir
 
@@ -100,7 +102,7 @@ def _with_lif(network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float3
 
 
 def _with_cuba_lif(
-    network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float32]], metadata: dict[str, Any]
+    network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float32]], metadata: dict[str, object]
 ) -> Any:
     """Current-based neurons, gains in the weights: for importers without leaky integrators.
 

@@ -1,7 +1,7 @@
 """The deployed network: what a fitted policy needs to act."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class Deployable(NamedTuple):
     distribution: Distribution
     parameters: Parameters  # of the distribution
     standardizer: Standardizer
-    shown: Mapping[str, Any]  # the fitted attributes that show it
+    shown: Mapping[str, object]  # the fitted attributes that show it
 
 
 class DeployedPolicy(NamedTuple):

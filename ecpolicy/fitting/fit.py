@@ -170,7 +170,7 @@ def _publish(policy: Trainable[T], training: T, run: Run, record: Record) -> Non
     """Make a finished step the fitted state."""
     first, resolved = training.generation == 1, run.resolved
     of_threshold = resolved.notes if policy.score_threshold == "auto" else ()
-    further: dict[str, Any] = {
+    further: dict[str, object] = {
         "history_": appended([] if first else vars(policy)["history_"], record),
         "observation_space_": resolved.observation_space,
         "n_features_in_": run.sizes[0],

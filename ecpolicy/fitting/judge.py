@@ -1,7 +1,7 @@
 """The deployed network's score in ``fit``: whether it is the best so far, and whether the task is solved."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,7 +158,7 @@ def bounds(fitness: NDArray[np.float64], most: int) -> tuple[float, float]:
     return mean - margin, mean + margin
 
 
-def deployed_measures(outcome: Outcome) -> dict[str, Any]:
+def deployed_measures(outcome: Outcome) -> dict[str, object]:
     """What ``history_`` holds of the deployed network's episodes; None where the environments do not report it."""
     velocity, position = (float(mean) for mean in outcome.travel.reshape(-1, 2).mean(axis=0))
     means = mean_and_std(outcome.fitness)[0], float(outcome.lengths.mean()), velocity, position

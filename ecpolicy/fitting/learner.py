@@ -15,7 +15,7 @@ from ecpolicy.history import Record
 from ecpolicy.networks import Network
 from ecpolicy.normalization import Moments
 from ecpolicy.spaces import action_outputs, observation_size
-from ecpolicy.untyped import Space
+from ecpolicy.untyped import Kwargs, Space
 
 
 class Training(Protocol):
@@ -105,7 +105,7 @@ class Trainable(Protocol[T]):
     def load(cls, path: str | os.PathLike[str], *, network: Network | None = None) -> Self:
         """The policy of a file."""
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
+    def get_params(self, deep: bool = True) -> Kwargs:
         """The constructor parameters."""
 
     def _check(self) -> Network:

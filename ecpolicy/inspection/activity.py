@@ -153,7 +153,7 @@ def _play(
     state = network.initial_state(deployment_key(deployed.seed)[None], outputs)
     encode = observation_encoder(policy.observation_space_)
     first = np.zeros(1, np.int64)
-    played: list[tuple[Any, ...]] = []
+    played: list[tuple[object, ...]] = []
     observation, _ = environment.reset(seed=seed)
     over = False
     while not over and len(played) < max_episode_steps:

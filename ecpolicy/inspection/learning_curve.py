@@ -139,7 +139,7 @@ class LearningCurveDisplay:
         return grid, np.stack([np.interp(grid, *run) for run in zip(self.n_env_steps, self.values, strict=True)])
 
     def plot(
-        self, ax: Any = None, *, spread: str | None = "range", label: str | None = None, color: Any = None
+        self, ax: Any = None, *, spread: str | None = "range", label: str | None = None, color: object = None
     ) -> Self:
         """Draw the mean over trainings, and their spread as a band.
 
@@ -173,7 +173,7 @@ class LearningCurveDisplay:
         return self
 
 
-def _is_measured(record: Mapping[str, Any], y: str) -> bool:
+def _is_measured(record: Mapping[str, object], y: str) -> bool:
     return all(isinstance(record.get(name), int | float) for name in (y, "n_env_steps"))
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ecpolicy.constraints import Table, check
 from ecpolicy.random import Key
+from ecpolicy.untyped import Kwargs
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -77,7 +78,7 @@ class Settings(DataclassInstance):
 
     table: ClassVar[Table] = {}  # what the settings may be, where they are to be checked
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
+    def get_params(self, deep: bool = True) -> Kwargs:
         """The settings by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -106,7 +107,7 @@ class Settings(DataclassInstance):
         found = check(self.table.values(), self)
         return self if all(value is getattr(self, name) for name, value in found.items()) else replace(self, **found)
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> Kwargs:
         """The settings that are not the default, by name."""
         default = {field.name: field.default for field in fields(self)}
         return {name: value for name, value in self.get_params().items() if value != default[name]}

@@ -1,10 +1,10 @@
 """EvolvingConnectivityPolicy: 1-bit recurrent spiking networks, trained by evolving connection probabilities."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.connectome import Connectome
@@ -82,7 +82,7 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         n_generations: int = 100,
         learning_rate: float | Sequence[tuple[int, float]] = 0.3,
         optimizer: str = "adam",
-        initial_probability: float | Mapping[str, Any] = 0.5,
+        initial_probability: float | Mapping[str, ArrayLike] = 0.5,
         eps: float | Sequence[tuple[int, float]] = 0.01,
         episodes_per_member: int = 1,
         max_episode_steps: int | Sequence[tuple[int, int]] | None = 1000,
@@ -168,7 +168,7 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         rule, rates = OPTIMIZERS[self.optimizer], EC["learning_rate"].check(self.learning_rate)
         return self.optimizer, lambda n_env_steps: rule(scheduled(rates, n_env_steps))
 
-    def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:
+    def _shown(self, network: Network, parameters: Parameters) -> dict[str, object]:
         excitatory = np.arange(network.n_neurons) < network.n_excitatory if isinstance(network, BooleanRSNN) else None
         return {
             "connection_probabilities_": {name: p.copy() for name, p in parameters.items()},

@@ -134,5 +134,5 @@ class ESPolicy(EvolvedPolicy):
         rule, rates = self._rules()["adamw"], ES["learning_rate"].check(given)
         return "adamw", lambda n_env_steps: rule(scheduled(rates, n_env_steps))
 
-    def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:
+    def _shown(self, network: Network, parameters: Parameters) -> dict[str, object]:
         return {"weights_": {name: p.copy() for name, p in parameters.items()}}

@@ -48,7 +48,7 @@ class EvolvedPolicy(BasePolicy):
         """The name of the rule, and the optimizer after so many environment steps."""
         raise NotImplementedError
 
-    def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:
+    def _shown(self, network: Network, parameters: Parameters) -> dict[str, object]:
         """The fitted attributes that show the deployed network."""
         raise NotImplementedError
 
@@ -108,6 +108,6 @@ class EvolvedPolicy(BasePolicy):
             raise ModelFileError(f"it was trained by the optimizer {rule!r}; this program has {list(rules)}")
         return schema(setting, self._search(setting.network, obs_size, n_outputs), rules[rule](1.0), obs_size)
 
-    def _shown_schema(self, n_outputs: int) -> dict[str, Any]:
+    def _shown_schema(self, n_outputs: int) -> dict[str, object]:
         generations = count(LAST_GENERATION)
         return {"n_generations_": generations, "deployed_generation_": generations, "n_env_steps_": count()}

@@ -9,6 +9,7 @@ from sklearn.utils import Tags
 from ecpolicy.constraints import Table
 from ecpolicy.networks.network import Network
 from ecpolicy.policies.old_spelling import WORDS, old_spelling
+from ecpolicy.untyped import Kwargs
 
 
 class Parameterised(BaseEstimator):
@@ -32,9 +33,9 @@ class Parameterised(BaseEstimator):
             given = WORDS.get(given)
         return cls.table["network"].check(None) if given is None else given
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
+    def get_params(self, deep: bool = True) -> Kwargs:
         """The parameters by name, and with ``deep`` the network's settings as ``network__n_neurons`` and so on."""
-        found: dict[str, Any] = super().get_params(deep=deep)
+        found: Kwargs = super().get_params(deep=deep)
         if deep and self.network is None:
             found |= {f"network__{name}": value for name, value in self._network(None).get_params().items()}
         return found

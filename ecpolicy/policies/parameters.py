@@ -49,7 +49,7 @@ def _threshold(name: str, value: Any) -> float | str | None:
     return float(Number()(name, value))
 
 
-def _arguments(name: str, value: object) -> dict[str, Any]:
+def _arguments(name: str, value: object) -> dict[str, object]:
     if not isinstance(value, dict | None):
         raise TypeError(f"{name} must be a dict or None; got {value!r}.")
     for key, part in (value or {}).items():

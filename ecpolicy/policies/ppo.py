@@ -1,7 +1,7 @@
 """SurrogateGradientPPOPolicy: spiking networks with real weights, trained by PPO through surrogate gradients."""
 
 from contextlib import ExitStack
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -24,6 +24,7 @@ from ecpolicy.ppo.global_state import globals_kept
 from ecpolicy.ppo.learner import PPOLearner, check_ppo_kwargs
 from ecpolicy.ppo.training import LAST_UPDATE, Setting, Training, log_std, schema
 from ecpolicy.random import Stream, fold_in, reserved_key, uniform
+from ecpolicy.untyped import Kwargs
 
 
 @documented(PPO)
@@ -102,7 +103,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
         ent_coef: float = 1e-3,
         n_epochs: int = 10,
         batch_size: int | None = None,
-        ppo_kwargs: dict[str, Any] | None = None,
+        ppo_kwargs: Kwargs | None = None,
         normalize_observations: bool = True,
         observation_clip: float = 10.0,
         normalize_rewards: bool = True,
@@ -244,7 +245,7 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     def _search(self, network: Network, obs_size: int, n_outputs: int) -> Point:
         return Point(network.shapes(obs_size, n_outputs))
 
-    def _shown(self, network: Network, parameters: Parameters) -> dict[str, Any]:
+    def _shown(self, network: Network, parameters: Parameters) -> dict[str, object]:
         return {"weights_": {name: weights.copy() for name, weights in parameters.items()}}
 
     def _trained_network(self, network: Network) -> Network:
@@ -259,6 +260,6 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     def _training_schema(self, setting: Setting, obs_size: int, n_outputs: int) -> Training:
         return schema(setting, obs_size, n_outputs, continuous=isinstance(self.action_space_, spaces.Box))
 
-    def _shown_schema(self, n_outputs: int) -> dict[str, Any]:
+    def _shown_schema(self, n_outputs: int) -> dict[str, object]:
         updates, noise = count(LAST_UPDATE), log_std(n_outputs if isinstance(self.action_space_, spaces.Box) else 0)
         return {"n_updates_": updates, "deployed_update_": updates, "n_env_steps_": count(), "log_std_": noise}

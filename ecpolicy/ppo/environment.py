@@ -49,13 +49,13 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
         else:
             self.action_space = spaces.MultiBinary(action_outputs(space))
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, object]]:
         """The first observation, flat."""
         observation, _ = self._guarded(lambda: answers.begin(self.env, seed, options), "reset")
         self._check_spaces(self.env)
         return self._observe(observation), {}
 
-    def step(self, action: object) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Any, Any, bool, bool, dict[str, object]]:
         """One step with an action of the trained space.
 
         The environment's own info is left out: Stable-Baselines3 would take "episode" in it for its monitor's.

@@ -38,7 +38,7 @@ class PPOLearner:
         setting: Setting,
         environments: Sequence[TrainingEnv],
         arguments: Mapping[str, Any],
-        further: Mapping[str, Any],
+        further: Mapping[str, object],
         *,
         normalize_rewards: bool,
         timeout: float | None,
@@ -260,7 +260,7 @@ def _networks(setting: Setting, learnt: Learnt) -> Networks:
     return Networks(Point({}).sampler(learnt.weights), setting.standardizer(learnt.observations))
 
 
-def check_ppo_kwargs(given: Mapping[str, Any]) -> None:
+def check_ppo_kwargs(given: Mapping[str, object]) -> None:
     """Raise ValueError where RecurrentPPO does not take a further argument."""
     from sb3_contrib import RecurrentPPO
 

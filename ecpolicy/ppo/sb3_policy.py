@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ecpolicy.networks.spiking import RealRSNN
 from ecpolicy.ppo.surrogate import SpikingLayer
 from ecpolicy.ppo.training import CRITIC_WIDTH
+from ecpolicy.untyped import Kwargs
 
 INITIAL_HEAD = 0.1  # standard deviation of the initial readout weights: outputs near zero, actions near uniform
 
@@ -94,14 +95,14 @@ class RSNNPolicy(RecurrentActorCriticPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Any,
         *,
-        network: RealRSNN | dict[str, Any] | None = None,
+        network: RealRSNN | Kwargs | None = None,
         surrogate: str = "superspike",
         beta: float = 10.0,
         log_std_init: float = 0.0,
         shared_lstm: bool = False,
         enable_critic_lstm: bool = True,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
-        optimizer_kwargs: dict[str, Any] | None = None,
+        optimizer_kwargs: Kwargs | None = None,
         use_sde: bool = False,
     ) -> None:
         if use_sde:
@@ -136,10 +137,10 @@ class RSNNPolicy(RecurrentActorCriticPolicy):
                 nn.Linear(self.features_dim, CRITIC_WIDTH), nn.Tanh(), nn.Linear(CRITIC_WIDTH, CRITIC_WIDTH), nn.Tanh()
             )
             self.value_net = nn.Linear(CRITIC_WIDTH, 1)
-        settings_of_optimizer: dict[str, Any] = {"lr": lr_schedule(1), **self.optimizer_kwargs}
+        settings_of_optimizer: Kwargs = {"lr": lr_schedule(1), **self.optimizer_kwargs}
         self.optimizer = self.optimizer_class(self.parameters(), **settings_of_optimizer)
 
-    def _get_constructor_parameters(self) -> dict[str, Any]:
+    def _get_constructor_parameters(self) -> dict[str, object]:
         """What ``save`` writes beside the weights."""
         return {
             "observation_space": self.observation_space,

@@ -6,7 +6,7 @@ played, and so are the sums over a group's observations: no bit depends on the n
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,37 +15,39 @@ from ecpolicy.normalization import Moments
 from ecpolicy.rollout.episodes import Table
 from ecpolicy.rollout.outcome import EpisodeError, Outcome
 
+A = TypeVar("A")  # of NumPy or JAX
+
 GROUP = 16  # rows whose observations are added up together, before those of groups are: part of the result
 FOREVER = 2**31 - 1  # steps
 LARGEST_OBSERVATION = 1e15  # squares of larger ones, summed up, would leave the range of float32
 
 
-class Rows(NamedTuple):
+class Rows(NamedTuple, Generic[A]):
     """Episodes as devices take them: arrays of NumPy or JAX over rows."""
 
-    keys: Mapping[str, Any]  # (rows, 2) that draw each matrix
-    signs: object  # (rows,) of the noise: 1, or -1 for the second member of a pair; 0 is the deployed network
-    membrane_keys: object  # (rows, 2)
-    seeds: Any  # (rows,) uint32
-    horizons: object  # (rows,) int32
+    keys: Mapping[str, A]  # (rows, 2) that draw each matrix
+    signs: A  # (rows,) of the noise: 1, or -1 for the second member of a pair; 0 is the deployed network
+    membrane_keys: A  # (rows, 2)
+    seeds: A  # (rows,) uint32
+    horizons: A  # (rows,) int32
 
 
-class Scores(NamedTuple):
+class Scores(NamedTuple, Generic[A]):
     """What devices tell of episodes: arrays of NumPy or JAX over rows."""
 
-    returns: Any
-    lengths: Any
-    spoilt: Any  # an observation was NaN, infinite or beyond LARGEST_OBSERVATION
-    velocities: Any  # sum of the x-velocities, NaN where the environment reports none
-    positions: Any  # last x-position, likewise
+    returns: A
+    lengths: A
+    spoilt: A  # an observation was NaN, infinite or beyond LARGEST_OBSERVATION
+    velocities: A  # sum of the x-velocities, NaN where the environment reports none
+    positions: A  # last x-position, likewise
 
 
-class Sums(NamedTuple):
+class Sums(NamedTuple, Generic[A]):
     """What devices tell of observations: arrays of NumPy or JAX (groups, obs_size)."""
 
-    shifts: Any  # the first observation of the group's first row
-    sums: Any  # of obs - shift over all steps of all rows
-    squares: Any  # of its square
+    shifts: A  # the first observation of the group's first row
+    sums: A  # of obs - shift over all steps of all rows
+    squares: A  # of its square
 
 
 class Group(NamedTuple):
@@ -56,7 +58,7 @@ class Group(NamedTuple):
     rows: NDArray[np.int64]  # counted through all tables
 
 
-def rows(tables: Sequence[Table]) -> Rows:
+def rows(tables: Sequence[Table]) -> Rows[np.ndarray]:
     """The rows of all tables, whose networks are the same; the second member of each pair has the first one's key."""
     parts = []
     for table in tables:
@@ -107,7 +109,7 @@ def places(dealt: Sequence[Group]) -> NDArray[np.int32]:
 
 
 def outcomes(
-    tables: Sequence[Table], dealt: Sequence[Group], scores: Scores, sums: Sums
+    tables: Sequence[Table], dealt: Sequence[Group], scores: Scores[np.ndarray], sums: Sums[np.ndarray]
 ) -> list[Outcome | EpisodeError]:
     """The outcome of each table, given the scores of all rows and the sums of all groups; an error in its place."""
     ends = np.cumsum([0, *(table.seeds.size for table in tables)])
@@ -117,7 +119,9 @@ def outcomes(
     ]
 
 
-def _outcome(table: Table, first: int, dealt: Sequence[Group], scores: Scores, sums: Sums) -> Outcome | EpisodeError:
+def _outcome(
+    table: Table, first: int, dealt: Sequence[Group], scores: Scores[np.ndarray], sums: Sums[np.ndarray]
+) -> Outcome | EpisodeError:
     """The outcome of the table whose rows begin with this one."""
     mine = slice(first, first + table.seeds.size)
     returns, lengths, spoilt, velocities, positions = (part[mine] for part in scores)

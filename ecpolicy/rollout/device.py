@@ -6,7 +6,7 @@ action)`` over one environment, whose state has ``obs``, ``reward`` and ``done``
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ecpolicy.rollout import deal
 from ecpolicy.rollout.deal import GROUP, Group, Rows, Scores, Sums
-from ecpolicy.rollout.device_environment import Snapshot
+from ecpolicy.rollout.device_environment import Environment, Snapshot
 from ecpolicy.rollout.device_program import VECTOR, Played, Program, compiled, tile_size
 from ecpolicy.rollout.episodes import Play, Table
 from ecpolicy.rollout.outcome import EpisodeError, Outcome
@@ -47,8 +47,8 @@ class DeviceRunner:
         identities = plan.identities or (None,) * len(plan.environments)
         n_outputs, devices = int(np.prod(plan.action_space.shape or ())), tuple(jax.devices())
         self._programs = [
-            Program(Snapshot(*pair), plan.network, n_outputs, self._lanes, devices)
-            for pair in zip(plan.environments, identities, strict=True)
+            Program(Snapshot(cast(Environment, made), identity), plan.network, n_outputs, self._lanes, devices)
+            for made, identity in zip(plan.environments, identities, strict=True)
         ]
         self.lane_steps = 0  # steps that the programs have made so far, times their lanes
 
@@ -137,18 +137,22 @@ class DeviceRunner:
         )
 
 
-def _chunk(rows: Rows, dealt: Sequence[Group], size: int) -> tuple[Rows, NDArray[np.int32], np.int32]:
+def _chunk(
+    rows: Rows[np.ndarray], dealt: Sequence[Group], size: int
+) -> tuple[Rows[np.ndarray], NDArray[np.int32], np.int32]:
     """What a device was dealt, as :func:`play_chunk` takes it; the zeros that follow are rows of no meaning."""
     index = deal.rows_of(dealt)
 
     def padded(part: np.ndarray) -> np.ndarray:
         return np.pad(part, ((0, size - index.size), *((0, 0),) * (part.ndim - 1)))
 
-    some: Rows = jax.tree.map(lambda part: padded(part[index]), rows)
+    some: Rows[np.ndarray] = jax.tree.map(lambda part: padded(part[index]), rows)
     return some, padded(deal.places(dealt)), np.int32(index.size)
 
 
-def _gathered(dealt: Sequence[Sequence[Sequence[Group]]], played: Sequence[Played]) -> tuple[Scores, Sums]:
+def _gathered(
+    dealt: Sequence[Sequence[Sequence[Group]]], played: Sequence[Played[np.ndarray]]
+) -> tuple[Scores[np.ndarray], Sums[np.ndarray]]:
     """The scores of all rows and the sums of all groups, in their order."""
     rows, numbers, scores, sums = [], [], [], []
     for each, chunks in zip(dealt, played, strict=True):
@@ -158,8 +162,9 @@ def _gathered(dealt: Sequence[Sequence[Sequence[Group]]], played: Sequence[Playe
             scores.append(Scores(*(part[device, : rows[-1].size] for part in chunks.scores)))
             sums.append(Sums(*(part[device, : len(some)] for part in chunks.sums)))
 
-    def joined(parts: Sequence[Any], order: Sequence[NDArray[np.int64]]) -> Any:
+    def joined(parts: Sequence[T], order: Sequence[NDArray[np.int64]]) -> T:
         index = np.argsort(np.concatenate(order))
-        return jax.tree.map(lambda *each: np.concatenate(each)[index], *parts)
+        whole: T = jax.tree.map(lambda *each: np.concatenate(each)[index], *parts)
+        return whole
 
     return joined(scores, rows), joined(sums, numbers)

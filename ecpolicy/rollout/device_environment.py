@@ -3,7 +3,7 @@
 import copy
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,26 @@ from ecpolicy.identity import same
 from ecpolicy.rollout.outcome import TRAVEL
 
 
+class State(Protocol):
+    """What programs look at of the state of an environment; it is a tree of arrays."""
+
+    obs: Array | Mapping[str, Array]
+    reward: Array
+    done: Array
+
+
+class Environment(Protocol):
+    """What programs ask of an environment."""
+
+    action_size: int
+
+    def reset(self, rng: Array) -> State:
+        """The state at the start of an episode."""
+
+    def step(self, state: State, action: Array) -> State:
+        """The next state."""
+
+
 class Snapshot:
     """An environment as a key: equal to those with the same content, see :mod:`ecpolicy.identity`.
 
@@ -20,7 +40,7 @@ class Snapshot:
     cannot be compared or copied is equal to itself alone.
     """
 
-    def __init__(self, environment: object, identity: str | None) -> None:
+    def __init__(self, environment: Environment, identity: str | None) -> None:
         self.environment, self._content = environment, identity
         if identity is None or not same([identity], [identity]):
             self._content = None
@@ -39,13 +59,13 @@ class Snapshot:
         return hash(self._content)
 
 
-def observation(state: Any) -> Array:
+def observation(state: State) -> Array:
     """The observation that a policy sees: Playground also has privileged ones."""
     seen: Array = state.obs["state"] if isinstance(state.obs, Mapping) else state.obs
     return seen
 
 
-def sizes(environment: Any) -> tuple[int, int]:
+def sizes(environment: Environment) -> tuple[int, int]:
     """Sizes of an observation and of an action; nothing is computed.
 
     Raises
@@ -65,7 +85,7 @@ def sizes(environment: Any) -> tuple[int, int]:
     return shape[0], int(environment.action_size)
 
 
-def travel(state: Any) -> tuple[Array, Array]:
+def travel(state: State) -> tuple[Array, Array]:
     """The x-velocity and the x-position that locomotion tasks report in their metrics; NaN for others."""
     metrics = getattr(state, "metrics", None)
     if not isinstance(metrics, Mapping) or not set(TRAVEL) <= set(metrics):

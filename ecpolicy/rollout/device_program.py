@@ -6,31 +6,32 @@ row. Every device plays a chunk of rows of its own, and nothing that it does dep
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
+from jax.typing import DTypeLike
 
 from ecpolicy.networks import Network
 from ecpolicy.networks.xla import bits as kernels
-from ecpolicy.networks.xla.twins import Twin, twin
-from ecpolicy.rollout.deal import GROUP, LARGEST_OBSERVATION, Rows, Scores, Sums
-from ecpolicy.rollout.device_environment import Snapshot, observation, travel
+from ecpolicy.networks.xla.twins import Tree, Twin, twin
+from ecpolicy.rollout.deal import GROUP, LARGEST_OBSERVATION, A, Rows, Scores, Sums
+from ecpolicy.rollout.device_environment import Environment, Snapshot, State, observation, travel
 
 LEAST_ROWS = 512  # of a chunk, and 16 times the lanes: lanes idle only while its last rows are played
 REFILL = 32  # lanes are refilled where one in so many is idle
 VECTOR = 8  # lanes that a CPU steps at a time, see :func:`in_tiles`
 
 
-class Played(NamedTuple):
+class Played(NamedTuple, Generic[A]):
     """What a chunk tells of its episodes."""
 
-    scores: Scores
-    sums: Sums
-    steps: Array  # () that the program made, with all its lanes in each
+    scores: Scores[A]
+    sums: Sums[A]
+    steps: A  # () that the program made, with all its lanes in each
 
 
 class _Lanes(NamedTuple):
@@ -41,10 +42,10 @@ class _Lanes(NamedTuple):
     place: Array  # (lanes,) of the row, where its observation sums go
     horizon: Array  # (lanes,)
     shift: Array  # (lanes, obs_size) of the row's group
-    matrices: object
-    environment: object
-    network: object
-    scores: Scores
+    matrices: Tree
+    environment: State
+    network: Tree
+    scores: Scores[Array]
     sums: Array  # (lanes, obs_size) of obs - shift over the steps so far
     squares: Array  # (lanes, obs_size) of its square
 
@@ -52,7 +53,7 @@ class _Lanes(NamedTuple):
 class _Told(NamedTuple):
     """What is known of a chunk's rows; those that are being played are noted when lanes are refilled."""
 
-    scores: Scores
+    scores: Scores[Array]
     shifts: Array  # (groups, obs_size)
     sums: Array  # (places, obs_size)
     squares: Array  # (places, obs_size)
@@ -76,7 +77,7 @@ class Program(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def compiled(program: Program) -> Any:
+def compiled(program: Program) -> Callable[..., Played[Array]]:
     """The jitted program that plays one chunk on every device.
 
     Takes matrices by name as (planes, flips) or (means, standard deviation); then, per chunk (chunks, ...), the rows,
@@ -85,7 +86,7 @@ def compiled(program: Program) -> Any:
     """
     environment, network = program.environment.environment, twin(program.network)
 
-    def play(slices: Any, chunk: Any, shared: Any) -> Any:
+    def play(slices: Tree, chunk: Tree, shared: Tree) -> Tree:
         chunk = jax.tree.map(lambda part: part[0], chunk)
         played = play_chunk(environment, network, program.n_outputs, program.lanes, slices, *chunk, *shared)
         return jax.tree.map(lambda part: lax.all_gather(part, "chunks"), played)
@@ -96,19 +97,19 @@ def compiled(program: Program) -> Any:
 
 
 def play_chunk(
-    environment: Any,
+    environment: Environment,
     network: Twin,
     n_outputs: int,
     lanes: int,
     slices: Mapping[str, tuple[Array, Array]],
-    rows: Rows,
+    rows: Rows[Array],
     places: Array,
     count: Array,
     mean: Array,
     inverse_std: Array,
     clip: Array,
     zero: Array,
-) -> Played:
+) -> Played[Array]:
     """Play the first ``count`` rows of a chunk, each in the first lane that is free; see :func:`compiled`.
 
     As many rows as there are lanes are made ready at a time: their networks are drawn and their environments are reset,
@@ -129,7 +130,7 @@ def play_chunk(
             Scores(zeros, zeros.astype(jnp.int32), zeros.astype(jnp.bool_), zeros, zeros), sums, sums,
         )  # fmt: skip
 
-    def step(matrices: object, state: object, now: object) -> tuple[Any, Any]:
+    def step(matrices: Tree, state: Tree, now: State) -> tuple[Tree, State]:
         """The next states of networks and environments."""
         x = jnp.clip((observation(now) - mean) * inverse_std, -clip, clip)
         state, output = network.step(matrices, state, x, zero)
@@ -168,7 +169,7 @@ def play_chunk(
         )
         ready, told = ready._replace(shift=shifts[ready.place // GROUP]), told._replace(shifts=shifts)
 
-        def unfinished(carry: tuple[Array, _Lanes, _Told]) -> Any:
+        def unfinished(carry: tuple[Array, _Lanes, _Told]) -> Array:
             taken, now, _ = carry
             return (taken < n_ready) | ((first + lanes >= count) & now.live.any())
 
@@ -179,7 +180,7 @@ def play_chunk(
             taken += begun
             rows_wait = first + taken < count
 
-            def busy(state: tuple[Array, _Lanes]) -> Any:
+            def busy(state: tuple[Array, _Lanes]) -> Array:
                 n_live = state[1].live.sum(dtype=jnp.int32)
                 return (n_live > 0) & ~(rows_wait & (lanes - n_live >= max(lanes // REFILL, 1)))
 
@@ -194,7 +195,7 @@ def play_chunk(
         _, now, told = lax.while_loop(unfinished, play_on, (jnp.int32(0), now, told))
         return first + lanes, now, told
 
-    def nothing(*shape: int, dtype: Any = jnp.float32) -> Array:
+    def nothing(*shape: int, dtype: DTypeLike = jnp.float32) -> Array:
         return jnp.zeros(shape, dtype)
 
     idle = jax.tree.map(lambda part: jnp.zeros(part.shape, part.dtype), jax.eval_shape(make_ready, jnp.int32(0)))
@@ -213,7 +214,7 @@ def tile_size(lanes: int) -> int:
     return VECTOR if jax.default_backend() == "cpu" else lanes
 
 
-def in_tiles(function: Callable[..., Any], tile: int, *parts: Any) -> Any:
+def in_tiles(function: Callable[..., Tree], tile: int, *parts: Tree) -> Tree:
     """``function`` of parts (lanes, ...), for ``tile`` lanes at a time by the same code.
 
     A CPU's compiler contracts a product and a sum into one operation with one rounding, and not always the same ones in

@@ -10,7 +10,7 @@ _locks: dict[int, tuple[Any, threading.RLock, list[int]]] = {}  # by the id of a
 
 
 @contextmanager
-def exclusively(environments: Iterable[Any]) -> Iterator[None]:
+def exclusively(environments: Iterable[object]) -> Iterator[None]:
     """Wait until no other thread plays any of these environments, and keep others waiting until the block ends.
 
     Wrappers of one environment are one environment, and a vector environment is all that it steps in this process.
@@ -38,13 +38,13 @@ def _locked(core: object) -> Iterator[None]:
                 del _locks[id(core)]
 
 
-def shared(environment: object, others: Iterable[Any]) -> bool:
+def shared(environment: object, others: Iterable[object]) -> bool:
     """Whether an environment is one of the others, in other wrappers perhaps."""
     cores = _cores(environment)
     return any(core is another for other in others for another in _cores(other) for core in cores)
 
 
-def _cores(environment: object) -> list[Any]:
+def _cores(environment: object) -> list[object]:
     """What is stepped: the environment without wrappers, and the sub-environments in it."""
     core = getattr(environment, "unwrapped", environment)
     inner = getattr(core, "envs", None)

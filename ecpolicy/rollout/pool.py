@@ -44,7 +44,7 @@ def play(
     episode_of = np.arange(lanes)  # the episode that a sub-environment plays
     begun = lanes
 
-    def observe(asked: NDArray[np.intp], observations: object, info: dict[str, Any]) -> NDArray[np.intp]:
+    def observe(asked: NDArray[np.intp], observations: object, info: dict[str, object]) -> NDArray[np.intp]:
         """Note what was observed; the sub-environments, in the order of the answer."""
         answered = np.asarray(info["env_id"], dtype=np.intp)
         if not np.array_equal(np.sort(answered), np.sort(asked)):

@@ -69,7 +69,7 @@ class Workers:
         missing: dict[int, Chunk] = {}
         failures = 0
 
-        def pull() -> tuple[int, Sequence[Any]] | None:
+        def pull() -> tuple[int, Sequence[object]] | None:
             chunk = again.pop() if again else schedule.pull()
             if chunk is None:
                 return None

@@ -6,7 +6,7 @@ One kernel is compiled twice, for floats and for integers. Its obviously correct
 
 from collections.abc import Callable
 from functools import cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 from numba import njit
@@ -17,6 +17,11 @@ from ecpolicy.networks.numba import simd
 from ecpolicy.networks.numba.compiling import compiled
 from ecpolicy.networks.numba.simd import Bits
 
+if TYPE_CHECKING:
+    from ecpolicy.networks.integer import IntegerConstants
+
+
+N = TypeVar("N", int, np.int32, np.float64)
 Rows: TypeAlias = tuple[Words, NDArray[np.int32], int, Words, int, int]  # where the rows of the firing neurons are
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ONE = np.uint64(1)
@@ -68,7 +73,7 @@ def integer_rsnn_step(words: int) -> Callable[..., None]:
 
 
 @njit(inline="always")
-def _clamped(number: Any, limit: Any) -> Any:
+def _clamped(number: N, limit: N) -> N:
     """The nearest number in [-limit, limit - 1]."""
     return min(max(number, -limit), limit - 1)
 
@@ -81,15 +86,15 @@ def _make_rsnn_step(block: int, integer: bool) -> Callable[..., None]:
         k_out: Words,
         owners: NDArray[np.int64],
         rows: NDArray[np.int64],
-        v: NDArray[Any],
-        i_syn: NDArray[Any],
+        v: np.ndarray,
+        i_syn: np.ndarray,
         spikes: Words,
-        readout: NDArray[Any],
+        readout: np.ndarray,
         x: NDArray[np.float32],
         output: NDArray[np.float32],
         n_excitatory: int,
         substeps: int,
-        constants: Any,
+        constants: "NDArray[np.float32] | IntegerConstants",
     ) -> None:
         """Advance the networks of ``rows`` by one environment step: all substeps, in place.
 

@@ -1,9 +1,9 @@
 """The networks as pure functions in XLA, and behind the interface that host rollouts step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,25 +14,29 @@ from numpy.typing import NDArray
 from ecpolicy.networks.gated import GRU, LSTM, NAMES
 from ecpolicy.networks.integer import IntegerRSNN
 from ecpolicy.networks.layout import FLUSH, halves, words_per_row
-from ecpolicy.networks.network import Network
+from ecpolicy.networks.network import Network, Shape
 from ecpolicy.networks.spiking import RSNN, RealRSNN
 from ecpolicy.networks.xla import bits as kernels
 from ecpolicy.networks.xla.integers import integer_rsnn_step
 from ecpolicy.random import Key
 
 Drawn = Mapping[str, Array]  # matrices by name: uint32 words (networks, rows, words) or float32 (networks, pre, post)
+Tree: TypeAlias = Any  # arrays within tuples, named tuples and dicts, to which JAX gives no type
+Matrices: TypeAlias = tuple[Array, Array, Array]  # of the inputs, between neurons, of the outputs
+Spiking: TypeAlias = tuple[Array, Array, Array, Array]  # potentials, synaptic currents, spikes, readout
+Pair: TypeAlias = tuple[Array, Array]  # what units show and what they keep
 
 
 class Twin(Protocol):
     """A network on the device: pure functions over a batch of networks, one episode each."""
 
-    def prepare(self, drawn: Drawn) -> Any:
+    def prepare(self, drawn: Drawn) -> Tree:
         """The matrices as ``step`` wants them."""
 
-    def initial_state(self, keys: Array, n_outputs: int) -> Any:
+    def initial_state(self, keys: Array, n_outputs: int) -> Tree:
         """States at the start of episodes with these keys (episodes, 2): a tree of arrays (episodes, ...)."""
 
-    def step(self, matrices: object, state: object, x: Array, zero: Array) -> tuple[Any, Array]:
+    def step(self, matrices: Tree, state: Tree, x: Array, zero: Array) -> tuple[Tree, Array]:
         """The next state and the outputs for x (episodes, obs_size); ``zero`` is that of ``bits.rounded``."""
 
 
@@ -42,7 +46,7 @@ class RSNNTwin:
 
     network: RSNN
 
-    def prepare(self, drawn: Drawn) -> tuple[Array, Array, Array]:
+    def prepare(self, drawn: Drawn) -> Matrices:
         """The recurrent connections are packed along the presynaptic neurons instead."""
         return _along_presynaptic(drawn, self.network.n_neurons)
 
@@ -56,7 +60,7 @@ class RSNNTwin:
             jnp.zeros((episodes, n_outputs), jnp.float32),
         )
 
-    def step(self, matrices: Any, state: kernels.State, x: Array, zero: Array) -> tuple[kernels.State, Array]:
+    def step(self, matrices: Matrices, state: kernels.State, x: Array, zero: Array) -> tuple[kernels.State, Array]:
         """One environment step; see :func:`ecpolicy.networks.xla.bits.rsnn_step`."""
         return kernels.rsnn_step(
             matrices, state, x, zero, n_excitatory=self.network.n_excitatory, substeps=self.network.substeps,
@@ -70,7 +74,7 @@ class IntegerRSNNTwin:
 
     network: IntegerRSNN
 
-    def prepare(self, drawn: Drawn) -> tuple[Array, Array, Array]:
+    def prepare(self, drawn: Drawn) -> Matrices:
         """The recurrent connections are packed along the presynaptic neurons instead."""
         return _along_presynaptic(drawn, self.network.n_neurons)
 
@@ -85,7 +89,7 @@ class IntegerRSNNTwin:
             jnp.zeros((episodes, n_outputs), jnp.int32),
         )
 
-    def step(self, matrices: Any, state: kernels.State, x: Array, zero: Array) -> tuple[kernels.State, Array]:
+    def step(self, matrices: Matrices, state: kernels.State, x: Array, zero: Array) -> tuple[kernels.State, Array]:
         """One environment step; see :func:`ecpolicy.networks.xla.integers.integer_rsnn_step`."""
         return integer_rsnn_step(
             matrices, state, x, n_excitatory=self.network.n_excitatory, substeps=self.network.substeps,
@@ -93,7 +97,7 @@ class IntegerRSNNTwin:
         )  # fmt: skip
 
 
-def _along_presynaptic(drawn: Drawn, n_neurons: int) -> tuple[Array, Array, Array]:
+def _along_presynaptic(drawn: Drawn, n_neurons: int) -> Matrices:
     return drawn["input"], kernels.transpose_bits(drawn["recurrent"], n_neurons), drawn["output"]
 
 
@@ -103,17 +107,17 @@ class RealRSNNTwin:
 
     network: RealRSNN
 
-    def prepare(self, drawn: Drawn) -> tuple[Array, Array, Array]:
+    def prepare(self, drawn: Drawn) -> Matrices:
         """The weights as they are."""
         return drawn["input"], drawn["recurrent"], drawn["output"]
 
-    def initial_state(self, keys: Array, n_outputs: int) -> tuple[Array, Array, Array, Array]:
+    def initial_state(self, keys: Array, n_outputs: int) -> Spiking:
         """Random potentials, the host's, or zero."""
         zeros = jnp.zeros((keys.shape[0], self.network.n_neurons), jnp.float32)
         v = kernels.uniform(keys, self.network.n_neurons) if self.network.random_start else zeros
         return v, zeros, zeros, jnp.zeros((keys.shape[0], n_outputs), jnp.float32)
 
-    def step(self, matrices: Any, state: Any, x: Array, zero: Array) -> tuple[Any, Array]:
+    def step(self, matrices: tuple[Array, ...], state: Spiking, x: Array, zero: Array) -> tuple[Spiking, Array]:
         """One environment step: the equations of :class:`ecpolicy.networks.RealRSNN`."""
         w_in, w_h, w_out = matrices
         constants = self.network.constants(x.shape[1])
@@ -121,7 +125,7 @@ class RealRSNNTwin:
         i_in = kernels.rounded(r_in * _product(x, w_in), zero)
         v, i_syn, spikes, readout = (jnp.where(jnp.abs(part) < FLUSH, 0, part) for part in state)
 
-        def substep(_: Array, carry: Any) -> Any:
+        def substep(_: Array, carry: Spiking) -> Spiking:
             v, i_syn, spikes, readout = carry
             i_syn = kernels.rounded(decay_syn * i_syn, zero) + kernels.rounded(r_h * _product(spikes, w_h), zero)
             u = i_syn + i_in
@@ -150,7 +154,7 @@ class GRUTwin:
         """Zeros."""
         return jnp.zeros((keys.shape[0], self.network.n_neurons), jnp.float32)
 
-    def step(self, matrices: Any, state: Array, x: Array, zero: Array) -> tuple[Array, Array]:
+    def step(self, matrices: tuple[Array, ...], state: Array, x: Array, zero: Array) -> tuple[Array, Array]:
         """One step: the equations of :class:`ecpolicy.networks.GRU`."""
         w_in, w_h, bias, w_out, bias_out = matrices
         ours = jnp.split(_product(x, w_in) + bias[:, 0], 3, axis=1)
@@ -170,12 +174,12 @@ class LSTMTwin:
         """The weights as they are."""
         return tuple(drawn[name] for name in NAMES)
 
-    def initial_state(self, keys: Array, n_outputs: int) -> tuple[Array, Array]:
+    def initial_state(self, keys: Array, n_outputs: int) -> Pair:
         """Zeros."""
         zeros = jnp.zeros((keys.shape[0], self.network.n_neurons), jnp.float32)
         return zeros, zeros
 
-    def step(self, matrices: Any, state: tuple[Array, Array], x: Array, zero: Array) -> tuple[Any, Array]:
+    def step(self, matrices: tuple[Array, ...], state: Pair, x: Array, zero: Array) -> tuple[Pair, Array]:
         """One step: the equations of :class:`ecpolicy.networks.LSTM`."""
         w_in, w_h, bias, w_out, bias_out = matrices
         gates = jnp.split(_product(x, w_in) + _product(state[0], w_h) + bias[:, 0], 4, axis=1)
@@ -190,7 +194,7 @@ def _product(x: Array, matrices: Array) -> Array:
     return jnp.einsum("mi,mij->mj", x, matrices, precision=lax.Precision.HIGHEST)
 
 
-TWINS: dict[type, Any] = {
+TWINS: dict[type, Callable[..., Twin]] = {
     RSNN: RSNNTwin, IntegerRSNN: IntegerRSNNTwin, RealRSNN: RealRSNNTwin, GRU: GRUTwin, LSTM: LSTMTwin
 }  # fmt: skip
 
@@ -205,8 +209,7 @@ def twin(network: Network) -> Twin:
         Where it has none: a network of one's own brings it along as the method ``on_device()``.
     """
     if type(network) in TWINS:
-        made: Twin = TWINS[type(network)](network)
-        return made
+        return TWINS[type(network)](network)
     if not hasattr(network, "on_device"):
         raise TypeError(
             f'{network!r} is written for the host alone. Use Gymnasium environments with backend="numpy", or give it a '
@@ -219,9 +222,9 @@ def twin(network: Network) -> Twin:
 class DeviceState:
     """State of a batch of networks on the device; the connections join it at the first step."""
 
-    def __init__(self, network: object) -> None:
+    def __init__(self, network: Tree) -> None:
         self.network = network
-        self.matrices: object = None
+        self.matrices: Tree = None
 
 
 @dataclass(frozen=True)
@@ -235,7 +238,7 @@ class OnDevice:
 
     network: Network
 
-    def shapes(self, obs_size: int, n_outputs: int) -> Any:
+    def shapes(self, obs_size: int, n_outputs: int) -> Mapping[str, Shape]:
         """The network's own."""
         return self.network.shapes(obs_size, n_outputs)
 
@@ -273,14 +276,14 @@ def _beside(live: Array, part: Array) -> Array:
 
 
 @lru_cache(maxsize=16)
-def _compiled(network: Network) -> tuple[Any, Any]:
+def _compiled(network: Network) -> tuple[Callable[..., Tree], Callable[..., tuple[Tree, Array]]]:
     """The compiled functions: matrices for every episode from those of the networks, and the step of a batch."""
     device = twin(network)
 
-    def prepare(drawn: Drawn, owners: Array) -> Any:
+    def prepare(drawn: Drawn, owners: Array) -> Tree:
         return jax.tree.map(lambda part: part[owners], device.prepare(drawn))
 
-    def step(matrices: object, state: object, x: Array, live: Array, zero: Array) -> tuple[Any, Array]:
+    def step(matrices: Tree, state: Tree, x: Array, live: Array, zero: Array) -> tuple[Tree, Array]:
         after, output = device.step(matrices, state, x, zero)
         kept = jax.tree.map(lambda new, old: jnp.where(_beside(live, new), new, old), after, state)
         return kept, output

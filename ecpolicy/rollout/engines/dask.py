@@ -2,21 +2,25 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
 from itertools import cycle
 from queue import Empty, Queue
 from time import monotonic
-from types import TracebackType
-from typing import Any, Self
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
 import numpy as np
 
 from ecpolicy.cleanup import cleaning_up
-from ecpolicy.rollout.engines.engine import Pull, Result, Unfinished, WorkersLost
+from ecpolicy.rollout.engines.engine import Arguments, Pull, Result, Unfinished, WorkersLost
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
 
 PATIENCE = 10.0  # seconds in which Dask should have copied a value to its workers, and after which they are counted
 ABANDONED = 300.0  # seconds without any worker after which a Dask cluster is taken for dead
@@ -28,7 +32,7 @@ class DaskEngine:
     attempts = 2
     in_this_process = False  # the workers of some clusters are threads of it, and still play environments of their own
 
-    def __init__(self, client: Any, timeout: float | None) -> None:
+    def __init__(self, client: "Client", timeout: float | None) -> None:
         self._client, self._timeout = client, timeout
         self._outer = _in_task()  # of a search, whose thread would keep the tasks below waiting
         self._priority = 0 if self._outer is None else 1  # these first, before the search begins with further fits
@@ -44,7 +48,7 @@ class DaskEngine:
         if self._outer is not None:
             self._outer.rejoin()
 
-    def share(self, value: object) -> Any:
+    def share(self, value: Result) -> "Future[Result]":
         """A future of the value, made by a task: scattered data would be lost with its worker, a task is run again.
 
         Every worker gets a copy beforehand, or Dask would give the tasks that need it to the one worker that has it.
@@ -58,8 +62,8 @@ class DaskEngine:
         """Results with their numbers, in any order."""
         from dask.distributed import KilledWorker
 
-        done: Queue[Any] = Queue()
-        pending: dict[Any, int] = {}
+        done: Queue[Future[Result]] = Queue()
+        pending: dict[Future[Result], int] = {}
 
         def submit(priority: int) -> None:
             calls = dict(iter(pull, None))
@@ -80,7 +84,7 @@ class DaskEngine:
                 self._restart_hanging(pending)
                 raise
 
-    def _next(self, done: "Queue[Any]") -> Any:
+    def _next(self, done: "Queue[Future[Result]]") -> "Future[Result]":
         """The next future that is done; raises Unfinished after the limit, RuntimeError without any worker."""
         began = staffed = monotonic()
         while True:
@@ -97,7 +101,9 @@ class DaskEngine:
             if left <= 0:
                 raise Unfinished
 
-    def _submit(self, function: Callable[..., Any], calls: Mapping[int, Sequence[Any]], priority: int) -> list[Any]:
+    def _submit(
+        self, function: Callable[..., Result], calls: Mapping[int, Arguments], priority: int
+    ) -> "list[Future[Result]]":
         """A future for every call.
 
         Of many tasks under a common name that it has not seen before, Dask holds those back that no worker is free for.
@@ -108,8 +114,7 @@ class DaskEngine:
         arguments = [[list(shared), call] for *shared, call in calls.values()]
         threads = self._client.nthreads()
         if len(calls) > 2 * sum(threads.values()):
-            futures: list[Any] = self._client.map(work, *zip(*arguments, strict=True), key=keys, priority=priority)
-            return futures
+            return list(self._client.map(work, *zip(*arguments, strict=True), key=keys, priority=priority))
         slots = [
             worker for turn in range(max(threads.values(), default=0)) for worker in threads if turn < threads[worker]
         ]
@@ -120,7 +125,7 @@ class DaskEngine:
             for key, (shared, call), worker in zip(keys, arguments, cycle(slots))
         ]
 
-    def _restart_hanging(self, pending: Mapping[Any, int]) -> None:
+    def _restart_hanging(self, pending: Mapping["Future[Result]", int]) -> None:
         """A thread cannot be ended: end the workers that are at these tasks; their nannies start others."""
         keys = {future.key for future in pending}
         at_them = [worker for worker, busy in self._client.processing().items() if keys.intersection(busy)]
@@ -138,13 +143,13 @@ def _itself(value: Result) -> Result:
     return value
 
 
-def _apart(function: Callable[..., Result], shared: Sequence[Any], call: object) -> Result:
+def _apart(function: Callable[..., Result], shared: Arguments, call: object) -> Result:
     return function(*shared, call)
 
 
-def _in_task() -> Any:
+def _in_task() -> ModuleType | None:
     """Dask's module where this runs in one of its tasks, else None."""
-    import distributed.utils
+    import distributed
+    from dask.context import thread_state
 
-    dask: Any = distributed
-    return dask if hasattr(dask.utils.thread_state, "execution_state") else None
+    return distributed if hasattr(thread_state, "execution_state") else None

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 Result = TypeVar("Result")
-Pull = Callable[[], tuple[int, Sequence[Any]] | None]  # the next call: its number and its arguments, shared ones first
+Arguments = Sequence[object]  # of a call, shared ones first
+Pull = Callable[[], tuple[int, Arguments] | None]  # the next call: its number and its arguments
 
 
 class WorkersLost(Exception):  # noqa: N818 -- it is not the caller's error
@@ -19,9 +20,7 @@ class Unfinished(Exception):  # noqa: N818 -- whoever waits says what that means
 class Engine(Protocol):
     """Runs tasks on workers; a context manager that owns what it started."""
 
-    attempts: (
-        int  # times in a row that tasks are sent out without a result before their workers' deaths are their fault
-    )
+    attempts: int  # times in a row that tasks may go out without a result before their workers' deaths are their fault
     in_this_process: bool  # workers are threads, which need no copies
 
     def __enter__(self) -> Self:
@@ -32,7 +31,7 @@ class Engine(Protocol):
     ) -> None:
         """End what was started."""
 
-    def share(self, value: object) -> Any:
+    def share(self, value: object) -> object:
         """Something to give to several tasks as an argument; the workers find the value in its place."""
 
     def run(self, function: Callable[..., Result], pull: Pull) -> Iterator[tuple[int, Result]]:

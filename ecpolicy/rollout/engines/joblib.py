@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -23,7 +23,7 @@ class JoblibEngine:
         # No more than twice the workers at once: what waits in loky's queue when it is aborted makes its thread fail.
         # No shared memory for large arrays (max_nbytes): joblib would keep those of every generation until the end.
         self.in_this_process = bool(getattr(get_active_backend()[0], "supports_sharedmem", False))
-        settings: dict[str, Any] = {
+        settings: dict[str, object] = {
             "n_jobs": n_jobs,
             "timeout": timeout,
             "batch_size": 1,
@@ -44,7 +44,7 @@ class JoblibEngine:
     ) -> None:
         self._parallel.__exit__(kind, error, traceback)
 
-    def share(self, value: object) -> Any:
+    def share(self, value: Result) -> Result:
         """The value itself, which goes through a pipe with every task."""
         return value
 

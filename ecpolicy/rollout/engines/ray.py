@@ -3,10 +3,14 @@
 from collections.abc import Callable, Iterator
 from functools import cache
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from ecpolicy.cleanup import cleaning_up
 from ecpolicy.rollout.engines.engine import Pull, Result, Unfinished, WorkersLost
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.remote_function import RemoteFunction
 
 
 class RayEngine:
@@ -30,7 +34,7 @@ class RayEngine:
     ) -> None:
         return None
 
-    def share(self, value: object) -> Any:
+    def share(self, value: Result) -> "ObjectRef[Result]":
         """A reference into the object store, whence every node takes the value once."""
         import ray
 
@@ -40,7 +44,7 @@ class RayEngine:
         """Results with their numbers, in any order."""
         import ray
 
-        pending: dict[Any, int] = {}
+        pending: dict[ObjectRef[Result], int] = {}
 
         def submit() -> None:
             pending.update((_remote(function).remote(*given), number) for number, given in iter(pull, None))
@@ -66,8 +70,9 @@ class RayEngine:
 
 
 @cache
-def _remote(function: Callable[..., Any]) -> Any:
+def _remote(function: Callable[..., object]) -> "RemoteFunction":
     """Ray's form of a function; made once, as Ray keeps every one that is made."""
     import ray
 
-    return ray.remote(num_cpus=1, max_retries=3)(function)
+    made: RemoteFunction = ray.remote(num_cpus=1, max_retries=3)(function)
+    return made

@@ -93,7 +93,7 @@ def _check_code(layer: object) -> None:
                 raise _NotOursError(f"{module.__name__}.{attribute} was replaced")
 
 
-def _functions(value: object) -> Iterator[Any]:
+def _functions(value: object) -> Iterator[object]:
     """What is called when an attribute of a class is."""
     if isinstance(value, property):
         yield from (part for part in (value.fget, value.fset, value.fdel) if part is not None)

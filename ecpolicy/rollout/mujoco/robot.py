@@ -49,6 +49,6 @@ class Task(NamedTuple):
     where: Callable[[Robot, Rows], Any]  # what the score compares with what it was before the step
     fields: Callable[[Any], Sequence[str]]  # that are derived from the state, for these settings
     settings: Sequence[str]  # attributes of the environment, without their underscore
-    fixed: Mapping[str, Any]  # settings that are numbers in the code of this version
+    fixed: Mapping[str, object]  # settings that are numbers in the code of this version
     bodies: Sequence[str]  # names, or the setting that holds one
     info: Mapping[str, str]  # names in info, and what they are among the parts of the score
