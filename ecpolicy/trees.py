@@ -1,7 +1,9 @@
 """Trees: values in named tuples, tuples and dicts within each other, as the states of searches and optimizers are."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
 
 
 def parts(tree: object) -> dict[str, Any] | None:
@@ -14,11 +16,11 @@ def parts(tree: object) -> dict[str, Any] | None:
     return None
 
 
-def rebuilt(tree: object, values: Iterable[object]) -> Any:
+def rebuilt(tree: T, values: Iterable[object]) -> T:
     """A dict or tuple like this one, of other parts."""
     if isinstance(tree, Mapping):
-        return dict(zip(tree, values, strict=True))
-    return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
+        return cast(T, dict(zip(tree, values, strict=True)))
+    return type(tree)(*values) if hasattr(tree, "_fields") else cast(T, tuple(values))
 
 
 def leaves(tree: object, where: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ import secrets
 import stat
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
@@ -39,6 +39,7 @@ STALE = 600  # seconds after which an unfinished file is taken for abandoned
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every archive member: equal policies give equal files
 
 Arrays = dict[str, np.ndarray]
+Document = dict[str, Any]  # JSON: None, bools, numbers and strings, and lists and objects of these
 
 
 class ModelFileError(ValueError):
@@ -61,10 +62,10 @@ def as_path(path: object) -> Path:
 
 def write(
     path: str | os.PathLike[str],
-    document: Mapping[str, Any],
+    document: Document,
     arrays: Mapping[str, np.ndarray],
     *,
-    read_again: Callable[[dict[str, Any], Arrays], object] = lambda document, arrays: None,
+    read_again: Callable[[Document, Arrays], object] = lambda document, arrays: None,
 ) -> None:
     """Write a document and its arrays atomically; through a symbolic link, to where it leads.
 
@@ -203,7 +204,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
+def read(path: str | os.PathLike[str]) -> tuple[Document, Arrays]:
     """The document and the arrays of a model file, of any version.
 
     To be called under :func:`damage_named`.
@@ -239,7 +240,7 @@ def _sentence(error: Exception) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in reason[:500]).rstrip(".") + "."
 
 
-def _read(archive: zipfile.ZipFile, file_size: int) -> tuple[dict[str, Any], Arrays]:
+def _read(archive: zipfile.ZipFile, file_size: int) -> tuple[Document, Arrays]:
     members = {info.filename: info for info in archive.infolist()}
     if len(members) < len(archive.infolist()):
         raise ModelFileError("it holds a member twice.")
@@ -272,7 +273,7 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         return stream.read(info.file_size)
 
 
-def _listed(name: str, dtype: object, shape: Any) -> tuple[np.dtype, tuple[int, ...]]:
+def _listed(name: str, dtype: str, shape: Sequence[int]) -> tuple[np.dtype, tuple[int, ...]]:
     """An entry of the list of arrays."""
     if dtype not in DTYPES or not all(type(n) is int and n >= 0 for n in shape):
         raise ModelFileError(f"array {name!r} has dtype {dtype!r} and shape {shape!r}.")

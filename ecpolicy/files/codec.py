@@ -1,7 +1,7 @@
 """One codec for all that a file holds: trees of named tuples and dicts, to JSON and arrays and back, each part checked.
 
 A *schema* is a tree of the same tuples and dicts with leaves in the places of values, which say what may stand there.
-The functions that make leaves claim to return Any, so that a schema of a tuple has the type of that tuple.
+The functions that make leaves claim to return what may stand there, so that a schema has the type of its trees.
 
 >>> from ecpolicy.normalization import Moments
 >>> schema = Moments(count(), array("<f8", (2,)), array("<f8", (2,), low=0))
@@ -15,7 +15,8 @@ ecpolicy.files.archive.ModelFileError: array 'squares' has values outside [0, 1.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from ecpolicy.files.archive import Arrays, ModelFileError
 from ecpolicy.trees import joined, parts, rebuilt
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 LARGEST_COUNT = 2**63
 TINY = 5e-324  # the smallest number above zero
@@ -33,8 +35,8 @@ SCALARS = (bool, int, float, np.bool_, np.integer, np.float16, np.float32, np.fl
 class _Leaf:
     """A value in JSON: ``write`` gives what JSON has, ``read`` the value, or raises."""
 
-    write: Callable[[Any], Any]
-    read: Callable[[Any], Any]
+    write: Callable[[Any], object]
+    read: Callable[[Any], object]
 
 
 @dataclass(frozen=True)
@@ -57,76 +59,76 @@ class _Known:
 
 @dataclass(frozen=True)
 class _Following:
-    schema_after: Callable[[Mapping[str, Any]], Any]
+    schema_after: Callable[[Mapping[str, Any]], object]
 
 
-def leaf(write: Callable[[Any], Any], read: Callable[[Any], Any]) -> Any:
+def leaf(write: Callable[[T], object], read: Callable[[Any], T]) -> T:
     """A value that is written as JSON has it, and read again; ``read`` raises where it makes no sense."""
-    return _Leaf(write, read)
+    return cast(T, _Leaf(write, read))
 
 
-def array(dtype: str, shape: Iterable[int], low: float | None = None, high: float | None = None) -> Any:
+def array(dtype: str, shape: Iterable[int], low: float | None = None, high: float | None = None) -> np.ndarray:
     """An array of this dtype and shape within bounds; without them, of finite numbers."""
-    finite: Any = np.finfo(dtype).max if np.dtype(dtype).kind == "f" else np.inf
-    return _Array(dtype, tuple(shape), -finite if low is None else low, finite if high is None else high)
+    finite = float(np.finfo(dtype).max) if np.dtype(dtype).kind == "f" else np.inf
+    bounds = -finite if low is None else low, finite if high is None else high
+    return cast(np.ndarray, _Array(dtype, tuple(shape), *bounds))
 
 
-def number(low: float = -np.inf, high: float = np.inf, *, integer: bool = False) -> Any:
+def number(low: float = -np.inf, high: float = np.inf) -> float:
     """A finite number in [low, high]."""
-    kind: Any = int if integer else float
-
-    def read(value: object) -> Any:
-        if isinstance(value, bool) or not isinstance(value, int | kind):
-            raise TypeError
-        if not low <= value <= high or not np.isfinite(float(value)):
-            raise ValueError
-        return kind(value)
-
-    return _Leaf(kind, read)
+    return leaf(float, partial(_number, float, low, high))
 
 
-def count(high: float = LARGEST_COUNT) -> Any:
+def count(high: float = LARGEST_COUNT) -> int:
     """A whole number from 0."""
-    return number(0, high, integer=True)
+    return leaf(int, partial(_number, int, 0, high))
 
 
-def only(kind: type) -> Any:
+def _number(kind: type[N], low: float, high: float, found: object) -> N:
+    if isinstance(found, bool) or not isinstance(found, int | kind):
+        raise TypeError
+    if not low <= found <= high or not np.isfinite(float(found)):
+        raise ValueError
+    return kind(found)
+
+
+def only(kind: type[T]) -> T:
     """A value of exactly this type, which JSON has."""
-
-    def read(found: object) -> Any:
-        if type(found) is not kind:
-            raise TypeError
-        return found
-
-    return _Leaf(kind, read)
+    return leaf(kind, partial(_only, kind))
 
 
-def texts() -> Any:
+def _only(kind: type[T], found: object) -> T:
+    if type(found) is not kind:
+        raise TypeError
+    return found
+
+
+def texts() -> tuple[str, ...]:
     """A tuple of strings."""
-    return _Leaf(list, lambda found: tuple(map(only(str).read, only(list).read(found))))
+    return leaf(list, lambda found: tuple(_only(str, text) for text in _only(list, found)))
 
 
-def choice(*names: str) -> Any:
+def choice(*names: str) -> str:
     """One of these strings."""
-    return _Leaf(str, lambda found: names[names.index(found)])
+    return leaf(str, lambda found: names[names.index(found)])
 
 
-def optional(schema: object) -> Any:
+def optional(schema: T) -> T | None:
     """What the schema says, or None."""
-    return _Optional(schema)
+    return cast(T, _Optional(schema))
 
 
-def known(value: object) -> Any:
+def known(value: T) -> T:
     """What is known without the file, and does not stand in it."""
-    return _Known(value)
+    return cast(T, _Known(value))
 
 
-def following(schema_after: Callable[[Mapping[str, Any]], Any]) -> Any:
+def following(schema_after: Callable[[Mapping[str, Any]], T]) -> T:
     """What depends on what stands before it in its tuple: ``schema_after`` gets that by name."""
-    return _Following(schema_after)
+    return cast(T, _Following(schema_after))
 
 
-def like(tree: object, where: str = "") -> Any:
+def like(tree: T, where: str = "") -> T:
     """The schema of trees with the names, types, dtypes and shapes of this one, and finite numbers.
 
     Whole numbers are counts, from 0.
@@ -137,30 +139,30 @@ def like(tree: object, where: str = "") -> Any:
         Where a part is no array, number, dict or tuple of these; it names the part.
     """
     if isinstance(tree, np.ndarray):
-        return array(tree.dtype.str, tree.shape)
+        return cast(T, array(tree.dtype.str, tree.shape))
     if isinstance(tree, SCALARS):
-        return _scalar(type(tree))
+        return cast(T, _scalar(type(tree)))
     inner = parts(tree)
     if inner is None:
         raise TypeError(f"{where or 'A state'} may hold arrays, numbers, dicts and tuples; got {tree!r:.80}.")
     return rebuilt(tree, [like(part, joined(where, name)) for name, part in inner.items()])
 
 
-def _scalar(kind: type) -> _Leaf:
+def _scalar(kind: type) -> object:
     """A number of exactly this type: another one of the same value could be rounded otherwise."""
     whole = issubclass(kind, int | np.integer)
     plain: Any = only(bool) if issubclass(kind, bool | np.bool_) else count() if whole else number()
 
-    def write(value: object) -> Any:
+    def write(value: object) -> object:
         if type(value) is not kind:
             raise TypeError(f"is a {type(value).__name__}, where there was a {kind.__name__} at the start")
         return value.item() if isinstance(value, np.generic) else value
 
-    def read(found: object) -> Any:
+    def read(found: object) -> object:
         with np.errstate(over="raise"):
             return kind(plain.read(found))
 
-    return _Leaf(write, read)
+    return leaf(write, read)
 
 
 def encode(schema: T, value: T, where: str = "") -> tuple[Any, Arrays]:
@@ -173,7 +175,7 @@ def encode(schema: T, value: T, where: str = "") -> tuple[Any, Arrays]:
     """
     arrays: Arrays = {}
 
-    def of(schema: object, value: object, where: str) -> Any:
+    def of(schema: object, value: object, where: str) -> object:
         if isinstance(schema, _Optional):
             return None if value is None else of(schema.schema, value, where)
         if isinstance(schema, _Leaf):
@@ -199,7 +201,7 @@ def encode(schema: T, value: T, where: str = "") -> tuple[Any, Arrays]:
     return of(schema, value, where), arrays
 
 
-def decode(schema: object, description: object, arrays: Mapping[str, np.ndarray], where: str = "") -> Any:
+def decode(schema: T, description: object, arrays: Mapping[str, np.ndarray], where: str = "") -> T:
     """The tree of JSON and arrays.
 
     A named tuple with a method ``is_sound`` is asked whether its parts go together.
@@ -211,14 +213,14 @@ def decode(schema: object, description: object, arrays: Mapping[str, np.ndarray]
     """
     match schema:
         case _Known():
-            return schema.value
+            return cast(T, schema.value)
         case _Array():
-            return take(arrays, where, schema.dtype, schema.shape, schema.low, schema.high)
+            return cast(T, take(arrays, where, schema.dtype, schema.shape, schema.low, schema.high))
         case _Optional():
-            return None if description is None else decode(schema.schema, description, arrays, where)
+            return cast(T, None if description is None else decode(schema.schema, description, arrays, where))
         case _Leaf():
             try:
-                return schema.read(description)
+                return cast(T, schema.read(description))
             except ModelFileError:
                 raise
             except (ArithmeticError, LookupError, TypeError, ValueError) as error:

@@ -1,11 +1,10 @@
 """Reading files of earlier format versions: each version's document and arrays are turned into the next one's."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from ecpolicy.files.archive import VERSION, Arrays, ModelFileError
+from ecpolicy.files.archive import VERSION, Arrays, Document, ModelFileError
 from ecpolicy.history import History
 from ecpolicy.networks import NETWORKS
 
@@ -18,17 +17,17 @@ GONE = (*SETTINGS, "n_starts", "start_env_steps", "fitness_shaping", "max_grad_n
 MEASURES = ("deployed_length", "deployed_x_velocity", "deployed_x_position")  # that older histories may lack
 PPO = "SurrogateGradientPPOPolicy"
 
-Content = tuple[dict[str, Any], Arrays]
+Content = tuple[Document, Arrays]
 
 
-def up_to_date(document: dict[str, Any], arrays: Arrays) -> Content:
+def up_to_date(document: Document, arrays: Arrays) -> Content:
     """A document and arrays of any version as this version has them."""
     for version in range(document["version"], VERSION):
         document, arrays = MIGRATIONS[version](document, arrays)
     return document, arrays
 
 
-def _history_as_columns(document: dict[str, Any], arrays: Arrays) -> Content:
+def _history_as_columns(document: Document, arrays: Arrays) -> Content:
     """To version 2: the history was a list of records in the document, and some files did not say n_sampled."""
     records = document.pop("history")
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
@@ -40,7 +39,7 @@ def _history_as_columns(document: dict[str, Any], arrays: Arrays) -> Content:
     return {"n_sampled": 0, "training_state": True, **document}, {**arrays, **columns}
 
 
-def _trees(d: dict[str, Any], arrays: Arrays) -> Content:
+def _trees(d: Document, arrays: Arrays) -> Content:
     """To version 3: what a training has was spread over the document, and a search could be one of several starts.
 
     A search between its starts goes on with the one under way. The network's settings were parameters beside its name.
@@ -72,7 +71,7 @@ def _trees(d: dict[str, Any], arrays: Arrays) -> Content:
             and {"weights": {}, "observations": observed, "score": best["score"], "update": best["update"]},
         }
         return d, arrays | {f"returns/{name}": np.array(float(d["returns"][name])) for name in ("mean", "var")}
-    moments: dict[str, Any] = {} if d["setting"]["optimizer"] == "sgd" else {"first": {}, "second": {}}
+    moments: Document = {} if d["setting"]["optimizer"] == "sgd" else {"first": {}, "second": {}}
     kept = {name: best.get(name) for name in ("score", "generation", "episodes")} if best else {}
     d["training"] = training | {
         "search": {
@@ -88,7 +87,7 @@ def _trees(d: dict[str, Any], arrays: Arrays) -> Content:
     return d, _moved(found, {**places, "optimizer/": "search/optimizer/"})
 
 
-def translated(given: dict[str, Any], kind: str) -> dict[str, Any]:
+def translated(given: Document, kind: str) -> Document:
     """Parameters of version 2: the network becomes a value, and those that are gone are left out."""
     kept = {name: value for name, value in given.items() if name not in GONE}
     named = kept.get("network", "rsnn")
@@ -115,4 +114,4 @@ def _moved(arrays: Arrays, places: dict[str, str]) -> Arrays:
     return found
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any], Arrays], Content]] = {1: _history_as_columns, 2: _trees}
+MIGRATIONS: dict[int, Callable[[Document, Arrays], Content]] = {1: _history_as_columns, 2: _trees}

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from ecpolicy.distributions import Distribution
 from ecpolicy.files import archive
-from ecpolicy.files.archive import Arrays, ModelFileError
+from ecpolicy.files.archive import Arrays, Document, ModelFileError
 from ecpolicy.files.codec import array, count, decode, encode, following, leaf, number, only, optional, take, texts
 from ecpolicy.files.migrations import HISTORY, up_to_date
 from ecpolicy.files.spaces import space_from_json, space_to_json
 from ecpolicy.fitting.deployed import Deployable, DeployedPolicy
 from ecpolicy.fitting.fit import act_with, deploy
 from ecpolicy.fitting.resumption import NoTraining
-from ecpolicy.history import Columns, History
+from ecpolicy.history import Columns, History, Record
 from ecpolicy.networks import NETWORKS, Network, Shape
 from ecpolicy.networks.layout import unpack, words_per_row
 from ecpolicy.normalization import Standardizer
 from ecpolicy.spaces import action_outputs, check_spaces, observation_size
-from ecpolicy.untyped import Space
+from ecpolicy.untyped import Kwargs, Space
 
 MACHINE = {"n_jobs", "timeout", "verbose", "backend", "engine"}  # parameters that say nothing about the policy
 MACHINE_KWARGS = {"device"}  # among ppo_kwargs, likewise
@@ -36,7 +36,7 @@ SPACE = leaf(space_to_json, space_from_json)
 class Header(NamedTuple):
     """What every file has, beside the history and a training or a deployed network."""
 
-    parameters: dict[str, Any]  # of the constructor, apart from those of the machine
+    parameters: Kwargs  # of the constructor, apart from those of the machine
     network: Network  # that was trained, whatever the parameters say now
     environments: tuple[str, ...]
     setting: object  # of the training
@@ -52,7 +52,7 @@ class Acting(NamedTuple):
 
     connections: dict[str, np.ndarray]  # packed where they are bits
     standardizer: Standardizer
-    shown: dict[str, Any]  # fitted attributes
+    shown: dict[str, object]  # fitted attributes
 
 
 class Fitted(Protocol):
@@ -61,7 +61,7 @@ class Fitted(Protocol):
     observation_space_: Space
     action_space_: Space
     n_features_in_: int
-    history_: Any
+    history_: Sequence[Record]
     seed_: int
     _deployed: DeployedPolicy
     _training: Any
@@ -71,17 +71,17 @@ class Fitted(Protocol):
     def environments_(self) -> tuple[str, ...]:
         """What it was trained on."""
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
+    def get_params(self, deep: bool = True) -> Kwargs:
         """The constructor parameters."""
 
-    def _training_schema(self, setting: object, obs_size: int, n_outputs: int) -> Any:
+    def _training_schema(self, setting: object, obs_size: int, n_outputs: int) -> object:
         """What a file holds of a training."""
 
-    def _shown_schema(self, n_outputs: int) -> Any:
+    def _shown_schema(self, n_outputs: int) -> dict[str, object]:
         """The fitted attributes that a file of the deployed network alone holds."""
 
 
-def to_file(policy: Fitted, training_state: bool) -> tuple[dict[str, Any], Arrays]:
+def to_file(policy: Fitted, training_state: bool) -> tuple[Document, Arrays]:
     """The JSON document and the arrays of a fitted policy, with all that training goes on from or without."""
     setting, deployed = policy._training.setting, policy._deployed
     given = policy.get_params(deep=False)
@@ -112,7 +112,7 @@ def to_file(policy: Fitted, training_state: bool) -> tuple[dict[str, Any], Array
     return {"class": type(policy).__name__, **document}, arrays | _prior(given)
 
 
-def from_file(cls: Any, document: dict[str, Any], arrays: Arrays, network: Network | None) -> Any:
+def from_file(cls: Any, document: Document, arrays: Arrays, network: Network | None) -> Any:
     """The policy of a file; ``network`` is the user's own, if it was trained with one."""
     names = [name for name in Header._fields if name in document]
     header: Header = decode(_header(cls, network), {name: document[name] for name in names}, arrays)
@@ -163,7 +163,7 @@ def load(path: str | os.PathLike[str], kinds: Mapping[str, Any], network: Networ
 
 
 def _header(cls: Any, own: Network | None) -> Header:
-    def checked(given: Mapping[str, Any], description: Any) -> Network:
+    def checked(given: Kwargs, description: object) -> Network:
         network: Network = cls(**given)._trained_network(_network_from_json(description, own))
         return network
 
@@ -181,7 +181,7 @@ def _header(cls: Any, own: Network | None) -> Header:
 
 
 def _acting(policy: Fitted, network: Network, distribution: Distribution, obs_size: int, n_outputs: int) -> Acting:
-    def connections(shape: Shape) -> Any:
+    def connections(shape: Shape) -> np.ndarray:
         if not distribution.packed:
             return array("<f4", (shape.pre, shape.post))
         rows, lanes = (shape.pre, shape.post) if shape.packed_axis == 1 else (shape.post, shape.pre)
@@ -210,14 +210,14 @@ def _history(arrays: Arrays) -> History:
     return History.of_columns(columns)
 
 
-def _prior(given: Mapping[str, Any]) -> Arrays:
+def _prior(given: Kwargs) -> Arrays:
     """The matrices of initial probabilities, which are no JSON."""
     prior = given.get("initial_probability")
     matrices = prior.items() if isinstance(prior, Mapping) else ()
     return {f"prior/{name}": np.asarray(p, np.float32) for name, p in matrices if np.ndim(p)}
 
 
-def _parameters_to_json(given: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters_to_json(given: Kwargs) -> Document:
     """The constructor parameters; in place of a matrix of initial probabilities stands None."""
     kept = _apart_from_machine(given)
     if isinstance(kept.get("initial_probability"), Mapping):
@@ -226,7 +226,7 @@ def _parameters_to_json(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _to_json(name, value) for name, value in kept.items()}
 
 
-def _parameters_from_json(given: object, known: Iterable[str], own: Network | None) -> dict[str, Any]:
+def _parameters_from_json(given: object, known: Iterable[str], own: Network | None) -> Kwargs:
     """The constructor parameters; those that a file lacks are left to their defaults."""
     if not isinstance(given, dict):
         raise ModelFileError(f"its parameters are {given!r:.80}")
@@ -239,14 +239,14 @@ def _parameters_from_json(given: object, known: Iterable[str], own: Network | No
     return kept
 
 
-def _apart_from_machine(given: Mapping[str, Any]) -> dict[str, Any]:
+def _apart_from_machine(given: Kwargs) -> Kwargs:
     kept = {name: value for name, value in given.items() if name not in MACHINE}
     if isinstance(kept.get("ppo_kwargs"), dict):
         kept["ppo_kwargs"] = {name: v for name, v in kept["ppo_kwargs"].items() if name not in MACHINE_KWARGS}
     return kept
 
 
-def _to_json(name: str, value: object) -> Any:
+def _to_json(name: str, value: object) -> object:
     """A parameter as JSON has it; a generator given as random_state is not kept, the seed drawn from it is."""
     if value is None or isinstance(value, str | bool | np.bool_):
         return value if not isinstance(value, np.bool_) else bool(value)
@@ -265,7 +265,7 @@ def _to_json(name: str, value: object) -> Any:
     raise TypeError(f"The parameter {name}={value!r} cannot be saved.")
 
 
-def _network_to_json(network: object) -> dict[str, Any]:
+def _network_to_json(network: object) -> Document:
     """A network of the library by its kind and settings; another one by the name of its class alone."""
     for kind, make in NETWORKS.items():
         if type(network) is make:

@@ -1,6 +1,5 @@
 """Spaces of Gymnasium as JSON and back, for model files: a description is counted out before a space is made of it."""
 
-from collections.abc import Mapping
 from math import prod
 from operator import index
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ecpolicy.files.archive import DTYPES, ModelFileError
+from ecpolicy.files.archive import DTYPES, Document, ModelFileError
 from ecpolicy.untyped import Space
 
 LARGEST_SPACE = 1 << 23  # numbers in an observation or action
@@ -16,7 +15,7 @@ LEAST_SPACE = 1 << 11  # numbers that every part of a space counts for: making o
 DEEPEST_SPACE = 16  # spaces within spaces
 
 
-def space_to_json(space: Space) -> dict[str, Any]:
+def space_to_json(space: Space) -> Document:
     """A description of a space that :func:`space_from_json` turns back into an equal one."""
     match space:
         case spaces.Box():
@@ -61,7 +60,7 @@ def space_to_json(space: Space) -> dict[str, Any]:
     )
 
 
-def space_from_json(description: Mapping[str, Any]) -> Space:
+def space_from_json(description: Document) -> Space:
     """The space of a description; raises ModelFileError where it makes no sense."""
     try:
         if _extent(description) > LARGEST_SPACE:
@@ -71,7 +70,7 @@ def space_from_json(description: Mapping[str, Any]) -> Space:
         raise ModelFileError(f"it describes an impossible space: {error!r}.") from None
 
 
-def _extent(d: Mapping[str, Any], depth: int = 0) -> int:
+def _extent(d: Document, depth: int = 0) -> int:
     """Numbers in a flattened sample, counted in integers that do not overflow before anything is made of them."""
     if depth > DEEPEST_SPACE:
         raise ValueError("spaces within spaces")
@@ -109,7 +108,7 @@ def _integers(values: object) -> list[int]:
     return [index(value) for value in np.array(values, dtype=object).reshape(-1)]
 
 
-def _space_from_json(d: Mapping[str, Any]) -> Space:
+def _space_from_json(d: Document) -> Space:
     match d["kind"]:
         case "Box":
             dtype, shape = DTYPES[d["dtype"]], tuple(d["shape"])
@@ -132,7 +131,7 @@ def _space_from_json(d: Mapping[str, Any]) -> Space:
     raise ValueError(f"unknown kind {d['kind']!r}")
 
 
-def _bound_to_json(bound: np.ndarray) -> Any:
+def _bound_to_json(bound: np.ndarray) -> object:
     """One number where all are equal, else a list; infinities as strings, as JSON has none."""
     if bound.size and np.all(bound == bound.flat[0]):
         return _number_to_json(bound.flat[0].item())
