@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
-from ecpolicy.environments import Resolved
+from ecpolicy.environments import ENDLESS_EPISODE, Resolved
 from ecpolicy.fitting.backends import Engine, Plays
 from ecpolicy.fitting.deployed import Deployable, DeployedPolicy
 from ecpolicy.fitting.judge import Judge
@@ -70,8 +70,8 @@ class Run(NamedTuple):
         return observation_size(self.resolved.observation_space), action_outputs(self.resolved.action_space)
 
 
-class Trainable(Protocol[T]):
-    """An estimator: its parameters as far as they concern every fit, and what it brings along."""
+class Trainable(Generic[T]):
+    """What every estimator is to a fit: its parameters as far as they concern all of them, and what it brings along."""
 
     network: Network | None
     backend: str
@@ -86,7 +86,7 @@ class Trainable(Protocol[T]):
     warm_start: bool
     random_state: int | np.random.Generator | np.random.RandomState | None
     verbose: int
-    eval_every: int  # steps between two evaluations
+    eval_every: int = 1  # steps between two evaluations
     stop_reason_: str | None
     observation_space_: Space
     action_space_: Space
@@ -97,28 +97,36 @@ class Trainable(Protocol[T]):
     @property
     def environments_(self) -> tuple[str, ...]:
         """What the policy was trained on."""
-
-    def _most_generations(self) -> float:
-        """Steps of the learner after which a fit ends."""
+        raise NotImplementedError
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, network: Network | None = None) -> Self:
         """The policy of a file."""
+        raise NotImplementedError
 
     def get_params(self, deep: bool = True) -> Kwargs:
         """The constructor parameters."""
+        raise NotImplementedError
 
     def _check(self) -> Network:
         """Check the parameters; the network that they describe."""
+        raise NotImplementedError
 
     def _check_environments(self, resolved: Resolved) -> None:
         """Raise where the estimator cannot train on these."""
 
+    def _most_generations(self) -> float:
+        """Steps of the learner after which a fit ends."""
+        return np.inf
+
     def _endless_episode(self) -> float:
         """Steps that are played of an environment without a time limit."""
+        return ENDLESS_EPISODE
 
     def _learner(self, run: Run, closing: ExitStack) -> Learner[T]:
         """What trains on them; what must be closed after the fit goes on the stack."""
+        raise NotImplementedError
 
     def _deployable(self, training: T, n_outputs: int) -> Deployable:
         """The best network of a training, or the last."""
+        raise NotImplementedError

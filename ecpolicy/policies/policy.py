@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any, Self
 
 import numpy as np
@@ -11,13 +10,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.callbacks import Callback
 from ecpolicy.constraints import Flag, check
-from ecpolicy.environments import ENDLESS_EPISODE, Resolved
 from ecpolicy.files import archive, policies
 from ecpolicy.fitting import evaluation
 from ecpolicy.fitting import fit as fitting
-from ecpolicy.fitting.deployed import Deployable
-from ecpolicy.fitting.learner import Learner, Run
+from ecpolicy.fitting.learner import Trainable
 from ecpolicy.fitting.resumption import ResumeFrom, check_resumable
+from ecpolicy.history import Record
 from ecpolicy.networks.network import Network
 from ecpolicy.policies.acting import Acting
 from ecpolicy.policies.exporting import Exporting
@@ -26,28 +24,10 @@ from ecpolicy.policies.parameters import PLAYING
 from ecpolicy.rollout.outcome import EvaluatedEpisodes, mean_and_std
 
 
-class BasePolicy(Acting, Exporting, Parameterised):
-    """Base of the estimators. A subclass has parameters, a learner, and what it makes of a training.
+class BasePolicy(Acting, Exporting, Parameterised, Trainable[Any]):
+    """Base of the estimators. A subclass has parameters, a learner, and what it makes of a training."""
 
-    What these are to :func:`ecpolicy.fitting.fit.fit`, :class:`ecpolicy.fitting.learner.Trainable` says.
-    """
-
-    backend: str
-    engine: str
-    chunk_size: int | None
-    n_jobs: int | None
-    timeout: float | None
-    score_threshold: float | str | None
-    eval_episodes: int
-    confirm_episodes: int
-    eval_every: int = 1
-    max_env_steps: Any
-    warm_start: bool
-    random_state: int | np.random.Generator | np.random.RandomState | None
-    verbose: int
-    stop_reason_: str | None
-    history_: Any
-    seed_: int
+    history_: Sequence[Record]
     n_features_in_: int
 
     def fit(
@@ -119,23 +99,6 @@ class BasePolicy(Acting, Exporting, Parameterised):
         """Check the parameters; the network that they describe."""
         network: Network = check(self.table.values(), self)["network"]
         return network
-
-    def _check_environments(self, resolved: Resolved) -> None:
-        """Raise where the estimator cannot train on these."""
-
-    def _most_generations(self) -> float:
-        """Generations after which a fit ends."""
-        return np.inf
-
-    def _endless_episode(self) -> float:
-        """Steps that are played of an environment without a time limit."""
-        return ENDLESS_EPISODE
-
-    def _learner(self, run: Run, closing: ExitStack) -> Learner[Any]:
-        raise NotImplementedError
-
-    def _deployable(self, training: Any, n_outputs: int) -> Deployable:
-        raise NotImplementedError
 
     @property
     def environments_(self) -> tuple[str, ...]:
