@@ -112,9 +112,7 @@ def surplus(policy, resolved):
     keys = member_keys(key_from_seed(1), 0, policy.population_size)
     horizons = (float(policy.max_episode_steps),)
     table = population(Networks(sampler, setting.standardizer(search.moments)), keys, n_episodes=1, horizons=horizons)
-    with runner(
-        "jax", resolved, setting.network, engine=Engine("jax"), n_jobs=1, timeout=None, chunk_size=policy.chunk_size
-    ) as plays:
+    with runner(policy, "jax", resolved, setting.network, Engine("jax")) as plays:
         outcome, _ = plays.run(playing(table))
     lengths = outcome.lengths[:, 0]
     waiting = sum(256 * lengths[first : first + 256].max() for first in range(0, lengths.size, 256))

@@ -142,8 +142,7 @@ def report(policy, environment, arguments, moved):
         return population(networks, members, n_episodes=n_episodes, horizons=(arguments.horizon,))
 
     def play(task, resolved=resolved):
-        options = {"engine": Engine("gymnasium"), "n_jobs": None, "timeout": None, "chunk_size": None}
-        with runner("numpy", resolved, setting.network, **options) as episodes:
+        with runner(policy, "numpy", resolved, setting.network, Engine("gymnasium")) as episodes:
             return episodes.run(playing(task))[0].returns
 
     returns = play(task(keys, 2))

@@ -1,7 +1,6 @@
 """A policy of integers as one C99 header without any floating point, but where the caller asks for it."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +11,7 @@ from ecpolicy.networks import IntegerRSNN
 from ecpolicy.networks.layout import LARGEST_COUNT, LARGEST_CURRENT, LARGEST_READOUT, READOUT_SHIFT, WEIGHT_SHIFT
 from ecpolicy.normalization import Standardizer
 from ecpolicy.spaces import box_bounds
+from ecpolicy.untyped import Space
 
 
 def integer_c_header(
@@ -19,7 +19,7 @@ def integer_c_header(
     connectivity: Mapping[str, NDArray[np.bool_]],
     standardizer: Standardizer,
     initial_potentials: NDArray[np.int16],
-    action_space: gym.Space[Any],
+    action_space: Space,
     *,
     name: str,
     real: str,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ecpolicy.networks.layout import pack
 from ecpolicy.normalization import Standardizer
 from ecpolicy.spaces import action_outputs, box_bounds
+from ecpolicy.untyped import Space
 
 WORD = 32  # bits: what a microcontroller has
 TYPES = {
@@ -20,7 +21,7 @@ TYPES = {
 }  # fmt: skip
 
 
-def decode(space: gym.Space[Any], kind: str, real: str = "double") -> tuple[str, str, int]:
+def decode(space: Space, kind: str, real: str = "double") -> tuple[str, str, int]:
     """C that turns ``output`` into ``action``, the type of an action's numbers, and how many they are.
 
     ``kind`` is what the header calls this type, ``real`` the type of its arithmetic.
@@ -80,18 +81,18 @@ def rows(words: NDArray[np.uint32]) -> str:
     return "".join(f"    {{{row(part)}}},\n" for part in words)
 
 
-def row(words: Iterable[Any]) -> str:
+def row(words: Iterable[int | np.integer]) -> str:
     """Words in hexadecimal."""
     return ", ".join(f"0x{int(word):08x}u" for word in words)
 
 
-def numbers(values: NDArray[Any]) -> str:
+def numbers(values: np.ndarray) -> str:
     """Lines of eight numbers."""
     text = [number(value) for value in values]
     return "".join("    " + " ".join(f"{item}," for item in text[k : k + 8]) + "\n" for k in range(0, len(text), 8))
 
 
-def number(value: Any) -> str:
+def number(value: float | np.number) -> str:
     """The shortest decimal literal that is read as exactly this number: of float for float32, of double for others.
 
     C++ has hexadecimal ones only since 2017.
@@ -101,7 +102,7 @@ def number(value: Any) -> str:
     return f"{value}f" if isinstance(value, np.float32) else repr(float(value))
 
 
-def literal(real: str) -> Callable[[Any], str]:
+def literal(real: str) -> Callable[[float | np.number], str]:
     """What writes numbers as literals of this type."""
     return number if real == "double" else lambda value: number(np.float32(value))
 

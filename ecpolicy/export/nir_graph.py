@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from ecpolicy.networks import RSNN, RealRSNN
 from ecpolicy.normalization import Standardizer
 from ecpolicy.optional import require
+
+if TYPE_CHECKING:
+    import nir
+
 
 NEURONS = ("lif", "cuba-lif")
 
@@ -21,7 +25,7 @@ def nir_graph(
     initial_potentials: NDArray[np.float32],
     *,
     neurons: str = "lif",
-) -> Any:
+) -> "nir.NIRGraph":
     """Build the graph; see :meth:`ecpolicy.EvolvingConnectivityPolicy.to_nir`.
 
     NIR's time constants are those of differential equations; importers integrate them by forward Euler, with a step of
@@ -74,14 +78,14 @@ def nir_graph(
 
 def _with_lif(
     network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float32]], metadata: dict[str, object]
-) -> Any:
+) -> "nir.NIRGraph":
     """Synapse and readout as leaky integrators, gains apart: the matrices hold signs alone, or the policy's weights."""
     import nir
 
     observed, (n, outputs) = len(matrices["input"]), matrices["output"].shape
     decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = network.constants(observed).astype(np.float64)
 
-    def integrator(decay: float, gain: float, size: int) -> Any:
+    def integrator(decay: float, gain: float, size: int) -> nir.LI:
         return nir.LI(tau=_tau(network, decay, size), r=np.full(size, gain), v_leak=np.zeros(size))
 
     nodes = {
@@ -103,7 +107,7 @@ def _with_lif(
 
 def _with_cuba_lif(
     network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float32]], metadata: dict[str, object]
-) -> Any:
+) -> "nir.NIRGraph":
     """Current-based neurons, gains in the weights: for importers without leaky integrators.
 
     All that a current-based neuron takes in passes its synapse. Where the synapse's decay is alpha, an input of
@@ -133,7 +137,7 @@ def _with_cuba_lif(
     return nir.NIRGraph(nodes, [*pairwise(path), *pairwise(loop)], metadata)
 
 
-def _lif(network: RSNN | RealRSNN, decay: float, n: int) -> Any:
+def _lif(network: RSNN | RealRSNN, decay: float, n: int) -> "nir.LIF":
     import nir
 
     return nir.LIF(

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from numbers import Integral
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from joblib import effective_n_jobs
 
 from ecpolicy.distributions import WeightedNoise, WeightedSum, host_noise
 from ecpolicy.environments import Resolved
 from ecpolicy.identity import told
+from ecpolicy.networks import Network
 from ecpolicy.networks.numba import bits as host
 from ecpolicy.optional import require
 from ecpolicy.rollout.episodes import Play, Table
@@ -21,6 +22,14 @@ from ecpolicy.rollout.runner import Runner
 from ecpolicy.rollout.workers import Plan
 
 T = TypeVar("T")
+
+
+class Machine(Protocol):
+    """How much of the machine is used, as a policy has it."""
+
+    n_jobs: int | None
+    timeout: float | None
+    chunk_size: int | None
 
 
 class Plays(Protocol):
@@ -117,14 +126,7 @@ def engine(wanted: str, backend: str, resolved: Resolved) -> Engine:
 
 
 def runner(
-    backend: str,
-    resolved: Resolved,
-    network: Any,
-    *,
-    engine: Engine,
-    n_jobs: int | None,
-    timeout: float | None,
-    chunk_size: int | None,
+    machine: Machine, backend: str, resolved: Resolved, network: Network, engine: Engine
 ) -> AbstractContextManager[Plays]:
     """What plays episodes of this network on these environments; a context manager."""
     if backend == "jax" and not resolved.on_device:
@@ -137,7 +139,7 @@ def runner(
         resolved.action_space,
         network,
         resolved.vectorized,
-        None if timeout is None else float(timeout),
+        None if machine.timeout is None else float(machine.timeout),
         resolved.identities,
         resolved.registrations,
         engine.robots,
@@ -145,5 +147,5 @@ def runner(
     if resolved.on_device:
         from ecpolicy.rollout.device import DeviceRunner
 
-        return DeviceRunner(plan, chunk_size)
-    return Runner(plan, n_jobs)
+        return DeviceRunner(plan, machine.chunk_size)
+    return Runner(plan, machine.n_jobs)

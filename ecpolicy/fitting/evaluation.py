@@ -39,14 +39,7 @@ def evaluate(
         horizons=resolved.horizons(wanted, otherwise=policy._endless_episode()),
     )
     backend = choose(policy.backend, resolved)
-    with runner(
-        backend,
-        resolved,
-        deployed.network,
-        engine=engine(policy.engine, backend, resolved),
-        n_jobs=policy.n_jobs,
-        timeout=policy.timeout,
-        chunk_size=policy.chunk_size,
-    ) as episodes:
+    played_by = engine(policy.engine, backend, resolved)
+    with runner(policy, backend, resolved, deployed.network, played_by) as episodes:
         outcome, _ = episodes.run(playing(table))
     return EvaluatedEpisodes(outcome.returns, outcome.lengths, outcome.travel[..., 0], outcome.travel[..., 1])

@@ -113,17 +113,7 @@ def _learning(
         confirm_episodes=int(policy.confirm_episodes),
     )
     with ExitStack() as closing:
-        episodes = closing.enter_context(
-            runner(
-                backend,
-                resolved,
-                network,
-                engine=played_by,
-                n_jobs=policy.n_jobs,
-                timeout=policy.timeout,
-                chunk_size=policy.chunk_size,
-            )
-        )
+        episodes = closing.enter_context(runner(policy, backend, resolved, network, played_by))
         run = Run(network, resolved, backend, played_by, seed, episodes, judge)
         learner = policy._learner(run, closing)
         training = learner.start(moments) if earlier is None else learner.resume(earlier._training)

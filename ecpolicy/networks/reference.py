@@ -3,13 +3,16 @@
 The floating-point operations are those of the kernels, in the same order and precision, so spikes agree bit for bit.
 """
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.networks.layout import WORD, words_per_row
 from ecpolicy.random import Key, threefry2x32
+
+if TYPE_CHECKING:
+    from ecpolicy.networks.integer import IntegerConstants
 
 
 def sample(key: Key, rho: NDArray[np.float32], planes: int = 24) -> NDArray[np.bool_]:
@@ -36,11 +39,11 @@ def weighted_sum(theta: NDArray[np.bool_], weights: NDArray[np.int32]) -> NDArra
 class State(NamedTuple):
     """One network: membrane potentials, synaptic currents, spikes of the last substep and firing rates (neurons,)."""
 
-    v: NDArray[Any]
-    i_syn: NDArray[Any]
+    v: np.ndarray
+    i_syn: np.ndarray
     spike: NDArray[np.bool_]
     rate: NDArray[np.float32]
-    readout: NDArray[Any]
+    readout: np.ndarray
 
 
 def rsnn_step(
@@ -105,7 +108,7 @@ def integer_rsnn_step(
     *,
     n_excitatory: int,
     substeps: int,
-    constants: Any,
+    constants: "IntegerConstants",
     raster: list[NDArray[np.bool_]] | None = None,
 ) -> tuple[State, NDArray[np.float32]]:
     """One environment step of one network of integers, in int64: the new state (without rates) and the output.
@@ -134,9 +137,9 @@ def integer_rsnn_step(
     return State(v, i_syn, spike, state.rate, readout), np.float32(constants.scale_out) * readout.astype(np.float32)
 
 
-def clamp(numbers: NDArray[Any], limit: int) -> NDArray[Any]:
+def clamp(numbers: np.ndarray, limit: int) -> np.ndarray:
     """The nearest numbers in [-limit, limit - 1]."""
-    clamped: NDArray[Any] = np.clip(numbers, -limit, limit - 1)
+    clamped: np.ndarray = np.clip(numbers, -limit, limit - 1)
     return clamped
 
 

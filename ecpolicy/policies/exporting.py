@@ -1,6 +1,6 @@
 """The deployed network for other tools: NIR and C."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,9 @@ from ecpolicy.fitting.deployed import DeployedPolicy
 from ecpolicy.networks import RSNN, BooleanRSNN, IntegerRSNN, RealRSNN
 from ecpolicy.untyped import Space
 
+if TYPE_CHECKING:
+    from nir import NIRGraph
+
 
 class Exporting:
     """What writes the deployed network in the forms that neuromorphic tools and microcontrollers take."""
@@ -17,7 +20,7 @@ class Exporting:
     action_space_: Space
     _deployed: DeployedPolicy
 
-    def to_nir(self, *, neurons: str = "lif") -> Any:
+    def to_nir(self, *, neurons: str = "lif") -> "NIRGraph":
         """The deployed spiking network as a graph of NIR, the format that neuromorphic tools exchange.
 
         Save it with ``nir.write("policy.nir", graph)``. One step of the environment is ``metadata["substeps"]`` time

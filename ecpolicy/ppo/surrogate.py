@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ecpolicy.networks import layout
+
 if TYPE_CHECKING:
     from ecpolicy.networks import RealRSNN
 
 State = tuple[Tensor, Tensor]
 
-FLUSH = 1e-12  # smaller potentials, currents and rates become zero: denormal numbers are slow
+FLUSH = float(layout.FLUSH)
 
 
 class Surrogate(NamedTuple):

@@ -4,9 +4,9 @@ One kernel is compiled twice, for floats and for integers. Its obviously correct
 :func:`ecpolicy.networks.reference.rsnn_step` and ``integer_rsnn_step`` beside it, which give the same bits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from numba import njit
@@ -17,11 +17,6 @@ from ecpolicy.networks.numba import simd
 from ecpolicy.networks.numba.compiling import compiled
 from ecpolicy.networks.numba.simd import Bits
 
-if TYPE_CHECKING:
-    from ecpolicy.networks.integer import IntegerConstants
-
-
-N = TypeVar("N", int, np.int32, np.float64)
 Rows: TypeAlias = tuple[Words, NDArray[np.int32], int, Words, int, int]  # where the rows of the firing neurons are
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ONE = np.uint64(1)
@@ -73,7 +68,7 @@ def integer_rsnn_step(words: int) -> Callable[..., None]:
 
 
 @njit(inline="always")
-def _clamped(number: N, limit: N) -> N:
+def _clamped(number: float | np.number, limit: float | np.number) -> float | np.number:
     """The nearest number in [-limit, limit - 1]."""
     return min(max(number, -limit), limit - 1)
 
@@ -94,7 +89,7 @@ def _make_rsnn_step(block: int, integer: bool) -> Callable[..., None]:
         output: NDArray[np.float32],
         n_excitatory: int,
         substeps: int,
-        constants: "NDArray[np.float32] | IntegerConstants",
+        constants: Iterable[float],
     ) -> None:
         """Advance the networks of ``rows`` by one environment step: all substeps, in place.
 

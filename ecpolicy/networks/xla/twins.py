@@ -238,7 +238,7 @@ class OnDevice:
 
     network: Network
 
-    def shapes(self, obs_size: int, n_outputs: int) -> Mapping[str, Shape]:
+    def shapes(self, obs_size: int, n_outputs: int) -> dict[str, Shape]:
         """The network's own."""
         return self.network.shapes(obs_size, n_outputs)
 
