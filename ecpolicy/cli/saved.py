@@ -1,6 +1,7 @@
 """What is done with a saved policy: ``ecpolicy evaluate``, ``export``, ``info``; and ``ecpolicy tuned``."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,32 +43,40 @@ def evaluate(arguments: argparse.Namespace) -> None:
 def add_export(parser: argparse.ArgumentParser) -> None:
     """The options of ``export``."""
     add_policy(parser)
-    parser.add_argument("out", type=Path, help="policy.nir, policy.h, or policy.ecp for the deployed policy alone")
-    parser.add_argument("--format", choices=["nir", "c", "ecp"], help="by default what the file's ending says")
+    parser.add_argument(
+        "out", help="policy.nir, policy.h, policy.ecp for the deployed policy alone, or folder/ for Verilog"
+    )
+    formats = ["nir", "c", "ecp", "verilog"]
+    parser.add_argument("--format", choices=formats, help="by default what the file's ending says")
+    parser.add_argument("--lanes", type=int, default=1, help="neurons that Verilog updates in a cycle (default: 1)")
     parser.add_argument("--neurons", choices=["lif", "cuba-lif"], default="lif", help="of the NIR graph (default: lif)")
     parser.add_argument("--name", help="prefix of what the header defines; by default the file's name")
 
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the file, print its path."""
-    kind = arguments.format or {".nir": "nir", ".h": "c", ".ecp": "ecp"}.get(arguments.out.suffix)
+    out = Path(arguments.out)
+    by_ending = {".nir": "nir", ".h": "c", ".ecp": "ecp"}
+    kind = arguments.format or ("verilog" if arguments.out.endswith(("/", os.sep)) else by_ending.get(out.suffix))
     if kind is None:
         raise ValueError(
-            f"{arguments.out} ends neither in .nir nor in .h nor in .ecp: say which, --format nir, c or ecp."
+            f"{out} ends neither in .nir nor in .h nor in .ecp nor in /: say which, --format nir, c, ecp or verilog."
         )
-    if arguments.out.exists() and arguments.path.exists() and arguments.out.samefile(arguments.path):
-        raise ValueError(f"{arguments.out} is what is to be exported: give another name.")
+    if out.exists() and arguments.path.exists() and out.samefile(arguments.path):
+        raise ValueError(f"{out} is what is to be exported: give another name.")
     policy = saved_policy(arguments.path)
     if kind == "nir":
         graph = policy.to_nir(neurons=arguments.neurons)
         import nir
 
-        nir.write(arguments.out, graph)
+        nir.write(out, graph)
     elif kind == "ecp":
-        policy.save(arguments.out, training_state=False)
+        policy.save(out, training_state=False)
+    elif kind == "verilog":
+        policy.to_verilog(out, lanes=arguments.lanes)
     else:
-        arguments.out.write_text(policy.to_c(arguments.name or arguments.out.stem.replace("-", "_")))
-    print(arguments.out)
+        out.write_text(policy.to_c(arguments.name or out.stem.replace("-", "_")))
+    print(out)
 
 
 def info(arguments: argparse.Namespace) -> None:

@@ -1,11 +1,13 @@
-"""The deployed network for other tools: NIR and C."""
+"""The deployed network for other tools: NIR, C and Verilog."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from ecpolicy.constraints import Integer
 from ecpolicy.fitting.deployed import DeployedPolicy
 from ecpolicy.networks import RSNN, BooleanRSNN, IntegerRSNN, RealRSNN
 from ecpolicy.untyped import Space
@@ -96,6 +98,44 @@ class Exporting:
             self.action_space_, name=name, real=real,
         )  # fmt: skip
         return text
+
+    def to_verilog(self, folder: str | Path, *, lanes: int = 1, steps: int = 100) -> None:
+        """Write the deployed network of integers as Verilog-2005 for synthesis, and a test bench.
+
+        The folder gets ``policy.v``, the connections as ``*.hex`` for its block RAM, and ``policy_tb.v``, which
+        compares every spike, readout and action of recorded steps with those of the library. The comments at the top
+        of ``policy.v`` describe its ports, and how many clock cycles an action takes. The recorded observations are
+        drawn: standard normal, as standardised ones are, some at the limits.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Made where it is missing.
+        lanes : int
+            Neurons that are updated in a clock cycle.
+        steps : int
+            Environment steps of the test bench, in two episodes.
+
+        Raises
+        ------
+        NotFittedError
+        TypeError
+            Where the network is no :class:`ecpolicy.networks.IntegerRSNN`.
+        ValueError
+            Where ``lanes`` or ``steps`` is no positive whole number.
+        """
+        from ecpolicy.export.verilog import record, verilog
+
+        network = self._spiking(IntegerRSNN)
+        Integer(1, network.n_neurons)("lanes", lanes)
+        Integer(2)("steps", steps)
+        recorded = record(network, self._deployed.connections, self._deployed.start, self.action_space_, steps)
+        files = verilog(
+            network, self._present(), self._initial_potentials(network), self.action_space_, recorded, lanes=lanes
+        )
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (Path(folder) / name).write_text(text)
 
     def _present(self) -> dict[str, NDArray[np.bool_]]:
         """The deployed connections by name, (pre, post)."""
