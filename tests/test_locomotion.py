@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Progress, StandingStill
-from ecpolicy.callbacks.plateau import stands_still
+from ecpolicy.callbacks.symptoms import stands_still
 from ecpolicy.networks import RSNN
 from probes import Match
 
@@ -130,9 +130,9 @@ def test_standing_still_is_warned_of_once():
     with pytest.warns(
         UserWarning, match="stood still for 2 generations: 0.00 m/s, a return of 120 over 120 steps"
     ) as seen:
-        fitted = policy(n_generations=5).fit(Stand, callbacks=StandingStill(2))
+        fitted = policy(n_generations=4).fit(Stand, callbacks=StandingStill(2))
     assert len(seen) == 1
-    assert fitted.n_generations_ == 5
+    assert fitted.n_generations_ == 4
 
 
 def test_standing_still_can_end_a_fit():

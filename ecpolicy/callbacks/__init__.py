@@ -10,10 +10,10 @@ from ecpolicy.callbacks.checkpoint import Checkpoint
 from ecpolicy.callbacks.evaluation import Evaluation, StopOnReturn
 from ecpolicy.callbacks.histogram import ProbabilityHistogram
 from ecpolicy.callbacks.logs import CSVLog, TensorBoardLog
-from ecpolicy.callbacks.plateau import StandingStill
 from ecpolicy.callbacks.progress import Progress
 from ecpolicy.callbacks.protocol import Callback, Chain
 from ecpolicy.callbacks.stable_baselines3 import StableBaselines3
+from ecpolicy.callbacks.symptoms import StandingStill
 from ecpolicy.callbacks.view import TrainingView
 
 __all__ = [

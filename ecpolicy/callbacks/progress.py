@@ -4,8 +4,8 @@ import sys
 from time import perf_counter
 from typing import TextIO
 
-from ecpolicy.callbacks.plateau import stands_still
 from ecpolicy.callbacks.protocol import check_count
+from ecpolicy.callbacks.symptoms import STUCK, stands_still, stuck_for
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import Excuse, write_line
 from ecpolicy.history import Record
@@ -34,6 +34,7 @@ class Progress:
         self._began = perf_counter()
         self._first: Record | None = None
         self._engine = ""
+        self._told = False  # where help is
         self._excuse = Excuse("A line of progress")
 
     def __call__(self, view: TrainingView) -> None:
@@ -49,17 +50,21 @@ class Progress:
         fraction = self._fraction(view, record)
         if record["generation"] % self._every and fraction < 1:
             return
+        stuck = stuck_for(view.history_[-STUCK - 1 :]) >= STUCK
         total = f"/{view.n_generations}" if hasattr(view, "n_generations") and view.max_env_steps is None else ""
         spread = f" ± {record['return_std']:.2f}, max {record['return_max']:.2f}" if "return_std" in record else ""
         left = f"at most {_duration(elapsed * (1 - fraction) / fraction)} left" if 0 < fraction < 1 else "done"
         self._print(
             f"generation {record['generation']:>4}{total} | return {_score(record['return_mean']):>9}{spread}"
             f" | deployed {_score(record['deployed_return']):>9}{_gait(record)}, "
-            f"best {_score(record['best_deployed_return'])}"
+            f"best {_score(record['best_deployed_return'])}{f' for {STUCK} generations and more' if stuck else ''}"
             f" | {record['n_env_steps']:>10,} steps, {self._speed(record):>7,.0f}/s | {_duration(elapsed)}, {left}"
             f"{self._engine}"
         )
         self._engine = ""
+        if stuck and not self._told:
+            self._told = True
+            self._print("No better network for a while: see 'It does not learn' in the documentation, by symptom.")
 
     def _print(self, line: str) -> None:
         with self._excuse.excused():
@@ -67,7 +72,7 @@ class Progress:
 
     def finish(self, view: TrainingView) -> None:
         """Forget this fit, so that the next one is timed anew."""
-        self._first = None
+        self._first, self._told = None, False
         self._excuse.forget()
 
     def _fraction(self, view: TrainingView, record: Record) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
+from ecpolicy.callbacks.symptoms import nothing_to_learn
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.cleanup import cleaning_up
 from ecpolicy.environments import Resolved, other_spaces, resolve
@@ -64,6 +65,8 @@ def fit(
                     training, record = learner.advance(training, lambda training: not reason(training))
                     _publish(policy, training, run, record)
                     began = True
+                    if symptom := nothing_to_learn(policy.history_):
+                        warnings.warn(symptom, stacklevel=3)
                     if called(view):
                         end = "callback"
                         break

@@ -1,4 +1,6 @@
-"""Naming the plateau of locomotion tasks: the policy stands still, and is paid for not falling."""
+"""Symptoms of a training that does not learn, told from its history; what helps is in docs/it_does_not_learn.md."""
+
+from collections.abc import Sequence
 
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import warn
@@ -6,6 +8,30 @@ from ecpolicy.history import Record
 
 STILL = 0.1  # m/s
 WHOLE = 100  # steps; whoever falls sooner does not stand
+BLIND = 5  # generations without a difference between members
+STUCK = 50  # generations without a better network
+
+
+def nothing_to_learn(history: Sequence[Record]) -> str | None:
+    """What to say after the first generations where no member earned more than another; None otherwise."""
+    if len(history) != BLIND or not all(_all_equal(record) for record in history):
+        return None
+    return (
+        f"All returns of the first {BLIND} generations are equal ({history[-1]['return_mean']:.4g}): nothing can be "
+        "learnt from them. Pay for steps on the way, lengthen episodes, or let networks differ more "
+        "(network__gain_in=1.0); see 'It does not learn' in the documentation."
+    )
+
+
+def stuck_for(history: Sequence[Record]) -> int:
+    """Generations since the best deployed network was last replaced by a better one."""
+    best = history[-1].get("best_deployed_return")
+    others = (i for i, record in enumerate(reversed(history)) if record.get("best_deployed_return") != best)
+    return next(others, len(history)) - 1
+
+
+def _all_equal(record: Record) -> bool:
+    return "return_std" in record and record["return_min"] == record["return_max"]
 
 
 def stands_still(record: Record) -> bool:

@@ -1,0 +1,76 @@
+"""What the library says where a training does not learn."""
+
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy.callbacks import Progress
+from ecpolicy.callbacks.symptoms import BLIND, STUCK, nothing_to_learn, stuck_for
+from ecpolicy.networks import RSNN
+
+
+class Pays(gym.Env):
+    """Ends after three steps and pays one of two amounts, by the action if it is to tell them apart."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, tells=False):
+        self._tells = tells
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._steps = 0
+        return self.np_random.uniform(-1, 1, 1).astype(np.float32), {}
+
+    def step(self, action):
+        self._steps += 1
+        observation = self.np_random.uniform(-1, 1, 1).astype(np.float32)
+        return observation, float(action) if self._tells else 0.0, self._steps == 3, False, {}
+
+
+def policy(**parameters):
+    return EvolvingConnectivityPolicy(
+        **{
+            "network": RSNN(8), "population_size": 8, "n_generations": BLIND + 2, "eval_episodes": 1,
+            "confirm_episodes": 1, "random_state": 0, **parameters,
+        }
+    )  # fmt: skip
+
+
+def test_equal_returns_are_warned_of_once():
+    with pytest.warns(UserWarning, match=r"All returns of the first 5 generations are equal \(0\)") as seen:
+        policy().fit(Pays)
+    assert len(seen) == 1
+    assert seen[0].filename == __file__
+
+
+def test_returns_that_tell_members_apart_are_not():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policy().fit(lambda: Pays(tells=True))
+        policy(n_generations=BLIND - 1).fit(Pays)
+
+
+def test_a_training_that_has_learnt_may_have_equal_returns():
+    equal, unequal = ({"return_min": low, "return_max": 9.0, "return_mean": 9.0, "return_std": 0.0} for low in (9, 8))
+    assert nothing_to_learn([equal] * BLIND)
+    assert nothing_to_learn([unequal, *[equal] * (BLIND - 1)]) is None
+    assert nothing_to_learn([equal] * (BLIND + 1)) is None
+
+
+def test_generations_without_a_better_network():
+    assert stuck_for([{"best_deployed_return": value} for value in (1.0, 2.0, 2.0, 2.0)]) == 2
+    assert stuck_for([{"best_deployed_return": value} for value in (1.0, 2.0)]) == 0
+    assert stuck_for([{"best_deployed_return": 2.0}] * 4) == 3
+
+
+def test_progress_says_where_help_is(capsys):
+    with pytest.warns(UserWarning, match="All returns"):
+        policy(n_generations=STUCK + 3).fit(Pays, callbacks=Progress(26))
+    lines = capsys.readouterr().out.splitlines()
+    assert [f"for {STUCK} generations and more" in line for line in lines] == [False, True, False, True]
+    assert "'It does not learn'" in lines[2]
