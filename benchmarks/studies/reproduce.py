@@ -149,9 +149,11 @@ def settings_of(run):
             parameters["max_episode_steps"] = task.parameters.get("max_episode_steps", 1000)
     else:
         engine = "gymnasium"
-    if definition["estimator"] != "sb3-ppo":
-        parameters |= {"random_state": run["seed"], "score_threshold": None}
     found = dict(task.parameters)
+    if definition["estimator"] in ESTIMATORS:
+        parameters |= {"random_state": run["seed"], "score_threshold": None}
+    else:
+        parameters |= run["rival"]
     found |= found.pop("network").given() if "network" in found else {}
     parameters |= (found if takes == "all" else {}) | definition.get("parameters", {})
     starts = task.starts if takes == "all" and not run.get("one_start") else {}
@@ -193,29 +195,37 @@ def train(run, checkpoint):
 
 
 def train_sb3(run, checkpoint):
-    """Stable-Baselines3's PPO on 8 environments, its other settings the default, observations and rewards normalised.
+    """Train a rival of Stable-Baselines3 or sb3-contrib on one core. It is not resumed.
 
-    It is not resumed.
+    Its settings are those of the method and, by task, of the table ``rivals``; "n_envs" and "normalize" (which of
+    VecNormalize's two parts) are for its environments.
     """
+    import sb3_contrib
+    import stable_baselines3
     import torch
-    from stable_baselines3 import PPO
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.vec_env import VecNormalize
 
     torch.set_num_threads(1)
-    task = tuned(run["task"])
-    training = VecNormalize(make_vec_env(run["task"], 8, seed=run["seed"], env_kwargs=task.environment_kwargs))
-    model = PPO("MlpPolicy", training, n_steps=256, seed=run["seed"], device="cpu")
+    settings = settings_of(run)
+    given = dict(settings["parameters"])
+    normalized, n_envs, policy = given.pop("normalize", []), given.pop("n_envs", 1), given.pop("policy", "MlpPolicy")
+    training = make_vec_env(run["task"], n_envs, seed=run["seed"], env_kwargs=settings["environment"])
+    parts = {"norm_obs": "obs" in normalized, "norm_reward": "reward" in normalized}
+    training = VecNormalize(training, gamma=given.get("gamma", 0.99), **parts)
+    name = run["definition"]["estimator"].removeprefix("sb3-").upper()
+    rival = getattr(stable_baselines3, name, None) or getattr(sb3_contrib, name)
+    model = rival(policy, training, seed=run["seed"], device="cpu", **given)
     recorder = Recorder(checkpoint.with_suffix(".curve.json"), run)
     recorder.points, seconds = [], 0.0
     while model.num_timesteps < run["steps"] and seconds < run["seconds"]:
-        began = time.perf_counter()
-        while model.num_timesteps < run["steps"] and time.perf_counter() - began < run["seconds"] / POINTS:
+        began, until = time.perf_counter(), min(run["steps"], model.num_timesteps + run["steps"] / POINTS)
+        while model.num_timesteps < until and time.perf_counter() - began < run["seconds"] / POINTS:
             model.learn(2048, reset_num_timesteps=False)
         seconds += time.perf_counter() - began
         recorder.add(model.num_timesteps, seconds, play(model, training, run["task"], EPISODES, recorder.seed))
     final = play(model, training, run["task"], run["final_episodes"], FINAL)
-    return {"n_steps": 256, "n_envs": 8}, recorder.points, final
+    return {}, recorder.points, final
 
 
 def play(model, normalize, task, n_episodes, seed):
@@ -274,6 +284,7 @@ def runs(arguments):
                     "study": name,
                     "method": method,
                     "definition": methods[method],
+                    "rival": table["rivals"].get(method, {}).get(task, {}),
                     "task": task,
                     "seed": seed,
                     "steps": arguments.steps or limits["steps"],

@@ -65,7 +65,7 @@ def fit(
                     training, record = learner.advance(training, lambda training: not reason(training))
                     _publish(policy, training, run, record)
                     began = True
-                    if symptom := nothing_to_learn(policy.history_):
+                    if symptom := nothing_to_learn(vars(policy)["history_"]):
                         warnings.warn(symptom, stacklevel=3)
                     if called(view):
                         end = "callback"
