@@ -11,7 +11,7 @@ belongs to no member is derived by :func:`reserved_key`, under a number that no 
 
 from enum import IntEnum
 from functools import cache
-from typing import Any
+from typing import Any, SupportsInt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,7 +60,7 @@ def threefry2x32(key: Key, counter: tuple[ArrayLike, ArrayLike]) -> tuple[NDArra
         )
 
 
-def threefry_rounds(key0: object, key1: Any, counter0: object, counter1: object) -> tuple[Any, Any]:
+def threefry_rounds(key0: Any, key1: Any, counter0: Any, counter1: Any) -> tuple[Any, Any]:
     """The 20 rounds on uint32 arrays of any library whose operators broadcast and wrap around: NumPy's and JAX's."""
     keys = [key0, key1, key0 ^ key1 ^ np.uint32(PARITY)]
     x0, x1 = counter0 + keys[0], counter1 + keys[1]
@@ -116,7 +116,7 @@ def environment_seed(key: Key) -> NDArray[np.int64]:
     return (bits >> np.uint32(1)).astype(np.int64)
 
 
-def seed_of(random_state: Any) -> int:
+def seed_of(random_state: SupportsInt | np.random.Generator | np.random.RandomState | None) -> int:
     """A seed below 2**64 from an int, a NumPy generator or random state, or fresh entropy for None."""
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])

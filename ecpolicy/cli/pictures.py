@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ecpolicy.cli.settings import add_environment, add_policy, environment_of, saved_policy
 from ecpolicy.policies.policy import BasePolicy
@@ -61,7 +62,7 @@ def plot(arguments: argparse.Namespace) -> None:
     if arguments.kind != "learning-curve" and len(policies) > 1:
         raise ValueError(f"{arguments.kind} is drawn of one policy, got {len(policies)}.")
     policy: BasePolicy = policies[0]
-    display: object
+    display: Any
     with plt.style.context("dark_background" if arguments.dark else "default"):
         if arguments.kind == "learning-curve":
             display = inspection.LearningCurveDisplay.from_policy_run(policies, y=arguments.y)

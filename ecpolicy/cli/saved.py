@@ -3,7 +3,6 @@
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -109,7 +108,7 @@ def info(arguments: argparse.Namespace) -> None:
     write_report(report, arguments.json)
 
 
-def _described(value: object) -> Any:
+def _described(value: object) -> object:
     """A parameter: an anatomical prior by the shapes of its arrays, a network as it is written."""
     if hasattr(value, "get_params"):
         return repr(value)

@@ -62,7 +62,7 @@ class Gaussian:
         return {name: self._draw(mean, self.initial_scales[name], key[None], name)[0] for name, mean in zeros.items()}
 
     def project(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
-        """Any mean is allowed."""
+        """Every mean is allowed."""
         return dict(parameters)
 
     def sampler(self, parameters: Parameters) -> "WeightSampler":
@@ -135,7 +135,7 @@ class Point:
         return {name: np.zeros((shape.pre, shape.post), np.float32) for name, shape in self.shapes.items()}
 
     def project(self, parameters: Parameters) -> dict[str, NDArray[np.float32]]:
-        """Any weights are allowed."""
+        """All weights are allowed."""
         return dict(parameters)
 
     def sampler(self, parameters: Parameters) -> "WeightSampler":

@@ -48,7 +48,7 @@ def initial_moments(given: object, space: Space, *, continues: bool = False) -> 
     return Moments(n, mean, variance * n) if n else Moments.empty(size)
 
 
-def _parts(given: object, space: Space) -> tuple[Any, Any, float]:
+def _parts(given: object, space: Space) -> tuple[np.ndarray, np.ndarray, float]:
     if hasattr(given, "obs_rms"):
         running = given.obs_rms
         if isinstance(running, Mapping):  # of a Dict space, some of whose parts may not be normalised
@@ -65,7 +65,7 @@ def _parts(given: object, space: Space) -> tuple[Any, Any, float]:
     return np.array(mean, np.float64).reshape(-1), np.array(variance, np.float64).reshape(-1), float(count)
 
 
-def _of_part(running: Any, space: Space) -> tuple[Any, Any]:
+def _of_part(running: Any, space: Space) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of one part of a Dict space; zeros and ones where it is left as it is."""
     if running is None:
         size = observation_size(space)

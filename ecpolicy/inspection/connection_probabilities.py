@@ -1,6 +1,6 @@
 """ConnectionProbabilityDisplay: the probability of every connection, and how their distribution changes."""
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,11 @@ from ecpolicy.callbacks.histogram import ProbabilityHistogram
 from ecpolicy.fitting.resumption import check_resumable
 from ecpolicy.inspection.palette import palette
 from ecpolicy.policies.policy import BasePolicy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 
 BINS = 50
 
@@ -44,13 +49,13 @@ class ConnectionProbabilityDisplay:
         self.history = history
 
     @classmethod
-    def from_estimator(cls, policy: BasePolicy, *, figure: object = None) -> Self:
+    def from_estimator(cls, policy: BasePolicy, *, figure: "Figure | None" = None) -> Self:
         """Draw a fitted policy's probabilities and their histogram."""
         return cls.from_policy_run(policy, None, figure=figure)
 
     @classmethod
     def from_policy_run(
-        cls, policy: BasePolicy, history: ProbabilityHistogram | None, *, figure: object = None
+        cls, policy: BasePolicy, history: ProbabilityHistogram | None, *, figure: "Figure | None" = None
     ) -> Self:
         """Draw a fitted policy's probabilities, and the course of their histogram over its training.
 
@@ -79,12 +84,12 @@ class ConnectionProbabilityDisplay:
         count = None if excitatory is None else int(excitatory.sum())
         return cls(policy.connection_probabilities_, n_excitatory=count, history=history).plot(figure=figure)
 
-    def plot(self, *, figure: Any = None) -> Self:
+    def plot(self, *, figure: "Figure | None" = None) -> Self:
         """Draw, in an empty figure or a new one."""
         from matplotlib import pyplot as plt
 
         figure = plt.figure(figsize=(7, 4.6), layout="constrained") if figure is None else figure
-        upper, lower = figure.subfigures(2, 1, height_ratios=[1.5, 1])
+        upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[1.5, 1]))
         widths = [max(p.shape[1], 40) for p in self.probabilities.values()]
         axes = np.atleast_1d(upper.subplots(1, len(self.probabilities), width_ratios=widths))
         colors, image = palette(axes[0]), None
@@ -106,7 +111,7 @@ class ConnectionProbabilityDisplay:
         self.axes_, self.figure_ = np.array([*axes, below]), figure
         return self
 
-    def _plot_course(self, ax: Any, history: ProbabilityHistogram, cmap: str) -> None:
+    def _plot_course(self, ax: "Axes", history: ProbabilityHistogram, cmap: str) -> None:
         from matplotlib.colors import LogNorm
 
         if not history.counts:

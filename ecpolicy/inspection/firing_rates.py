@@ -1,6 +1,6 @@
 """FiringRateDisplay: how often neurons fire, and when."""
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -8,6 +8,9 @@ from ecpolicy.constraints import Integer
 from ecpolicy.inspection.activity import Activity, record_activity
 from ecpolicy.inspection.palette import groups_of, palette
 from ecpolicy.policies.policy import BasePolicy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class FiringRateDisplay:
@@ -37,7 +40,7 @@ class FiringRateDisplay:
         first_step: int = 0,
         n_steps: int | None = 60,
         bins: int = 30,
-        figure: object = None,
+        figure: "Figure | None" = None,
     ) -> Self:
         """Play an episode and draw it; the parameters are those of :func:`record_activity` and :meth:`plot`."""
         activity = record_activity(policy, environment, seed=seed, max_episode_steps=max_episode_steps)
@@ -45,12 +48,20 @@ class FiringRateDisplay:
 
     @classmethod
     def from_policy_run(
-        cls, activity: Activity, *, first_step: int = 0, n_steps: int | None = 60, bins: int = 30, figure: object = None
+        cls,
+        activity: Activity,
+        *,
+        first_step: int = 0,
+        n_steps: int | None = 60,
+        bins: int = 30,
+        figure: "Figure | None" = None,
     ) -> Self:
         """Draw an episode that was recorded with :func:`record_activity`; the others are as for :meth:`plot`."""
         return cls(activity).plot(first_step=first_step, n_steps=n_steps, bins=bins, figure=figure)
 
-    def plot(self, *, first_step: int = 0, n_steps: int | None = 60, bins: int = 30, figure: Any = None) -> Self:
+    def plot(
+        self, *, first_step: int = 0, n_steps: int | None = 60, bins: int = 30, figure: "Figure | None" = None
+    ) -> Self:
         """Draw.
 
         Parameters

@@ -1,7 +1,7 @@
 """LearningCurveDisplay: returns over environment steps, with the spread over seeds."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 from ecpolicy.fitting.resumption import check_resumable
 from ecpolicy.inspection.palette import palette
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType
+
+
 POINTS = 200  # of the common grid
 NAMES = {
     "return_mean": "Mean return of the population",
@@ -19,7 +24,7 @@ NAMES = {
     "best_deployed_return": "Return of the best network so far",
     "deployed_x_velocity": "Speed of the deployed network (m/s)",
 }
-SPREADS: dict[str, Callable[[NDArray[np.float64]], Any]] = {  # values (trainings, points) to (lower, upper)
+SPREADS: dict[str, Callable[[np.ndarray], Iterable[np.ndarray]]] = {  # values (trainings, points) to (lower, upper)
     "range": lambda values: (values.min(axis=0), values.max(axis=0)),
     "quartiles": lambda values: np.quantile(values, [0.25, 0.75], axis=0),
     "std": lambda values: values.mean(axis=0) + np.array([[-1], [1]]) * values.std(axis=0),
@@ -58,10 +63,10 @@ class LearningCurveDisplay:
         *,
         random_states: Sequence[int] = (0, 1, 2),
         y: str = "best_deployed_return",
-        ax: object = None,
+        ax: "Axes | None" = None,
         spread: str | None = "range",
         label: str | None = None,
-        color: object = None,
+        color: "ColorType | None" = None,
     ) -> Self:
         """Train a clone of the estimator with each random state, and draw.
 
@@ -87,10 +92,10 @@ class LearningCurveDisplay:
         runs: object,
         *,
         y: str = "best_deployed_return",
-        ax: object = None,
+        ax: "Axes | None" = None,
         spread: str | None = "range",
         label: str | None = None,
-        color: object = None,
+        color: "ColorType | None" = None,
     ) -> Self:
         """Draw trainings that were made.
 
@@ -117,7 +122,7 @@ class LearningCurveDisplay:
             if isinstance(run, BaseEstimator):
                 check_is_fitted(run, "history_")
                 check_resumable(run, "There is no history to draw")
-        histories = [getattr(run, "history_", run) for run in several]
+        histories = [run if _is_sequence(run) else run.history_ for run in several]
         if not histories or not all(histories):
             raise ValueError("There is nothing to draw: a training without a generation.")
         if not all(isinstance(record, Mapping) for history in histories for record in history):
@@ -139,7 +144,12 @@ class LearningCurveDisplay:
         return grid, np.stack([np.interp(grid, *run) for run in zip(self.n_env_steps, self.values, strict=True)])
 
     def plot(
-        self, ax: Any = None, *, spread: str | None = "range", label: str | None = None, color: object = None
+        self,
+        ax: "Axes | None" = None,
+        *,
+        spread: str | None = "range",
+        label: str | None = None,
+        color: "ColorType | None" = None,
     ) -> Self:
         """Draw the mean over trainings, and their spread as a band.
 
@@ -163,7 +173,8 @@ class LearningCurveDisplay:
         grid, values = self.common()
         ax.plot(grid, values.mean(axis=0), color=color, label=label)
         if spread is not None and len(values) > 1:
-            ax.fill_between(grid, *SPREADS[spread](values), color=color, alpha=0.25, linewidth=0)
+            lower, upper = SPREADS[spread](values)
+            ax.fill_between(grid, lower, upper, color=color, alpha=0.25, linewidth=0)
         shared = ax.get_ylabel() not in ("", self.name)  # with a curve of something else
         ax.set(xlabel="Environment steps", ylabel="Return" if shared else self.name)
         ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)

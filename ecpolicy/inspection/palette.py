@@ -1,11 +1,14 @@
 """Colours that colour-blind readers can tell apart (Okabe and Ito, 2008), on light and on dark backgrounds."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.inspection.activity import Activity
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Palette(NamedTuple):
@@ -22,7 +25,7 @@ LIGHT = Palette("#D55E00", "#0072B2", "#595959", ("#0072B2", "#D55E00", "#009E73
 DARK = Palette("#E69F00", "#56B4E9", "#BFBFBF", ("#56B4E9", "#E69F00", "#2FCFA3", "#E8A5CA", "#F0E442"), "cividis")
 
 
-def palette(ax: Any = None) -> Palette:
+def palette(ax: "Axes | None" = None) -> Palette:
     """The colours for the background of these axes, or of those that would be made now."""
     import matplotlib as mpl
     from matplotlib.colors import to_rgb

@@ -1,12 +1,15 @@
 """SpikeRasterDisplay: an episode's spikes, with actions and rewards below."""
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from ecpolicy.inspection.activity import Activity, record_activity
 from ecpolicy.inspection.palette import groups_of, palette
 from ecpolicy.policies.policy import BasePolicy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class SpikeRasterDisplay:
@@ -36,7 +39,7 @@ class SpikeRasterDisplay:
         max_episode_steps: int = 1000,
         first_step: int = 0,
         n_steps: int | None = 60,
-        figure: object = None,
+        figure: "Figure | None" = None,
     ) -> Self:
         """Play an episode and draw it; the parameters are those of :func:`record_activity` and :meth:`plot`."""
         activity = record_activity(policy, environment, seed=seed, max_episode_steps=max_episode_steps)
@@ -44,12 +47,12 @@ class SpikeRasterDisplay:
 
     @classmethod
     def from_policy_run(
-        cls, activity: Activity, *, first_step: int = 0, n_steps: int | None = 60, figure: object = None
+        cls, activity: Activity, *, first_step: int = 0, n_steps: int | None = 60, figure: "Figure | None" = None
     ) -> Self:
         """Draw an episode that was recorded with :func:`record_activity`; the others are as for :meth:`plot`."""
         return cls(activity).plot(first_step=first_step, n_steps=n_steps, figure=figure)
 
-    def plot(self, *, first_step: int = 0, n_steps: int | None = 60, figure: Any = None) -> Self:
+    def plot(self, *, first_step: int = 0, n_steps: int | None = 60, figure: "Figure | None" = None) -> Self:
         """Draw.
 
         Parameters

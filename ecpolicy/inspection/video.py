@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from ecpolicy.optional import require
 from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.rollout.workers import close_all
 from ecpolicy.untyped import Env
+
+if TYPE_CHECKING:
+    from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
+
 
 MODES = ("rgb_array", "rgb_array_list")  # render modes that give images
 FPS = 30  # frames per second where an environment names none
@@ -164,7 +168,7 @@ def _image(frame: object) -> NDArray[np.uint8]:
 
 def _frames_per_second(environment: Env) -> float:
     metadata: object = environment.metadata
-    given: Any = metadata.get("render_fps") if isinstance(metadata, Mapping) else None
+    given = metadata.get("render_fps", "") if isinstance(metadata, Mapping) else ""
     try:
         fps = float(given)
     except (TypeError, ValueError):
@@ -192,7 +196,7 @@ class _Video:
         self._draft = path.with_name(f".{path.stem}-{os.getpid()}.mp4")
         self._fps = fps
         self._shape: tuple[int, ...] = ()
-        self._writer: Any = None
+        self._writer: FFMPEG_VideoWriter | None = None
 
     def add(self, frame: NDArray[np.uint8], environment: Env) -> None:
         """Write a frame; the first one says how large they are."""
@@ -211,6 +215,7 @@ class _Video:
 
     def finish(self) -> None:
         """Put the file where it was wanted."""
+        assert self._writer is not None
         process = self._writer.proc
         self._writer.close()
         if process.returncode != 0:

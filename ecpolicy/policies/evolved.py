@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -35,7 +34,7 @@ class EvolvedPolicy(BasePolicy):
     keep_best: bool
 
     def _search(
-        self, network: Any, obs_size: int, n_outputs: int, backend: str = "numpy", n_env_steps: int = 0
+        self, network: Network, obs_size: int, n_outputs: int, backend: str = "numpy", n_env_steps: int = 0
     ) -> Distribution:
         """The search distribution over this network's matrices, after so many environment steps."""
         raise NotImplementedError

@@ -3,10 +3,9 @@
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 _guard = threading.Lock()
-_locks: dict[int, tuple[Any, threading.RLock, list[int]]] = {}  # by the id of an environment: it, its lock, its users
+_locks: dict[int, tuple[object, threading.RLock, list[int]]] = {}  # by an environment's id: it, its lock, its users
 
 
 @contextmanager

@@ -73,7 +73,7 @@ class Batch:
             raise network_failed(self._network, error) from error
         return self.output[rows]
 
-    def _episode(self, episode: Any) -> str:
+    def _episode(self, episode: int | np.integer) -> str:
         if not self.seeded:
             return "an episode of a vector environment that seeds itself"
         return started_with(self._episodes.seeds[episode])

@@ -145,7 +145,7 @@ class Travel:
             self._velocities[episode] += velocity
             self._positions[episode] = position
 
-    def add_lanes(self, rows: NDArray[np.intp], info: object, lanes: Any, n_lanes: int) -> None:
+    def add_lanes(self, rows: NDArray[np.intp], info: object, lanes: NDArray[np.intp] | slice, n_lanes: int) -> None:
         """Note a step of these episodes, which a vector environment plays in these of its lanes."""
         if not isinstance(info, Mapping) or TRAVEL[0] not in info:
             return

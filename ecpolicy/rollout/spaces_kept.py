@@ -1,12 +1,10 @@
 """Environments must keep the spaces that networks were made for."""
 
-from typing import Any
-
 import gymnasium as gym
 
 from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.spaces import interchangeable
-from ecpolicy.untyped import Space
+from ecpolicy.untyped import Env, Space, VectorEnv
 
 
 class SpacesKept:
@@ -17,9 +15,9 @@ class SpacesKept:
 
     def __init__(self, observation_space: Space, action_space: Space) -> None:
         self._wanted = observation_space, action_space
-        self._known: dict[int, tuple[Any, Any]] = {}  # by the id of an environment, which this keeps no hold of
+        self._known: dict[int, tuple[Space, Space]] = {}  # by the id of an environment, which this keeps no hold of
 
-    def __call__(self, environment: Any) -> None:
+    def __call__(self, environment: Env | VectorEnv) -> None:
         """Check an environment, or those in a VectorEnv."""
         if isinstance(environment, gym.vector.VectorEnv):
             now = environment.single_observation_space, environment.single_action_space

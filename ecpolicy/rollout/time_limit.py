@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf
 from time import monotonic
+from types import FrameType
 from typing import Any
 
 AT_ONCE = 1e-6  # seconds, the shortest time that the clock can be set to
@@ -127,7 +128,7 @@ class _SharedClock:
         else:
             signal.setitimer(signal.ITIMER_REAL, max(self._set_to - monotonic(), AT_ONCE), OURS)
 
-    def _ring(self, number: int, frame: Any) -> None:
+    def _ring(self, number: int, frame: FrameType | None) -> None:
         """Whose alarm it is: the limit's, the other one's, or neither's, as where a program sends the signal."""
         if self._changing_hands:
             return  # what is due rings afterwards

@@ -28,6 +28,7 @@ from ecpolicy.rollout.outcome import (
 )
 from ecpolicy.rollout.schedule import Schedule
 from ecpolicy.spaces import action_decoder, action_outputs, observation_size
+from ecpolicy.untyped import Space
 
 LANES = 64  # episodes that a thread plays at once
 PORTION = 16  # that it begins at once, so that the threads share what there is
@@ -82,7 +83,12 @@ class Player:
     """
 
     def __init__(
-        self, robots: tuple[Robot, ...], network: Network, observation_space: Any, action_space: Any, lanes: int = LANES
+        self,
+        robots: tuple[Robot, ...],
+        network: Network,
+        observation_space: Space,
+        action_space: Space,
+        lanes: int = LANES,
     ) -> None:
         self.obs_size = observation_size(observation_space)
         self._simulations = [Simulations(robot, lanes) for robot in robots]

@@ -7,7 +7,7 @@ import copy
 import sys
 from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -15,6 +15,11 @@ import numpy as np
 from ecpolicy.rollout.mujoco.robot import Robot
 from ecpolicy.rollout.mujoco.simulations import Simulations
 from ecpolicy.rollout.mujoco.tasks import TASKS
+from ecpolicy.untyped import Env
+
+if TYPE_CHECKING:
+    from gymnasium.envs.mujoco import MujocoEnv
+
 
 PACKAGE = "gymnasium.envs.mujoco."
 KNOWN = "1.3", "1.4"  # versions of Gymnasium compared with the tasks: up to 1.2, the Humanoid adds in another order
@@ -29,7 +34,7 @@ class _NotOursError(Exception):
     """Why an environment is not recognised."""
 
 
-def recognised(environment: object) -> Robot | str:
+def recognised(environment: Env) -> Robot | str:
     """The robot that an environment is, or in words why it is left to Gymnasium.
 
     Everything is read from the environment itself, so what somebody changed in its attributes or its model is played as
@@ -107,7 +112,7 @@ def _is_defined_in(module: ModuleType, function: object) -> bool:
     return isinstance(function, FunctionType) and function.__code__.co_filename == module.__file__
 
 
-def _check_engine(inner: Any) -> None:
+def _check_engine(inner: "MujocoEnv") -> None:
     """Raise unless MuJoCo can step the environment's model in batches, and does what it does by itself."""
     import mujoco
 
@@ -155,9 +160,9 @@ def _read(inner: Any, name: str) -> Robot:
     )  # fmt: skip
 
 
-def _setting(inner: Any, name: str) -> Any:
+def _setting(inner: object, name: str) -> object:
     """A setting as it is: a switch, a range or a number by its name."""
-    value = vars(inner).get(f"_{name}")
+    value: Any = vars(inner).get(f"_{name}")
     if name.startswith(("exclude_", "include_", "terminate_", "use_")):
         fits = isinstance(value, bool)
     elif name.endswith("_range"):
@@ -174,7 +179,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float | np.integer | np.float32)
 
 
-def _check_spaces(environment: Any, inner: Any, robot: Robot) -> None:
+def _check_spaces(environment: Env, inner: "MujocoEnv", robot: Robot) -> None:
     """Raise unless the spaces are of the sizes that the simulations have."""
     size = Simulations(robot, 1).observations.shape[1]
     own = gym.spaces.Box(-np.inf, np.inf, (size,), np.float64)

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.identity import UNKNOWN, description
+
+if TYPE_CHECKING:
+    import mujoco
+
 
 Floats = NDArray[np.float64]
 Rows = Callable[[str], np.ndarray]  # the simulations' rows of a field of MjData
@@ -19,7 +23,7 @@ class Robot:
     """A task with the model and the settings of an environment: what simulations are made of."""
 
     task: str  #: one of ``TASKS``
-    model: Any  #: mujoco.MjModel
+    model: "mujoco.MjModel"
     frame_skip: int  #: substeps
     dt: float  #: seconds of a step
     init_qpos: Floats
@@ -46,8 +50,8 @@ class Task(NamedTuple):
     start: Callable[[Robot, np.random.Generator], tuple[Floats, Floats]]  # qpos, qvel
     observe: Callable[[Robot, Rows], Sequence[np.ndarray]]  # parts, to be joined
     score: Callable[[Robot, Any, Rows, np.ndarray], Score]  # from where it was, what is now, and the actions
-    where: Callable[[Robot, Rows], Any]  # what the score compares with what it was before the step
-    fields: Callable[[Any], Sequence[str]]  # that are derived from the state, for these settings
+    where: Callable[[Robot, Rows], object]  # what the score compares with what it was before the step
+    fields: Callable[[SimpleNamespace], Sequence[str]]  # that are derived from the state, for these settings
     settings: Sequence[str]  # attributes of the environment, without their underscore
     fixed: Mapping[str, object]  # settings that are numbers in the code of this version
     bodies: Sequence[str]  # names, or the setting that holds one

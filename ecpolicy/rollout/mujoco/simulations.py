@@ -3,16 +3,20 @@
 From the same seeds and actions, they give the numbers of ``gym.Env.reset`` and ``gym.Env.step`` bit for bit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ecpolicy.rollout.mujoco.robot import Robot, Rows
+from ecpolicy.rollout.mujoco.robot import Floats, Robot, Rows
 from ecpolicy.rollout.mujoco.tasks import TASKS
 from ecpolicy.rollout.outcome import EpisodeError
+
+if TYPE_CHECKING:
+    from mujoco import MjData, MjModel
+
 
 STATE = "qpos", "qvel", "ctrl"
 
@@ -48,7 +52,7 @@ class Simulations:
         self.terminated = np.zeros(n, dtype=np.bool_)
         self.info: dict[str, np.ndarray] = {}
 
-    def reset(self, simulations: ArrayLike, seeds: Sequence[int] | NDArray[np.integer[Any]]) -> None:
+    def reset(self, simulations: ArrayLike, seeds: Sequence[int] | NDArray[np.integer]) -> None:
         """Start an episode in each of these simulations, as ``reset(seed=seed)``; the others are left as they are."""
         rows = np.asarray(simulations, dtype=np.int32)
         if not rows.size:
@@ -111,7 +115,7 @@ class _PhysicsError(Exception):
 class _Batched:
     """Physics of all simulations in one call, without the GIL. Fields are live arrays (n, ...)."""
 
-    def __init__(self, model: object, n: int, fields: Sequence[str]) -> None:
+    def __init__(self, model: "MjModel", n: int, fields: Sequence[str]) -> None:
         import mujoco.batch
 
         self._failure = mujoco.batch.SimulationError
@@ -120,7 +124,7 @@ class _Batched:
         self._reset = self._batch.state[0].copy()
         self.fields = {name: self._batch.bind(name) for name in (*STATE, *fields)}
 
-    def start(self, rows: NDArray[np.int32], starts: Sequence[tuple[Any, Any]]) -> None:
+    def start(self, rows: NDArray[np.int32], starts: Sequence[tuple[Floats, Floats]]) -> None:
         self._batch.state[rows] = self._reset
         for row, (qpos, qvel) in zip(rows.tolist(), starts, strict=True):
             self.fields["qpos"][row], self.fields["qvel"][row] = qpos, qvel
@@ -130,7 +134,7 @@ class _Batched:
         self.fields["ctrl"][rows] = actions
         self._call(self._batch.step, rows, nstep=substeps)
 
-    def _call(self, call: Any, rows: NDArray[np.int32], **settings: int) -> None:
+    def _call(self, call: Callable[..., None], rows: NDArray[np.int32], **settings: int) -> None:
         try:
             call(np.sort(rows), **settings)
         except self._failure as error:
@@ -145,7 +149,7 @@ class _OneByOne:
     integrator RK4.
     """
 
-    def __init__(self, model: object, n: int, fields: Sequence[str]) -> None:
+    def __init__(self, model: "MjModel", n: int, fields: Sequence[str]) -> None:
         import mujoco
 
         self._mujoco, self._model = mujoco, model
@@ -156,7 +160,7 @@ class _OneByOne:
         }
         self._rows = [[array[row] for array in self.fields.values()] for row in range(n)]
 
-    def start(self, rows: NDArray[np.int32], starts: Sequence[tuple[Any, Any]]) -> None:
+    def start(self, rows: NDArray[np.int32], starts: Sequence[tuple[Floats, Floats]]) -> None:
         for row, (qpos, qvel) in zip(rows.tolist(), starts, strict=True):
             data = self._data[row]
             self._mujoco.mj_resetData(self._model, data)
@@ -169,11 +173,11 @@ class _OneByOne:
             data.ctrl = action
             self._call(row, self._step, data, substeps)
 
-    def _step(self, model: object, data: object, substeps: int) -> None:
+    def _step(self, model: "MjModel", data: "MjData", substeps: int) -> None:
         self._mujoco.mj_step(model, data, substeps)
         self._mujoco.mj_rnePostConstraint(model, data)
 
-    def _call(self, row: int, call: Any, *arguments: object) -> None:
+    def _call(self, row: int, call: Callable[..., None], *arguments: object) -> None:
         try:
             call(self._model, *arguments)
         except self._mujoco.FatalError as error:
