@@ -37,7 +37,7 @@ class Number:
     def __call__(self, name: str, value: object) -> Any:
         """The number, a Python one."""
         if isinstance(value, Integral if self.integer else Real) and not isinstance(value, bool):
-            number: Any = int(value) if isinstance(value, Integral) else float(value)
+            number = int(value) if isinstance(value, Integral) else float(value)
             if not self.integer and abs(number) > sys.float_info.max:
                 number = np.inf  # a whole number beyond all that a float holds
             if self.low <= number <= self.high and abs(number) != np.inf and not (self.open_low and number == self.low):
@@ -146,7 +146,7 @@ class Custom:
     """What a function checks."""
 
     words: str
-    check: Callable[[str, Any], Any]
+    check: Callable[[str, object], object]
 
     def __call__(self, name: str, value: object) -> Any:
         """The value."""

@@ -148,7 +148,7 @@ def _robot(made: AnyEnv, item: object, factory: Callable[[], AnyEnv]) -> Robot |
     return "it could not be made twice"
 
 
-def _factory(item: object) -> Any:
+def _factory(item: object) -> Callable[[], AnyEnv]:
     if isinstance(item, str):
         with contextlib.suppress(gym.error.Error):
             item = registered_spec(item)
@@ -276,7 +276,7 @@ def _describe_device(environment: Any) -> Resolved:
 
 
 @functools.lru_cache(maxsize=16)  # the same object each time: programs are compiled for an object
-def _brax(name: str) -> Any:
+def _brax(name: str) -> object:
     """The Brax environment of this name, without wrappers."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         # Brax warns that its environments are no longer maintained, and prints which other engines are missing.
@@ -290,7 +290,7 @@ def _brax(name: str) -> Any:
         return envs.get_environment(name)
 
 
-def _name(item: Any) -> str:
+def _name(item: object) -> str:
     if isinstance(item, str):
         return repr(item)
     if isinstance(item, EnvSpec):

@@ -41,7 +41,7 @@ class History(Sequence[Record]):
 
     __slots__ = ("_n", "_shared")
 
-    def __init__(self, records: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, records: Iterable[Mapping[str, object]] = ()) -> None:
         if not isinstance(records, Iterable):
             raise ValueError(f"history_ must be a sequence of dict; got {records!r}.")
         rows = list(records)
@@ -68,7 +68,7 @@ class History(Sequence[Record]):
             column.flags.writeable = False
         return seen
 
-    def appended(self, record: Mapping[str, Any]) -> "History":
+    def appended(self, record: Mapping[str, object]) -> "History":
         """A history with one record more, in constant time on average; this one stays as it is."""
         values = {name: _number(name, value) for name, value in record.items()}
         shared = self._shared
@@ -94,7 +94,7 @@ class History(Sequence[Record]):
     def __getitem__(self, where: int) -> Record: ...
     @overload
     def __getitem__(self, where: slice) -> list[Record]: ...
-    def __getitem__(self, where: Any) -> Any:
+    def __getitem__(self, where: int | slice) -> Record | list[Record]:
         if isinstance(where, slice):
             return [self[i] for i in range(*where.indices(self._n))]
         i = index(where)
@@ -119,7 +119,7 @@ class History(Sequence[Record]):
             return f"History({list(self)!r})"
         return f"History([{self[0]!r}, ..., {self[-1]!r}], of {self._n} records)"
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return History.of_columns, ({name: column.copy() for name, column in self.columns.items()},)
 
 
@@ -132,7 +132,7 @@ class _Shared:
         self.columns, self.n, self.lock = columns, n, threading.Lock()
 
 
-def appended(history: Sequence[Mapping[str, Any]], record: Record) -> Sequence[Mapping[str, Any]]:
+def appended(history: Sequence[Record], record: Record) -> Sequence[Record]:
     """A history with one record more; a list where somebody has given it what columns cannot hold."""
     try:
         return (history if isinstance(history, History) else History(history)).appended(record)
@@ -161,7 +161,7 @@ def _number(name: str, value: object) -> int | float:
     raise ValueError(f"history_ may hold numbers and None; got {value!r} as {name!r}.")
 
 
-def _column(name: str, values: Sequence[Any]) -> np.ndarray:
+def _column(name: str, values: Sequence[object]) -> np.ndarray:
     """The column of these values: int64 where all are whole numbers that fit, else float64."""
     if not isinstance(name, str):
         raise ValueError(f"history_ must have names that are strings; got {name!r}.")
@@ -192,6 +192,6 @@ def _takes(columns: Columns, values: Mapping[str, int | float]) -> bool:
     )
 
 
-def _shown(value: Any) -> int | float | None:
+def _shown(value: np.generic) -> int | float | None:
     number: int | float = value.item()
     return None if number != number else number

@@ -5,7 +5,7 @@ import copy
 import functools
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -34,7 +34,7 @@ def _brax_id(kind: str) -> str:
 
 def _is_as_in_envpool(spec: Any) -> bool:
     """Whether EnvPool's registry has a task of exactly this configuration."""
-    registry: Any = getattr(sys.modules.get("envpool.registration"), "registry", None)
+    registry = getattr(sys.modules.get("envpool.registration"), "registry", None)
     if registry is None or not hasattr(spec, "gen_config"):
         return False
     given, tasks = told_apart(spec.config._asdict()), registry.specs.values()
@@ -49,7 +49,7 @@ def is_gymnasiums(spec: EnvSpec) -> bool:
     return isinstance(spec.entry_point, str) and spec.entry_point.startswith("gymnasium.")
 
 
-def is_as_registered(given: Sequence[Any], identity: str, vectorized: bool) -> bool:
+def is_as_registered(given: Sequence[AnyEnv], identity: str, vectorized: bool) -> bool:
     """Whether environments of this identity are what their id stands for; a threshold is of that alone."""
     spec: object = given[0].spec
     if not isinstance(spec, EnvSpec):
@@ -58,7 +58,7 @@ def is_as_registered(given: Sequence[Any], identity: str, vectorized: bool) -> b
     if registered is None:  # the spec itself is all that is known of it
         registered = copy.copy(spec)
         registered.additional_wrappers = ()
-    makers: list[Any] = [functools.partial(gym.make, disable_env_checker=True)]
+    makers: list[Callable[..., AnyEnv]] = [functools.partial(gym.make, disable_env_checker=True)]
     if vectorized and registered.vector_entry_point is not None:
         makers.append(functools.partial(gym.make_vec, vectorization_mode="vector_entry_point"))
     found: list[AnyEnv] = []
@@ -71,7 +71,7 @@ def is_as_registered(given: Sequence[Any], identity: str, vectorized: bool) -> b
         return bool(alike) and not _are_changed(given, alike[0])
 
 
-def _are_changed(given: Sequence[Any], fresh: object) -> bool:
+def _are_changed(given: Sequence[AnyEnv], fresh: AnyEnv) -> bool:
     """Whether somebody has set what environments are made with: a method, or a number that playing leaves alone."""
     if any({"step", "reset"} & set(vars(part)) for one in given for part in (one.unwrapped, *chain(one))):
         return True
@@ -88,7 +88,7 @@ def _are_changed(given: Sequence[Any], fresh: object) -> bool:
     return any(_numbers(one).get(name) != number for one in given for name, number in steady.items())
 
 
-def _numbers(environment: Any) -> dict[str, object]:
+def _numbers(environment: AnyEnv) -> dict[str, object]:
     held = told_apart(vars(environment.unwrapped))
     return {name: part for name, part in held.items() if isinstance(part, bool | int | float)}
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ecpolicy.untyped import Space
 
-Encode = Callable[[Any], NDArray[np.float64]]
+Encode = Callable[[object], NDArray[np.float64]]
 Decode = Callable[[NDArray[np.float32]], np.ndarray]
 
 NUMERIC = "fiubO"  # kinds of dtypes that observations have: objects are converted one by one
@@ -98,7 +98,7 @@ def _check_parts(space: Space, observation: object) -> None:
         raise ValueError(f"Got an observation {_describe(observation)} that {space} does not contain: {observation!r}.")
 
 
-def _parts(space: Space, observation: object) -> list[tuple[Space, Any]]:
+def _parts(space: Space, observation: object) -> list[tuple[Space, object]]:
     """The parts of a composite space with those of an observation or batch."""
     if isinstance(space, spaces.Dict):
         if not isinstance(observation, Mapping) or set(observation) != set(space.spaces):

@@ -69,7 +69,7 @@ def plain(about: str) -> str:
     return re.sub(r":\w+:`(?:\w+\.)*([^`]*)`|``", r"\1", about)
 
 
-def value_of(text: str) -> Any:
+def value_of(text: str) -> object:
     """A value as TOML or Python has it, or else the text itself."""
     words = {"none": None, "true": True, "false": False}
     if text.lower() in words:
@@ -97,7 +97,7 @@ def environment_settings(arguments: argparse.Namespace) -> dict[str, object]:
     return settings
 
 
-def made_with(environment_id: str, settings: dict[str, object]) -> Any:
+def made_with(environment_id: str, settings: dict[str, object]) -> object:
     """What a policy takes as the environment of this id with these settings."""
     if not settings:
         return environment_id
@@ -132,7 +132,7 @@ def add_environment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--env-setting", action="append", default=[], metavar="NAME=VALUE", help="of the environment")
 
 
-def environment_of(policy: BasePolicy, arguments: argparse.Namespace) -> Any:
+def environment_of(policy: BasePolicy, arguments: argparse.Namespace) -> object:
     """The environment that was asked for, or the registered one of the training."""
     known = [arguments.env] if arguments.env is not None else registered_ids(policy.environments_)
     if len(known) != 1:

@@ -22,6 +22,7 @@ import numpy as np
 
 from ecpolicy.files.archive import Arrays, ModelFileError
 from ecpolicy.trees import joined, parts, rebuilt
+from ecpolicy.untyped import Kwargs
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -59,7 +60,7 @@ class _Known:
 
 @dataclass(frozen=True)
 class _Following:
-    schema_after: Callable[[Mapping[str, Any]], object]
+    schema_after: Callable[[Kwargs], object]
 
 
 def leaf(write: Callable[[T], object], read: Callable[[Any], T]) -> T:

@@ -112,7 +112,7 @@ def to_file(policy: Fitted, training_state: bool) -> tuple[Document, Arrays]:
     return {"class": type(policy).__name__, **document}, arrays | _prior(given)
 
 
-def from_file(cls: Any, document: Document, arrays: Arrays, network: Network | None) -> Any:
+def from_file(cls: type, document: Document, arrays: Arrays, network: Network | None) -> Any:
     """The policy of a file; ``network`` is the user's own, if it was trained with one."""
     names = [name for name in Header._fields if name in document]
     header: Header = decode(_header(cls, network), {name: document[name] for name in names}, arrays)
@@ -151,7 +151,7 @@ def from_file(cls: Any, document: Document, arrays: Arrays, network: Network | N
     return policy
 
 
-def load(path: str | os.PathLike[str], kinds: Mapping[str, Any], network: Network | None) -> Any:
+def load(path: str | os.PathLike[str], kinds: Mapping[str, type], network: Network | None) -> Any:
     """The policy of a file, of one of these classes by name."""
     path = archive.as_path(path)
     with archive.damage_named(path):

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
@@ -107,7 +106,7 @@ def _learning(
     moments = initial_moments(observation_statistics, resolved.observation_space, continues=earlier is not None)
     played_by = engine(policy.engine, backend, resolved)
     seed = seed_of(policy.random_state) if earlier is None else earlier.seed_
-    threshold: Any = resolved.reward_threshold if policy.score_threshold == "auto" else policy.score_threshold
+    threshold = resolved.reward_threshold if policy.score_threshold == "auto" else policy.score_threshold
     judge = Judge(
         seed,
         resolved.horizons(otherwise=policy._endless_episode()),
@@ -176,7 +175,7 @@ def _publish(policy: Trainable[T], training: T, run: Run, record: Record) -> Non
     deploy(policy, training, resolved.action_space, run.seed, **further)
 
 
-def deploy(policy: Trainable[T], training: T, action_space: Space, seed: int, **further: Any) -> None:
+def deploy(policy: Trainable[T], training: T, action_space: Space, seed: int, **further: object) -> None:
     """Act with the best network of a training, or the last."""
     chosen = policy._deployable(training, action_outputs(action_space))
     act_with(policy, chosen, training, action_space, seed, n_env_steps_=training.n_env_steps, **further)

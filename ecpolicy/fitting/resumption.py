@@ -57,7 +57,7 @@ def own_training(policy: P) -> P | None:
 
 def earlier_training(
     policy: P, resume_from: ResumeFrom | P | None, observation_statistics: object
-) -> tuple[P | None, Any]:
+) -> tuple[P | None, object]:
     """The policy to go on from, itself, one that was loaded or None, and the statistics to start from.
 
     The same command may be run again: a training that a Checkpoint goes on with has started from its statistics.

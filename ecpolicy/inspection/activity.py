@@ -124,7 +124,7 @@ def record_activity(
 
 @contextmanager
 def one_environment(
-    policy: BasePolicy, environment: object, *, make: Callable[[Callable[..., Any]], Any] = lambda factory: factory()
+    policy: BasePolicy, environment: object, *, make: Callable[[Callable[..., Env]], Env] = lambda factory: factory()
 ) -> Iterator[Env]:
     """The Gymnasium environment that was meant, with the spaces that the policy was trained for.
 

@@ -41,7 +41,7 @@ class Acting:
         state: PolicyState | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
-    ) -> tuple[Any, PolicyState]:
+    ) -> tuple[np.ndarray, PolicyState]:
         """Choose the actions for one observation or a batch of them (Stable-Baselines3's ``predict``).
 
         Parameters

@@ -164,7 +164,7 @@ def _go_on_with(start: EvolvedPolicy, search: State) -> None:
     start._training = training._replace(search=search._replace(generation=training.generation))
 
 
-def _later(policy: EvolvedPolicy, steps: int) -> dict[str, Any]:
+def _later(policy: EvolvedPolicy, steps: int) -> dict[str, object]:
     """The schedules of a policy, so many environment steps later."""
     given = {name: value for name, value in policy.get_params(deep=False).items() if name in SCHEDULES}
     return {

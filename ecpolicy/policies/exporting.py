@@ -92,7 +92,7 @@ class Exporting:
         network = self._spiking(RSNN, IntegerRSNN)
         if real not in ("double", "float"):
             raise ValueError(f"real must be 'double' or 'float'; got {real!r}.")
-        header: Any = integer_c_header if isinstance(network, IntegerRSNN) else c_header
+        header = integer_c_header if isinstance(network, IntegerRSNN) else c_header
         text: str = header(
             network, self._present(), self._deployed.standardizer, self._initial_potentials(network),
             self.action_space_, name=name, real=real,
@@ -149,7 +149,7 @@ class Exporting:
             raise TypeError(f"A {type(network).__name__} cannot be exported in this form; wanted {wanted}.")
         return network
 
-    def _initial_potentials(self, network: BooleanRSNN | RealRSNN) -> NDArray[Any]:
+    def _initial_potentials(self, network: BooleanRSNN | RealRSNN) -> np.ndarray:
         """Those at the start of the deployed network's episodes, (neurons,)."""
         start: Any = self._deployed.start
         return np.asarray(start.v[0, : network.n_neurons])

@@ -19,11 +19,12 @@ from ecpolicy.rollout.spaces_kept import SpacesKept
 from ecpolicy.rollout.time_limit import TimeLimitError
 from ecpolicy.rollout.workers import AnyEnv, Environment, close_all, make
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder, observation_size
+from ecpolicy.untyped import Kwargs
 
 LARGE = float(np.finfo(np.float32).max)
 
 
-class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
+class TrainingEnv(gym.Wrapper[object, object, object, object]):
     """An environment with flat observations, and with the actions that Stable-Baselines3 knows how to sample.
 
     A Box of any shape is trained as a vector in [-1, 1] where it is bounded, which the deployed network's decoder maps
@@ -49,13 +50,13 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
         else:
             self.action_space = spaces.MultiBinary(action_outputs(space))
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, object]]:
+    def reset(self, *, seed: int | None = None, options: Kwargs | None = None) -> tuple[np.ndarray, Kwargs]:
         """The first observation, flat."""
         observation, _ = self._guarded(lambda: answers.begin(self.env, seed, options), "reset")
         self._check_spaces(self.env)
         return self._observe(observation), {}
 
-    def step(self, action: object) -> tuple[Any, Any, bool, bool, dict[str, object]]:
+    def step(self, action: object) -> tuple[np.ndarray, float, bool, bool, Kwargs]:
         """One step with an action of the trained space.
 
         The environment's own info is left out: Stable-Baselines3 would take "episode" in it for its monitor's.

@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
 from ecpolicy.rollout.episodes import Networks
 from ecpolicy.rollout.outcome import EpisodeError, Outcome, mean_and_std
 from ecpolicy.rollout.time_limit import TimeLimitError, time_limit
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.running_mean_std import RunningMeanStd
+    from torch import Tensor
+
 
 # Arguments of RecurrentPPO that the policy's own parameters give, or that make no sense here.
 OWN_ARGUMENTS = {
@@ -276,14 +281,14 @@ def _itself(environment: TrainingEnv) -> TrainingEnv:
     return environment
 
 
-def _statistics(running: Any) -> Statistics:
+def _statistics(running: "RunningMeanStd") -> Statistics:
     return Statistics(np.array(running.mean, np.float64), np.array(running.var, np.float64), float(running.count))
 
 
-def _to_array(tensor: Any) -> NDArray[np.float32]:
+def _to_array(tensor: "Tensor") -> NDArray[np.float32]:
     return np.array(tensor.detach().cpu().numpy(), dtype=np.float32)
 
 
-def _logged(logged: Mapping[str, Any], name: str) -> float | None:
+def _logged(logged: Mapping[str, float], name: str) -> float | None:
     value = logged.get(f"train/{name}")
     return None if value is None or not np.isfinite(value) else float(value)

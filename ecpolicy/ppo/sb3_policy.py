@@ -157,8 +157,8 @@ class RSNNPolicy(RecurrentActorCriticPolicy):
         }
 
     def evaluate_actions(  # type: ignore[override]  # as in the base class, of which its own base knows nothing
-        self, obs: Any, actions: Tensor, lstm_states: Any, episode_starts: Tensor
-    ) -> tuple[Tensor, Tensor, Any]:
+        self, obs: Tensor, actions: Tensor, lstm_states: Any, episode_starts: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values, log-probabilities and entropy; of binary actions as floats, which RecurrentPPO leaves as integers."""
         if isinstance(self.action_dist, BernoulliDistribution):
             actions = actions.float()

@@ -78,7 +78,7 @@ class Spike(torch.autograd.Function):
         return (x > 0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """The incoming gradient times the surrogate derivative."""
         (x,) = ctx.saved_tensors
         return gradients[0] * SURROGATES[ctx.surrogate].derivative(x, ctx.beta), None, None
@@ -175,7 +175,7 @@ class Integrate(torch.autograd.Function):
         return rates, v, i_syn, rate, spike
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Adjoints of the substeps, from the last to the first.
 
         With D the surrogate derivative at ``v' - 1`` and a bar for the derivative of the loss::

@@ -1,6 +1,6 @@
 """What continues a training by PPO, in plain arrays, and what a file holds of it: nothing here needs PyTorch."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def schema(setting: Setting, obs_size: int, n_outputs: int, *, continuous: bool)
     def statistics(shape: tuple[int, ...]) -> Statistics:
         return Statistics(array("<f8", shape), array("<f8", shape, low=0), number(low=0))
 
-    def parameters(low: float | None = None) -> dict[str, Any]:
+    def parameters(low: float | None = None) -> dict[str, np.ndarray]:
         return {name: array("<f4", shape, low) for name, shape in shapes.items()}
 
     weights = {name: array("<f4", shape[:2]) for name, shape in setting.network.shapes(obs_size, n_outputs).items()}
@@ -122,7 +122,7 @@ def schema(setting: Setting, obs_size: int, n_outputs: int, *, continuous: bool)
     )
 
 
-def log_std(n: int) -> Any:
+def log_std(n: int) -> np.ndarray:
     """What a file holds of the logarithm of the noise of continuous actions."""
     return array("<f4", (n,), high=LARGEST_LOG_STD)
 

@@ -9,7 +9,7 @@ from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.untyped import Env
 
 
-def begin(environment: Env, seed: int | None, options: dict[str, Any] | None = None) -> Any:
+def begin(environment: Env, seed: int | None, options: dict[str, object] | None = None) -> Any:
     """Reset an environment: its first observation, and the info beside it.
 
     Raises

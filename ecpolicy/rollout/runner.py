@@ -61,7 +61,7 @@ class Workers:
         self._sent = plan if engine.in_this_process else packed(plan)
         self._token = uuid.uuid4().hex
         self._plan_shared: object = None
-        self._networks_shared: list[tuple[Networks, Any]] = []  # the last ones, with what workers get for them
+        self._networks_shared: list[tuple[Networks, object]] = []  # the last ones, with what workers get for them
         engine.__enter__()
 
     def play(self, schedule: Schedule[Any]) -> None:
@@ -114,7 +114,7 @@ class Workers:
             error=error,
         )
 
-    def _share(self, networks: Networks) -> tuple[Any, Any]:
+    def _share(self, networks: Networks) -> tuple[object, object]:
         """What workers get for the plan and for these networks, each shared once as long as it is the same object."""
         if self._plan_shared is None:
             self._plan_shared = self._engine.share(self._sent)

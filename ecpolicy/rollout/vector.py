@@ -53,7 +53,7 @@ def autoreset_mode(environments: VectorEnv) -> AutoresetMode:
     )
 
 
-def _mode_named(name: Any) -> AutoresetMode | None:
+def _mode_named(name: object) -> AutoresetMode | None:
     """The mode of this name or value in whatever spelling: "NextStep", "NEXT_STEP", "next-step"."""
     plain = str(name.value if isinstance(name, Enum) else name).casefold()
     plain = re.sub("[^a-z]", "", plain.removeprefix("autoresetmode."))
@@ -187,7 +187,7 @@ def play(
     return batch.outcome(returns.tolist(), lengths.tolist())
 
 
-def _final(info: object) -> Any:
+def _final(info: object) -> object:
     """The info of the step itself where sub-environments have been reset in the same step."""
     return info.get("final_info") if isinstance(info, Mapping) else None
 
