@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,11 @@ from ecpolicy.files.archive import Arrays, Document, ModelFileError
 from ecpolicy.files.codec import array, count, decode, encode, following, leaf, number, only, optional, take, texts
 from ecpolicy.files.migrations import HISTORY, up_to_date
 from ecpolicy.files.spaces import space_from_json, space_to_json
-from ecpolicy.fitting.deployed import Deployable, DeployedPolicy
+from ecpolicy.fitting.deployed import Deployable
 from ecpolicy.fitting.fit import act_with, deploy
+from ecpolicy.fitting.learner import Trainable
 from ecpolicy.fitting.resumption import NoTraining
-from ecpolicy.history import Columns, History, Record
+from ecpolicy.history import Columns, History
 from ecpolicy.networks import NETWORKS, Network, Shape
 from ecpolicy.networks.layout import unpack, words_per_row
 from ecpolicy.normalization import Standardizer
@@ -55,33 +56,7 @@ class Acting(NamedTuple):
     shown: dict[str, object]  # fitted attributes
 
 
-class Fitted(Protocol):
-    """What is asked of a policy that is saved or loaded."""
-
-    observation_space_: Space
-    action_space_: Space
-    n_features_in_: int
-    history_: Sequence[Record]
-    seed_: int
-    _deployed: DeployedPolicy
-    _training: Any
-    _n_sampled: int
-
-    @property
-    def environments_(self) -> tuple[str, ...]:
-        """What it was trained on."""
-
-    def get_params(self, deep: bool = True) -> Kwargs:
-        """The constructor parameters."""
-
-    def _training_schema(self, setting: object, obs_size: int, n_outputs: int) -> object:
-        """What a file holds of a training."""
-
-    def _shown_schema(self, n_outputs: int) -> dict[str, object]:
-        """The fitted attributes that a file of the deployed network alone holds."""
-
-
-def to_file(policy: Fitted, training_state: bool) -> tuple[Document, Arrays]:
+def to_file(policy: Trainable[Any], training_state: bool) -> tuple[Document, Arrays]:
     """The JSON document and the arrays of a fitted policy, with all that training goes on from or without."""
     setting, deployed = policy._training.setting, policy._deployed
     given = policy.get_params(deep=False)
@@ -180,7 +155,9 @@ def _header(cls: Any, own: Network | None) -> Header:
     )
 
 
-def _acting(policy: Fitted, network: Network, distribution: Distribution, obs_size: int, n_outputs: int) -> Acting:
+def _acting(
+    policy: Trainable[Any], network: Network, distribution: Distribution, obs_size: int, n_outputs: int
+) -> Acting:
     def connections(shape: Shape) -> np.ndarray:
         if not distribution.packed:
             return array("<f4", (shape.pre, shape.post))

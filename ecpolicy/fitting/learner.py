@@ -1,7 +1,7 @@
 """What a learner and an estimator are to a fit: the protocols that it is written against."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
@@ -88,10 +88,13 @@ class Trainable(Generic[T]):
     verbose: int
     eval_every: int = 1  # steps between two evaluations
     stop_reason_: str | None
+    history_: Sequence[Record]
+    n_features_in_: int
     observation_space_: Space
     action_space_: Space
     seed_: int
     _deployed: DeployedPolicy
+    _n_sampled: int
     _training: Any  # a T, or what stands for one that was not saved
 
     @property
@@ -129,4 +132,12 @@ class Trainable(Generic[T]):
 
     def _deployable(self, training: T, n_outputs: int) -> Deployable:
         """The best network of a training, or the last."""
+        raise NotImplementedError
+
+    def _training_schema(self, setting: Any, obs_size: int, n_outputs: int) -> T:
+        """What a file holds of a training."""
+        raise NotImplementedError
+
+    def _shown_schema(self, n_outputs: int) -> dict[str, object]:
+        """The fitted attributes that a file of the deployed network alone holds."""
         raise NotImplementedError

@@ -15,7 +15,6 @@ from ecpolicy.fitting import evaluation
 from ecpolicy.fitting import fit as fitting
 from ecpolicy.fitting.learner import Trainable
 from ecpolicy.fitting.resumption import ResumeFrom, check_resumable
-from ecpolicy.history import Record
 from ecpolicy.networks.network import Network
 from ecpolicy.policies.acting import Acting
 from ecpolicy.policies.exporting import Exporting
@@ -26,9 +25,6 @@ from ecpolicy.rollout.outcome import EvaluatedEpisodes, mean_and_std
 
 class BasePolicy(Acting, Exporting, Parameterised, Trainable[Any]):
     """Base of the estimators. A subclass has parameters, a learner, and what it makes of a training."""
-
-    history_: Sequence[Record]
-    n_features_in_: int
 
     def fit(
         self,
