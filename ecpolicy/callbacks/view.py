@@ -36,11 +36,11 @@ class TrainingView:
     def __reduce__(self) -> tuple[object, ...]:
         return _view, (self._policy, self.continues, self._drawn)
 
-    def predict(self, *args: object, **kwargs: object) -> tuple[Any, Any]:
+    def predict(self, *args: object, **kwargs: object) -> tuple[np.ndarray, object]:
         """As the policy's, without counting the networks that it samples."""
         looked_at = copy.copy(self._policy)
         looked_at._n_sampled += self._drawn
-        answer: tuple[Any, Any] = looked_at.predict(*args, **kwargs)
+        answer: tuple[np.ndarray, object] = looked_at.predict(*args, **kwargs)
         object.__setattr__(self, "_drawn", looked_at._n_sampled - self._policy._n_sampled)
         return answer
 

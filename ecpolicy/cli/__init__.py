@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -96,7 +96,9 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ecpolicy {ecpolicy.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
 
-    def command(name: str, run: object, about: str, **further: Any) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Callable[[argparse.Namespace], None], about: str, **further: Any
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name, help=about, description=f"{about[0].upper()}{about[1:]}.", parents=[common], allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter, **further,

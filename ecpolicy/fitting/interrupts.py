@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from ecpolicy.cleanup import cleaning_up
 
@@ -17,7 +18,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     """
     pressed = False
 
-    def handler(number: int, frame: object) -> None:
+    def handler(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
         if pressed:
             raise KeyboardInterrupt

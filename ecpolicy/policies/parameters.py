@@ -41,7 +41,7 @@ def _workers(name: str, value: Any) -> int | None:
     return int(value)
 
 
-def _threshold(name: str, value: Any) -> float | str | None:
+def _threshold(name: str, value: object) -> float | str | None:
     if value is None or (isinstance(value, str) and value == "auto"):
         return value
     if isinstance(value, str):

@@ -3,19 +3,20 @@
 This module is PyTorch and Stable-Baselines3 through and through, and is itself imported where it is used.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.distributions import BernoulliDistribution
 from torch import Tensor, nn
 
 from ecpolicy.networks.spiking import RealRSNN
 from ecpolicy.ppo.surrogate import SpikingLayer
 from ecpolicy.ppo.training import CRITIC_WIDTH
-from ecpolicy.untyped import Kwargs
+from ecpolicy.untyped import Kwargs, Space
 
 INITIAL_HEAD = 0.1  # standard deviation of the initial readout weights: outputs near zero, actions near uniform
 
@@ -91,9 +92,9 @@ class RSNNPolicy(RecurrentActorCriticPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        lr_schedule: Any,
+        observation_space: Space,
+        action_space: Space,
+        lr_schedule: Callable[[float], float],
         *,
         network: RealRSNN | Kwargs | None = None,
         surrogate: str = "superspike",
@@ -157,7 +158,7 @@ class RSNNPolicy(RecurrentActorCriticPolicy):
         }
 
     def evaluate_actions(  # type: ignore[override]  # as in the base class, of which its own base knows nothing
-        self, obs: Tensor, actions: Tensor, lstm_states: Any, episode_starts: Tensor
+        self, obs: Tensor, actions: Tensor, lstm_states: RNNStates, episode_starts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values, log-probabilities and entropy; of binary actions as floats, which RecurrentPPO leaves as integers."""
         if isinstance(self.action_dist, BernoulliDistribution):
@@ -166,7 +167,7 @@ class RSNNPolicy(RecurrentActorCriticPolicy):
 
     @staticmethod
     def _process_sequence(
-        features: Tensor, lstm_states: tuple[Tensor, Tensor], episode_starts: Tensor, lstm: Any
+        features: Tensor, lstm_states: tuple[Tensor, Tensor], episode_starts: Tensor, lstm: nn.LSTM
     ) -> tuple[Tensor, Any]:
         """Run a batch of sequences, each from its state, or from zeros where an episode starts.
 

@@ -30,7 +30,7 @@ DEPLOYED_CHUNK = 2  # episodes of the deployed network, which plays few: every w
 class Crew(Protocol):
     """Plays what a schedule hands out; a context manager that owns the environments and the workers."""
 
-    def play(self, schedule: Schedule[Any]) -> None:
+    def play(self, schedule: Schedule[T]) -> None:
         """Play until the schedule is finished."""
 
     def close(self, error: BaseException | None) -> None:
@@ -43,7 +43,7 @@ class Here:
     def __init__(self, plan: Plan) -> None:
         self._plan, self._instances = plan, Instances(plan)
 
-    def play(self, schedule: Schedule[Any]) -> None:
+    def play(self, schedule: Schedule[T]) -> None:
         """Play until the schedule is finished."""
         while (chunk := schedule.pull()) is not None:
             schedule.deliver(chunk.number, play(self._plan, chunk.table, self._instances))
@@ -64,7 +64,7 @@ class Workers:
         self._networks_shared: list[tuple[Networks, object]] = []  # the last ones, with what workers get for them
         engine.__enter__()
 
-    def play(self, schedule: Schedule[Any]) -> None:
+    def play(self, schedule: Schedule[T]) -> None:
         """Play until the schedule is finished."""
         missing: dict[int, Chunk] = {}
         failures = 0

@@ -141,7 +141,7 @@ class _SharedClock:
             self._due += ((now - self._due) // self._interval + 1) * self._interval if self._interval else inf
         self._ring_theirs(frame)
 
-    def _ring_theirs(self, frame: object) -> None:
+    def _ring_theirs(self, frame: FrameType | None) -> None:
         """Let the other one's handler do what it does, with the clock in its hands meanwhile."""
         ours = self._ours
         self.give_back()
