@@ -67,10 +67,8 @@ def main() -> None:
         return GoNogo(gym.make(arguments.env))
 
     settings = {**tuned(arguments.env).parameters, "max_episode_steps": 250, "confirm_episodes": 20}
-    policy = EvolvingConnectivityPolicy(
-        **settings, max_env_steps=arguments.steps, n_generations=10**6, population_size=arguments.population,
-        n_jobs=arguments.n_jobs, random_state=0, verbose=5,
-    )  # fmt: skip
+    settings |= {"population_size": arguments.population, "max_env_steps": arguments.steps, "n_generations": 10**6}
+    policy = EvolvingConnectivityPolicy(**settings, n_jobs=arguments.n_jobs, random_state=0, verbose=5)
     checkpoint = Checkpoint(arguments.output, every=None, seconds=60)
     policy.fit(make, callbacks=checkpoint, resume_from=checkpoint)
 

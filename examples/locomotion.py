@@ -31,16 +31,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", default="Hopper-v5")
     parser.add_argument("--steps", type=int, default=10_000_000, help="environment steps of the population")
-    parser.add_argument("--population", type=int, default=256)
+    parser.add_argument("--population", type=int, help="by default what was found for the robot")
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--envpool", action="store_true")
     parser.add_argument("--output", help="checkpoint, by default named after the environment")
     arguments = parser.parse_args()
 
     robot = tuned(arguments.env)
+    parameters = {"population_size": 256, **robot.parameters}
+    if arguments.population is not None:
+        parameters["population_size"] = arguments.population
     policy = EvolvingConnectivityPolicy(
-        **robot.parameters,
-        population_size=arguments.population,
+        **parameters,
         max_env_steps=arguments.steps,
         n_generations=1_000_000,
         n_jobs=arguments.n_jobs,
@@ -48,7 +50,7 @@ def main() -> None:
         verbose=1,
     )
     checkpoint = Checkpoint(arguments.output or f"{arguments.env}.ecp", every=None, seconds=60)
-    environment = physics(robot, arguments.population, arguments.envpool)
+    environment = physics(robot, parameters["population_size"], arguments.envpool)
     callbacks = [checkpoint, StandingStill()]
     best_start(policy, environment, **robot.starts, callbacks=callbacks, resume_from=checkpoint)
 

@@ -1,5 +1,8 @@
 """What the studies in benchmarks/ compute: statistics with known answers, and the rules that were tried."""
 
+import argparse
+
+import linear_ars
 import numpy as np
 import pytest
 import reproduce
@@ -8,7 +11,7 @@ import tables
 import update_rules
 from reproduce_figures import GOALS, interquartile_mean, interval, pooled_share, reaches
 
-from ecpolicy.distributions import Bernoulli
+from ecpolicy.distributions import Bernoulli, Gaussian
 from ecpolicy.networks import Shape
 from ecpolicy.random import fold_in, key_from_seed
 from ecpolicy.rollout.episodes import Table
@@ -46,6 +49,19 @@ def test_steps_to_a_score_over_all_tasks():
     assert pooled_share(runs, "old", "old") == ("1.00", "1.00", "1.00 [1.00, 1.00]")
     runs |= {(task, "slow"): [run(task, at) for at in (20, 20, 101)] for task in jumps}  # a third of which never jumps
     assert pooled_share(runs, "slow", "old")[2].endswith(", never]")
+
+
+def test_results_are_of_the_settings_that_the_table_of_studies_has():
+    arguments = argparse.Namespace(
+        table=reproduce.HERE / "reproduce.toml", studies=None, methods=None, tasks=None, seeds=None, steps=None,
+        population=256, engine="envpool", final_episodes=100,
+    )  # fmt: skip
+    recorded = tables.read_runs(reproduce.HERE / "results")
+    asked = {run["run"]: run for run in reproduce.runs(arguments)}
+    assert recorded.keys() <= asked.keys()
+    for name, result in recorded.items():
+        run = {**asked[name], "engine": result["engine"]}
+        assert all(result.get(part) == value for part, value in reproduce.settings_of(run).items()), name
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
@@ -178,11 +194,11 @@ def test_the_gradient_of_antithetic_pairs_is_that_of_their_members():
 
 def test_a_result_that_is_short_or_of_other_settings_is_run_again(tmp_path):
     run = {
-        "study": "small_populations", "method": "EC", "task": "Hopper-v5", "seed": 1,
+        "study": "small_populations", "method": "EC", "task": "HalfCheetah-v5", "seed": 1,
         "definition": {"estimator": "ec", "tuned": "all"}, "population": 256, "engine": "gymnasium", "steps": 100,
         "seconds": 60, "until": 50,
     }  # fmt: skip
-    run["run"] = "small_populations/EC_Hopper-v5_1"
+    run["run"] = "small_populations/EC_HalfCheetah-v5_1"
     arguments = type("Arguments", (), {"checkpoints": tmp_path})
 
     def recorded():
@@ -202,3 +218,26 @@ def test_a_result_that_is_short_or_of_other_settings_is_run_again(tmp_path):
     for change in ({"steps": 101}, {"population": 64}, {"definition": {"estimator": "ec"}}):
         assert not reproduce.done(recorded(), {**run, **change}), change
     assert reproduce.checkpoint_of(arguments, run) != reproduce.checkpoint_of(arguments, {**run, "population": 64})
+
+
+def test_directions_of_ars_count_by_their_difference():
+    utility = linear_ars.best_directions(np.array([1.0, 3.0, 10.0, 4.0, 2.0, 8.0]), 2)  # pairs; the best two
+    deviation = np.std([10.0, 4.0, 2.0, 8.0])
+    np.testing.assert_allclose(utility.weights / utility.scale, np.array([0, 0, 6, -6, -6, 6]) / deviation, atol=1e-4)
+
+
+def test_a_step_of_ars_is_that_of_its_paper():
+    """The ascent of the library, times its rate, is ``learning_rate / (n_top deviation) sum (r+ - r-) z``."""
+    policy = linear_ars.ars(learning_rate=0.02, delta_std=0.03, n_delta=4, n_top=2, random_state=0)
+    shapes, sigma = {"weights": Shape(3, 2)}, 0.03
+    search = Gaussian(shapes, sigma, {"weights": 0.0})
+    keys, zero = fold_in(key_from_seed(5), np.arange(8)), {"weights": np.zeros((3, 2), np.float32)}
+    z = search.sample(zero, keys)["weights"][::2] / sigma
+    returns = np.random.default_rng(0).normal(size=8)
+    utility = linear_ars.best_directions(returns, 2)
+    _, rule = policy._ascent()
+    step, _ = rule(0).update(search.gradient(zero, keys, utility), rule(0).init(zero), zero)
+    pairs = returns.reshape(-1, 2)
+    best = np.argsort(-pairs.max(axis=1))[:2]
+    wanted = sum((pairs[i, 0] - pairs[i, 1]) * z[i] for i in best) * 0.02 / (2 * pairs[best].std())
+    np.testing.assert_allclose(step["weights"], wanted, rtol=1e-3, atol=1e-6)

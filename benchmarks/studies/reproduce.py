@@ -30,6 +30,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import gymnasium as gym
+import linear_ars
 import numpy as np
 import tables
 import update_rules
@@ -50,6 +51,7 @@ ESTIMATORS = {
     "ec": EvolvingConnectivityPolicy,
     "ec-mirrored": update_rules.MirroredPolicy,
     "es": ESPolicy,
+    "ars": linear_ars.ars,
     "sg-ppo": SurrogateGradientPPOPolicy,
 }
 NETWORKS = {"rsnn": None, "gru": GRU(), "lstm": LSTM()}
@@ -138,13 +140,22 @@ def environment_of(task, kwargs, engine, size, seed):
     )
 
 
+def task_of(run):
+    """The task with its tuned settings: today's, or those that the study was made with."""
+    task = tuned(run["task"])
+    settings = run.get("settings")
+    return task if settings is None else task._replace(parameters=settings)
+
+
 def settings_of(run):
     """Everything that a run's result depends on, apart from versions and how long it lasts."""
-    task, definition = tuned(run["task"]), run["definition"]
+    task, definition = task_of(run), run["definition"]
     takes = definition.get("tuned")
     parameters, engine = {}, run["engine"]
-    if definition["estimator"] in ("ec", "ec-mirrored", "es"):
-        parameters = {"n_generations": 10**6, "population_size": run["population"], "backend": "numpy"}
+    if definition["estimator"] in ("ec", "ec-mirrored", "es", "ars"):
+        parameters = {"n_generations": 10**6, "backend": "numpy"}
+        if definition["estimator"] != "ars":  # which counts directions
+            parameters["population_size"] = run["population"]
         if takes:
             parameters["max_episode_steps"] = task.parameters.get("max_episode_steps", 1000)
     else:
@@ -152,8 +163,7 @@ def settings_of(run):
     found = dict(task.parameters)
     if definition["estimator"] in ESTIMATORS:
         parameters |= {"random_state": run["seed"], "score_threshold": None}
-    else:
-        parameters |= run["rival"]
+    parameters |= run.get("rival", {})
     found |= found.pop("network").given() if "network" in found else {}
     parameters |= (found if takes == "all" else {}) | definition.get("parameters", {})
     starts = task.starts if takes == "all" and not run.get("one_start") else {}
@@ -168,6 +178,8 @@ def settings_of(run):
 def policy_of(run, parameters):
     """The policy of a run. A study has the name and the settings of the network among the parameters."""
     estimator, given = ESTIMATORS[run["definition"]["estimator"]], dict(parameters)
+    if run["definition"]["estimator"] == "ars":
+        return estimator(**given, max_env_steps=run["steps"])
     if "fitness_shaping" in given:
         estimator = update_rules.shaped(estimator, given.pop("fitness_shaping"))
     policy = estimator(network=NETWORKS[given.pop("network", "rsnn")], max_env_steps=run["steps"])
@@ -177,7 +189,7 @@ def policy_of(run, parameters):
 
 def train(run, checkpoint):
     """Train one of our policies to the end of its run; what is worth noting of it, its curve and its last episodes."""
-    task, settings = tuned(run["task"]), settings_of(run)
+    task, settings = task_of(run), settings_of(run)
     parameters, kwargs, engine = (settings[name] for name in ("parameters", "environment", "engine"))
     policy = policy_of(run, parameters)
     recorder = Recorder(checkpoint.with_suffix(".curve.json"), run)
@@ -284,6 +296,7 @@ def runs(arguments):
                     "study": name,
                     "method": method,
                     "definition": methods[method],
+                    "settings": table["settings"][study["settings"]][task] if "settings" in study else None,
                     "rival": table["rivals"].get(method, {}).get(task, {}),
                     "task": task,
                     "seed": seed,

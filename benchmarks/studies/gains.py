@@ -1,35 +1,45 @@
-"""Train on tasks that have no tuned settings with candidates for the defaults; a row of defaults.csv for each fit.
+"""How strong inputs and recurrent connections should be: fits on robots and on tasks without tuned settings.
 
-    python benchmarks/studies/defaults.py [--settings paper weak ...] [--tasks ...] [--seeds 0 1]
+    python benchmarks/studies/gains.py [--settings paper weak ...] [--tasks ...] [--seeds 0 1]
         [--results benchmarks/studies/results] [--print]
 
-"first" is the mean return of the first population, "score" that of the deployed network over 50 episodes that training
-never saw; "goal" is Gymnasium's reward threshold, where it has one. A row that is there is not made again.
+Each fit is a row of gains.csv. "first" is the mean return of the first population on the environment that was trained
+on, "score" that of the deployed network on the registered one, over 100 episodes that training never saw; "goal" is
+Gymnasium's reward threshold, where it has one. A row that is there is not made again.
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import tables
 
-from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy import EvolvingConnectivityPolicy, tuned
 from ecpolicy.networks import RSNN
 
 HERE = Path(__file__).parent
 UNSEEN = 1_000_000  # first environment seed of the scored episodes
-SETTINGS = {  # gains of the input, the recurrent connections and the readout; parameters
+EMPTY = {"initial_probability": {"recurrent": 0.0}}  # no recurrent connections
+BOLD = {"population_size": 128, "learning_rate": 0.6}
+SETTINGS = {  # of the network, and parameters; the others are the defaults or, of robots, what robots() says
     "paper": (RSNN(), {}),
-    "input 0.3": (RSNN(gain_in=0.3), {}),
-    "input 1": (RSNN(gain_in=1.0), {}),
     "weak": (RSNN(gain_in=0.3, gain_recurrent=0.2), {}),
     "weak, input 1": (RSNN(gain_in=1.0, gain_recurrent=0.2), {}),
-    "weak, readout 1": (RSNN(gain_in=0.3, gain_recurrent=0.2, gain_out=1.0), {}),
-    "empty": (RSNN(gain_in=0.3), {"initial_probability": {"recurrent": 0.0}}),
-    "many episodes": (RSNN(gain_in=0.3, gain_recurrent=0.2), {"episodes_per_member": 16}),
+    "empty": (RSNN(gain_in=0.3), EMPTY),
+    "empty, bold": (RSNN(gain_in=0.3), EMPTY | BOLD),
+    "empty, bold, 64": (RSNN(gain_in=0.3), EMPTY | BOLD | {"population_size": 64}),
+    "empty, bold, input 1": (RSNN(gain_in=1.0), EMPTY | BOLD),
+    "empty, bold, input 3": (RSNN(gain_in=3.0), EMPTY | BOLD),
+    "empty, bold, 512 neurons": (RSNN(512, gain_in=0.3), EMPTY | BOLD),
+    "bold, input 1": (RSNN(gain_in=1.0), BOLD),
+    "weak, bold": (RSNN(gain_in=0.3, gain_recurrent=0.2), BOLD),
 }
+ROBOTS = {"HalfCheetah-v5": {"max_episode_steps": 250}, "Hopper-v5": {}, "Walker2d-v5": {}}
 TASKS = {  # environment steps
+    "HalfCheetah-v5": 1_000_000,
+    "Hopper-v5": 1_000_000,
+    "Walker2d-v5": 1_000_000,
     "CartPole-v1": 600_000,
     "Acrobot-v1": 600_000,
     "MountainCar-v0": 600_000,
@@ -50,30 +60,36 @@ TASKS = {  # environment steps
 }
 
 
-def row(task, name, seed, steps):
+def fitted(task, name, seed, steps):
+    """Robots learn as tuned, without the reward for not falling; CliffWalking-v1, which has no end, for 200 steps."""
     network, parameters = SETTINGS[name]
-    began = time.perf_counter()
+    further = ROBOTS.get(task, {"max_episode_steps": 200} if task == "CliffWalking-v1" else {})
     policy = EvolvingConnectivityPolicy(
-        network=network,
-        max_env_steps=steps,
-        n_generations=10_000,
-        max_episode_steps=200 if task == "CliffWalking-v1" else 1000,
-        random_state=seed,
-        **parameters,
-    ).fit(task)
-    returns = policy.episode_returns(task, n_episodes=50, seed=UNSEEN, max_episode_steps=1000)
-    return {
+        network=network, max_env_steps=steps, n_generations=10_000, random_state=seed, **further, **parameters
+    )
+    return policy.fit(tuned(task).environment if task in ROBOTS else task)
+
+
+def row(policy, task, name, seed):
+    found = policy.evaluate(task, n_episodes=100, seed=UNSEEN, max_episode_steps=1000)
+    last = policy.history_[-1]
+    measured = {
         "env": task,
         "settings": name,
         "seed": seed,
         "n_env_steps": policy.n_env_steps_,
+        "n_evaluation_steps": last["n_evaluation_steps"],
         "first": round(policy.history_[0]["return_mean"], 2),
-        "population": round(policy.history_[-1]["return_mean"], 2),
-        "score": round(float(returns.mean()), 2),
-        "deviation": round(float(returns.std()), 2),
+        "population": round(last["return_mean"], 2),
+        "score": round(float(found.returns.mean()), 2),
+        "deviation": round(float(found.returns.std()), 2),
+        "length": round(float(found.lengths.mean()), 1),
         "goal": gym.spec(task).reward_threshold,
-        "seconds": round(time.perf_counter() - began, 1),
+        "seconds": round(sum(record["seconds"] for record in policy.history_), 1),
     }
+    if np.isfinite(found.x_velocities).all():
+        measured["x_velocity"] = round(float(found.x_velocities.mean()), 2)
+    return {key: value for key, value in measured.items() if value is not None}
 
 
 def print_table(rows, settings, tasks):
@@ -97,7 +113,7 @@ def main():
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--print", action="store_true", help="print the table, train nothing")
     arguments = parser.parse_args()
-    path = arguments.results / "defaults.csv"
+    path = arguments.results / "gains.csv"
     if arguments.print:
         print_table(tables.read(path), arguments.settings, arguments.tasks)
         return
@@ -106,7 +122,8 @@ def main():
             for name in arguments.settings:
                 rows = {(r["env"], r["settings"], r["seed"]): r for r in tables.read(path)}
                 if (task, name, seed) not in rows:
-                    rows[task, name, seed] = row(task, name, seed, arguments.steps or TASKS[task])
+                    policy = fitted(task, name, seed, arguments.steps or TASKS[task])
+                    rows[task, name, seed] = row(policy, task, name, seed)
                     tables.write(path, [rows[key] for key in sorted(rows)])
                     print(rows[task, name, seed], flush=True)
 
