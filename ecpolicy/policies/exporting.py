@@ -1,4 +1,4 @@
-"""The deployed network for other tools: NIR, C and Verilog."""
+"""The deployed network for other tools: NIR, C, Verilog and ONNX."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from ecpolicy.untyped import Space
 
 if TYPE_CHECKING:
     from nir import NIRGraph
+    from onnx import ModelProto
 
 
 class Exporting:
@@ -98,6 +99,35 @@ class Exporting:
             self.action_space_, name=name, real=real,
         )  # fmt: skip
         return text
+
+    def to_onnx(self) -> "ModelProto":
+        """The deployed spiking network as an ONNX model: an observation and a state in, an action and a state out.
+
+        Save it with ``onnx.save(model, "policy.onnx")``. Inputs are ``observation`` (batch, obs_size) in double
+        precision, as the environment gives it, flattened, and the state ``v``, ``i_syn``, ``spikes``, ``readout``.
+        Where the state is left out, it is that at the start of an episode. Outputs are ``action``, flattened, as the
+        environment takes it, and ``next_v``, ``next_i_syn``, ``next_spikes``, ``next_readout`` for the next step.
+
+        Returns
+        -------
+        onnx.ModelProto
+
+        Raises
+        ------
+        NotFittedError
+        ImportError
+            Where onnx is missing: ``pip install "ecpolicy[onnx]"``.
+        TypeError
+            Where the network is not a spiking one of this library.
+        """
+        from ecpolicy.export.onnx_model import onnx_model
+
+        network = self._spiking(RSNN, IntegerRSNN, RealRSNN)
+        weights = self._deployed.parameters if isinstance(network, RealRSNN) else self._present()
+        model: ModelProto = onnx_model(
+            network, weights, self._deployed.standardizer, self._initial_potentials(network), self.action_space_
+        )
+        return model
 
     def to_verilog(self, folder: str | Path, *, lanes: int = 1, steps: int = 100) -> None:
         """Write the deployed network of integers as Verilog-2005 for synthesis, and a test bench.
