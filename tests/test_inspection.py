@@ -19,6 +19,7 @@ from ecpolicy.inspection import (
     record_activity,
     record_video,
 )
+from ecpolicy.inspection.video import follow
 from ecpolicy.networks import GRU, RSNN, RealRSNN, reference
 
 SMALL = {"n_generations": 3, "population_size": 16, "max_episode_steps": 40, "network": RSNN(30), "random_state": 0}
@@ -306,6 +307,18 @@ def test_video_of_a_robot(tmp_path):
     robot = EvolvingConnectivityPolicy(**{**SMALL, "n_generations": 1, "max_episode_steps": 5}).fit("Hopper-v5")
     [file] = record_video(robot, "Hopper-v5", tmp_path / "hopper.mp4", max_episode_steps=5)
     assert file.stat().st_size > 1000
+
+
+def test_the_camera_follows_a_robot_unless_another_one_was_chosen():
+    for chosen, seen in (({}, "track"), ({"camera_id": 0}, "track"), ({"camera_id": 1}, "")):
+        robot = gym.make("Humanoid-v5", render_mode="rgb_array", **chosen)
+        follow(robot)
+        assert robot.unwrapped.model.camera(robot.unwrapped.mujoco_renderer.camera_id).name == seen
+        robot.close()
+    for still in ("Reacher-v5", "CartPole-v1"):  # which have no such camera
+        environment = gym.make(still, render_mode="rgb_array")
+        follow(environment)
+        environment.close()
 
 
 class BreaksAtReset(gym.Wrapper):

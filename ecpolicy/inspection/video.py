@@ -99,6 +99,7 @@ def _film(policy: BasePolicy, environment: object, path: Path, seed: int, max_ep
     with one_environment(policy, environment, make=_made_to_render) as made:
         if made.render_mode not in MODES:
             raise _unfit(made, f"its render_mode is {made.render_mode!r}")
+        follow(made)
         video = _Video(path, _frames_per_second(made))
         try:
             observation, _ = made.reset(seed=seed)
@@ -128,6 +129,15 @@ def _made_to_render(factory: Callable[..., Env]) -> Env:
             return made
         with cleaning_up(lambda: close_all([made])):
             raise _unfit(made, f'made with render_mode="rgb_array" it raises {_described(error)}') from error
+
+
+def follow(environment: Env) -> None:
+    """Look through the first camera of a MuJoCo model that tracks a body, unless another one was chosen."""
+    renderer = getattr(environment.unwrapped, "mujoco_renderer", None)
+    if renderer is not None and getattr(renderer, "camera_id", 0) == -1:  # of none
+        tracking = np.flatnonzero(renderer.model.cam_mode)  # 0 is a camera that stands still
+        if tracking.size:
+            renderer.camera_id = int(tracking[0])
 
 
 def _frame(environment: Env) -> NDArray[np.uint8]:
