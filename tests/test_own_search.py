@@ -1,7 +1,10 @@
 """Optimizers and search distributions of one's own: what they keep is used by a fit, saved, loaded and gone on from."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import gymnasium as gym
+import jax
 import numpy as np
 import pytest
 import update_rules
@@ -9,12 +12,13 @@ import update_rules
 import ecpolicy
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError
 from ecpolicy.distributions import Gaussian, Limits
+from ecpolicy.distributions.gaussian import WeightSampler
 from ecpolicy.files import archive
-from ecpolicy.networks import GRU
+from ecpolicy.networks import GRU, RealRSNN
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer, sgd
 from ecpolicy.trees import leaves
 from golden_fits import fingerprints
-from probes import Match
+from probes import DeviceMatch, Match
 
 
 class Region(NamedTuple):
@@ -191,9 +195,12 @@ class Widths(Gaussian):
 
     def each(self, parameters):
         """A Gaussian of one matrix and its parameters, by name."""
-        for name, shape in self.shapes.items():
+        for name in self.shapes:
             sigma = float(np.exp(parameters[f"{name}_log_sigma"][0, 0]))
-            yield name, Gaussian({name: shape}, sigma, self.initial_scales), {name: parameters[name]}
+            yield name, Gaussian(self.shapes, sigma, self.initial_scales), {name: parameters[name]}
+
+    def sampler(self, parameters):
+        return WidthsSampler(self, parameters)
 
     def sample(self, parameters, keys):
         return {name: one.sample(mean, keys)[name] for name, one, mean in self.each(parameters)}
@@ -212,6 +219,15 @@ class Widths(Gaussian):
             found |= one.gradient(mean, keys, utility)
             found[f"{name}_log_sigma"] = np.float32(weights @ (z**2 - 1).mean(axis=(1, 2))).reshape(1, 1)
         return found
+
+
+@dataclass(frozen=True)
+class WidthsSampler(WeightSampler):
+    """On a device, too, every matrix has a standard deviation of its own."""
+
+    def for_device(self):
+        each = self.distribution.each(self.parameters)
+        return {name: (mean[name], np.float32(one.noise_unit)) for name, one, mean in each}
 
 
 class WidthsPolicy(ESPolicy):
@@ -241,3 +257,34 @@ def test_the_limits_of_a_distribution_are_those_of_its_file(small, tmp_path):
     damaged(tmp_path / "p.ecp", lambda state, arrays: arrays["search/parameters/recurrent_log_sigma"].fill(3))
     with pytest.raises(ModelFileError, match=r"recurrent_log_sigma' has values outside \[-10.0, 2.0\]"):
         WidthsPolicy.load(tmp_path / "p.ecp")
+
+
+class MatchOfDevice(gym.Env):
+    """The episodes of DeviceMatch, stepped on the host."""
+
+    observation_space, action_space = gym.spaces.Box(-np.inf, np.inf, (2,)), gym.spaces.Box(-1, 1, (1,))
+
+    def __init__(self):
+        environment = DeviceMatch(random_length=True)
+        self.begin, self.advance = jax.jit(environment.reset), jax.jit(environment.step)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = self.begin(jax.random.PRNGKey(seed))
+        return np.asarray(self.state.obs), {}
+
+    def step(self, action):
+        self.state = self.advance(self.state, action)
+        return np.asarray(self.state.obs), float(self.state.reward), bool(self.state.done), False, {}
+
+
+@pytest.mark.parametrize("network", [GRU(8), RealRSNN(16)], ids=lambda network: type(network).__name__)
+def test_a_distribution_is_drawn_from_on_a_device(small, network):
+    """Where a device draws the networks that the host draws, both learn the same from the same episodes."""
+    settings = {name: value for name, value in small.items() if name != "learning_rate"}
+    settings |= {"network": network, "sigma": 0.5, "normalize_observations": False}
+    device, host = (WidthsPolicy(**settings).fit(made) for made in (DeviceMatch(random_length=True), MatchOfDevice()))
+    records = [[{**record, "seconds": 0} for record in policy.history_] for policy in (device, host)]
+    assert records[0] == records[1]
+    assert len({record["return_mean"] for record in records[0]}) > 1
+    assert fingerprints(device)["search"] == fingerprints(host)["search"]

@@ -180,9 +180,9 @@ class WeightSampler:
 
     def streams(self, keys: Key) -> dict[str, Key]:
         """The keys that draw each matrix, by name: one per member."""
-        return {name: self.distribution.streams(keys, name) for name in self.parameters}
+        return {name: self.distribution.streams(keys, name) for name in self.distribution.shapes}
 
     def for_device(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Means and the standard deviation of the noise in units of the table, by name."""
         unit = np.asarray(self.distribution.noise_unit, np.float32)
-        return {name: (np.asarray(mean), unit) for name, mean in self.parameters.items()}
+        return {name: (np.asarray(self.parameters[name]), unit) for name in self.distribution.shapes}
