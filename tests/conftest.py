@@ -16,6 +16,9 @@ os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache" / SOURCES.hexdigest()[
 # A shell's background job ignores Ctrl-C, and so would fit, which the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Arrays of different dtypes or ranks do not mix unasked, in workers and other processes neither.
+os.environ |= {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"}
+
 from ecpolicy import EvolvingConnectivityPolicy  # noqa: E402
 from ecpolicy.networks import RSNN  # noqa: E402
 from probes import Match  # noqa: E402

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -286,6 +287,22 @@ class DeviceState(NamedTuple):
     metrics: Any
 
 
+@contextmanager
+def usual_promotion():
+    """JAX as users have it: Brax mixes dtypes and ranks, which other tests do not allow."""
+    import jax
+    import pytest
+
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.delenv("JAX_NUMPY_DTYPE_PROMOTION")
+        patch.delenv("JAX_NUMPY_RANK_PROMOTION")
+        yield
+
+
 class DeviceMatch:
     """Match in JAX: reward 1 for an action of the sign that the observation shows.
 
@@ -316,7 +333,7 @@ class DeviceMatch:
 
         key, length_key = jax.random.split(rng)
         last = jax.random.randint(length_key, (), 3, 4 + self.length) if self.random_length else self.length
-        return self._observe(key, jnp.asarray(last), jnp.int32(0), 0.0, 0.0)
+        return self._observe(key, jnp.int32(last), jnp.int32(0), 0.0, 0.0)
 
     def step(self, state, action):
         import jax.numpy as jnp
@@ -333,10 +350,10 @@ class DeviceMatch:
         import jax.numpy as jnp
 
         sign = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, t)), 1.0, -1.0)
-        obs = jnp.stack([sign, 0.1 * t])
+        reward, done, speed = (jnp.asarray(value, jnp.float32) for value in (reward, done, t))
+        obs = jnp.stack([sign, 0.1 * speed])
         if self.spoilt == "observation":
             obs = jnp.where(t == 1, jnp.nan, obs)
         obs = {"state": obs, "privileged_state": jnp.zeros(7)} if self.privileged else obs
-        reward, done, speed = (jnp.asarray(value, jnp.float32) for value in (reward, done, t))
         metrics = {"x_velocity": speed, "x_position": 2 * speed} if self.walks else {}
         return DeviceState(obs, reward, done, (key, last, t, sign), metrics)

@@ -10,8 +10,15 @@ from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.environments import resolve
 from ecpolicy.networks import RSNN
 from ecpolicy.rollout.device_environment import Snapshot
+from probes import usual_promotion
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _usual_promotion():
+    with usual_promotion():
+        yield
 
 
 @pytest.fixture(scope="module")

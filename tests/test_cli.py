@@ -19,6 +19,7 @@ from ecpolicy.cli import main
 from ecpolicy.cli.settings import METHODS
 from ecpolicy.cli.training import add_train
 from ecpolicy.networks import RSNN
+from probes import usual_promotion
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--n-generations", "2", "--population-size", "16", "--network-n-neurons", "20", "--max-episode-steps", "30"]
@@ -376,6 +377,7 @@ def test_a_policy_of_a_list_knows_its_environment(folder, capsys):
     assert "environment: CartPole-v1" in capsys.readouterr().out
 
 
+@usual_promotion()
 def test_brax_ids_are_known_and_keep_the_output_clean(folder, capfd):
     arguments = ["--n-generations", "1", "--population-size", "4", "--network-n-neurons", "8", "--max-episode-steps",
                  "5", "--eval-episodes", "1", "--confirm-episodes", "1", "--score-episodes", "0", "--json"]  # fmt: skip

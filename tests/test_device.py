@@ -30,7 +30,7 @@ from ecpolicy.rollout.device_program import Program
 from ecpolicy.rollout.episodes import Networks, of_deployed, playing, population
 from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.rollout.workers import Plan
-from probes import DeviceMatch, Lengths, Match
+from probes import DeviceMatch, Lengths, Match, usual_promotion
 
 WIDTHS = [1, 31, 63, 64, 65, 128, 129, 257]
 ROOT = Path(__file__).parent.parent
@@ -329,6 +329,7 @@ def test_episodes_are_the_same_in_any_lane_and_beside_others():
 
 
 @pytest.mark.slow
+@usual_promotion()
 def test_physics_is_the_same_in_any_lane():
     """A CPU's compiler treats the last of more than eight lanes differently, unless they are stepped in tiles."""
     setup = Setup("brax/hopper", 16, horizon=30.0)

@@ -11,6 +11,7 @@ import tables
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.networks import RSNN
+from probes import usual_promotion
 
 ROOT = Path(__file__).parent.parent
 SMALL_PPO = ["--episodes", "2", "--set", "network__n_neurons=16", "network__step_ms=4"]
@@ -63,6 +64,7 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.networks import RSNN
+from probes import usual_promotion
 policy = EvolvingConnectivityPolicy(network=RSNN(16), population_size=8, n_generations=1, random_state=0, n_jobs=2)
 policy.fit("CartPole-v1").save("p.ecp")
 print(EvolvingConnectivityPolicy.load("p.ecp").score("CartPole-v1", n_episodes=2) > 0)
@@ -211,6 +213,7 @@ def test_example_of_an_own_simulator():
         ("studies/brax_run.py", [*TINY, "--generations", "1", "--horizon", "3", "--checkpoint", "{tmp}/run.ecp"]),
     ],
 )
+@usual_promotion()
 def test_benchmarks_run(script, arguments, tmp_path):
     assert run(sys.executable, str(ROOT / "benchmarks" / script), *(part.format(tmp=tmp_path) for part in arguments))
 

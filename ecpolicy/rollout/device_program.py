@@ -116,6 +116,7 @@ def play_chunk(
     so that a lane takes one over by copying it. What is left over from a chunk's last rows is stepped and not noted.
     """
     size, obs_size, tile = rows.seeds.shape[0], mean.shape[0], tile_size(lanes)
+    mean, inverse_std = mean[None], inverse_std[None]  # (1, obs_size)
 
     def make_ready(first: Array) -> _Lanes:
         """The rows from ``first`` on, at the start of their episodes."""
@@ -145,7 +146,7 @@ def play_chunk(
         velocity, position = travel(after)
         scores = Scores(
             past.returns + jnp.where(live, after.reward, 0),
-            past.lengths + live,
+            past.lengths + live.astype(jnp.int32),
             past.spoilt | (live & ~(jnp.abs(seen) <= LARGEST_OBSERVATION).all(axis=1)),
             past.velocities + jnp.where(live, velocity, 0),
             jnp.where(live, position, past.positions),

@@ -32,7 +32,8 @@ class State(NamedTuple):
 
 def uniform(keys: Array, size: int) -> Array:
     """``ecpolicy.random.uniform``: ``size`` floats in [0, 1) per key, (members, size)."""
-    bits, _ = threefry_rounds(keys[:, :1], keys[:, 1:], lax.iota(jnp.uint32, size), jnp.zeros(size, jnp.uint32))
+    counter = lax.iota(jnp.uint32, size)[None]
+    bits, _ = threefry_rounds(keys[:, :1], keys[:, 1:], counter, jnp.zeros_like(counter))
     drawn: Array = (bits >> 8).astype(jnp.float32) * jnp.float32(2**-24)
     return drawn
 
@@ -48,18 +49,18 @@ def sample(keys: Array, planes: Array, flips: Array) -> Array:
     keys : (members, 2); planes : (24, rows, words); flips : (rows, words)
     """
     members, (rows, words) = keys.shape[0], flips.shape
-    counter = lax.iota(jnp.uint32, rows * words // 2).reshape(rows, words // 2)
+    counter = lax.iota(jnp.uint32, rows * words // 2).reshape(1, rows, words // 2)
     key0, key1 = keys[:, 0, None, None], keys[:, 1, None, None]
 
     def compare(plane: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         below, undecided = carry
         low, high = threefry_rounds(key0, key1, counter, jnp.broadcast_to(plane.astype(jnp.uint32), counter.shape))
         drawn = jnp.stack([low, high], axis=-1).reshape(members, rows, words)
-        threshold = planes[plane]
+        threshold = planes[plane][None]
         return below | (undecided & ~drawn & threshold), undecided & ~(drawn ^ threshold)
 
     start = jnp.zeros((members, rows, words), jnp.uint32)
-    drawn: Array = lax.fori_loop(0, PLANES, compare, (start, ~start))[0] ^ flips
+    drawn: Array = lax.fori_loop(0, PLANES, compare, (start, ~start))[0] ^ flips[None]
     return drawn
 
 
@@ -74,12 +75,12 @@ def perturb(keys: Array, signs: Array, mean: Array, step: Array, zero: Array) ->
     zero : see :func:`rounded`
     """
     drawn = normal_integers(keys, mean.size).reshape(-1, *mean.shape).astype(jnp.float32)
-    return mean + rounded((step * signs)[:, None, None] * drawn, zero)
+    return mean[None] + rounded((step * signs)[:, None, None] * drawn, zero)
 
 
 def normal_integers(keys: Array, size: int) -> Array:
     """Standard normal draws (members, size) in units of the table, four from each pair of random words."""
-    counter = lax.iota(jnp.uint32, -(-size // 4))
+    counter = lax.iota(jnp.uint32, -(-size // 4))[None]
     low, high = threefry_rounds(keys[:, :1], keys[:, 1:], counter, jnp.zeros_like(counter))
     bits = jnp.stack([low & 0xFFFF, low >> 16, high & 0xFFFF, high >> 16], axis=-1).reshape(keys.shape[0], -1)
     drawn: Array = jnp.asarray(normal_table().astype(np.int32))[bits[:, :size]]
@@ -149,7 +150,7 @@ def _weighted_sum(devices: tuple[jax.Device, ...]) -> Callable[..., Array]:
     def add(keys: Array, planes: Array, flips: Array, weights: Array) -> Array:
         def block(total: Array, some: tuple[Array, Array]) -> tuple[Array, None]:
             bits = sample(some[0], planes[:, None], flips[None])[:, 0, :, None]  # (members, words, 1)
-            present = ((bits >> lax.iota(jnp.uint32, BITS)) & 1) != 0
+            present = ((bits >> lax.iota(jnp.uint32, BITS)[None, None]) & 1) != 0
             return total + jnp.where(present, some[1][:, None, None], 0).sum(axis=0, dtype=jnp.int32), None
 
         start = jnp.zeros((flips.size, BITS), jnp.int32)
@@ -167,8 +168,8 @@ def transpose_bits(matrix: Array, lanes: int) -> Array:
     row_words = -(-rows // BITS)
     padded = jnp.pad(matrix, ((0, 0), (0, row_words * BITS - rows), (0, 0)))
     blocks = padded.reshape(members, row_words, BITS, words, 1)
-    bit = lax.iota(jnp.uint32, BITS)
-    moved = ((blocks >> bit) & 1) << bit[:, None, None]  # (members, row words, row, words, column)
+    row, column = (lax.broadcasted_iota(jnp.uint32, (1, 1, BITS, 1, BITS), axis) for axis in (2, 4))
+    moved = ((blocks >> column) & 1) << row  # (members, row words, row, words, column)
     return jnp.sum(moved, axis=2, dtype=jnp.uint32).reshape(members, row_words, words * BITS)[..., :lanes]
 
 
@@ -209,7 +210,7 @@ def rsnn_step(
     k_in, k_h, k_out = connections
     decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = (jnp.float32(c) for c in constants)
     neurons, words = state.v.shape[1], state.spikes.shape[1]
-    excitatory = jnp.asarray(excitatory_words(words, n_excitatory))
+    excitatory = jnp.asarray(excitatory_words(words, n_excitatory))[None, None]
     i_in = rounded(input_current(k_in, x, neurons) * r_in, zero)
     v, i_syn, readout = (jnp.where(jnp.abs(part) < FLUSH, 0, part) for part in (state.v, state.i_syn, state.readout))
 
@@ -244,7 +245,7 @@ def counted(words: Array) -> Array:
 def input_current(k_in: Array, x: Array, neurons: int) -> Array:
     """[x, -x] @ K_in (members, neurons), added up in the reference's order: every observation, then its negative."""
     obs_size, words = x.shape[1], k_in.shape[2]
-    bit = lax.iota(jnp.uint32, words * BITS)[:neurons] % BITS
+    bit = lax.iota(jnp.uint32, words * BITS)[None, :neurons] % BITS
 
     def where_present(row: Array, value: Array) -> Array:
         word = jnp.repeat(lax.dynamic_index_in_dim(k_in, row, axis=1, keepdims=False), BITS, axis=1)[:, :neurons]
@@ -277,5 +278,5 @@ def recurrent_count(k_h: Array, spikes: Array, n_excitatory: int) -> Array:
 def pack(bits: Array, words: int) -> Array:
     """Pack booleans (members, lanes) into (members, words)."""
     padded = jnp.pad(bits, ((0, 0), (0, words * BITS - bits.shape[1])))
-    placed = padded.reshape(bits.shape[0], words, BITS).astype(jnp.uint32) << lax.iota(jnp.uint32, BITS)
+    placed = padded.reshape(bits.shape[0], words, BITS).astype(jnp.uint32) << lax.iota(jnp.uint32, BITS)[None, None]
     return jnp.sum(placed, axis=-1, dtype=jnp.uint32)
