@@ -29,7 +29,7 @@ def integer_rsnn_step(
     k_in, k_h, k_out = connections
     shift_syn, shift_m, shift_out, threshold, scale_in, scale_out = constants
     words = state.spikes.shape[1]
-    excitatory = jnp.asarray(excitatory_words(words, n_excitatory))
+    excitatory = jnp.asarray(excitatory_words(words, n_excitatory))[None, None]
     x_q = clamped(jnp.round(x * jnp.float32(scale_in)), LARGEST_CURRENT).astype(jnp.int32)
     i_in = clamped(input_current(k_in, x_q, state.v.shape[1]), LARGEST_CURRENT)
 
