@@ -10,8 +10,6 @@ bit.
 
 import argparse
 import functools
-import hashlib
-import json
 import logging
 import os
 import signal
@@ -29,23 +27,11 @@ from joblib import parallel_config
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint
-from ecpolicy.files import policies
+from learnt import fingerprint
 
 # Generations so short that a good part of the time is saving: many kills come in the middle of it.
 TRAINING = {"population_size": 16, "n_generations": 40, "max_episode_steps": 25, "score_threshold": None}
 WORKERS = {"population_size": 128, "max_episode_steps": 200}
-
-
-def fingerprint(policy):
-    """A hash of everything learnt and of all that further training depends on, seconds apart."""
-    document, arrays = policies.to_file(policy, training_state=True)
-    records = [{name: value for name, value in record.items() if name != "seconds"} for record in policy.history_]
-    digest = hashlib.sha256(json.dumps([records, document["seed"], document["training"]]).encode())
-    for name in sorted(set(arrays) - {"history/seconds"}):
-        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
-    for name, p in sorted(policy._deployed.parameters.items()):
-        digest.update(name.encode() + np.ascontiguousarray(p).tobytes())
-    return digest.hexdigest()
 
 
 # The training process

@@ -26,6 +26,9 @@ from ecpolicy.callbacks import Checkpoint
 from ecpolicy.networks import GRU, LSTM, RSNN, RealRSNN
 from probes import DeviceMatch, Lengths, Match, Pool
 
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))  # which pytest does by its settings
+from learnt import learnt, records
+
 RECORDED = Path(__file__).parent / "data" / "golden.json"
 
 SMALL = {"network": RSNN(33), "population_size": 40, "n_generations": 4, "eval_episodes": 2, "confirm_episodes": 4,
@@ -218,10 +221,13 @@ def arrays_of(matrices):
 
 def fingerprints(policy):
     """What a policy has learnt, part by part."""
-    search, deployed = policy._training.search, policy._deployed
-    records = [{name: value for name, value in record.items() if name != "seconds"} for record in policy.history_]
+    found, deployed = learnt(policy), learnt(policy, training_state=False)
+    shown = policy.connection_probabilities_ if hasattr(policy, "connection_probabilities_") else policy.weights_
     seen = np.random.default_rng(0).normal(size=(4, 5, *policy.observation_space_.shape))
     seen = seen.astype(policy.observation_space_.dtype)
+
+    def of(group):
+        return arrays_of({name.removeprefix(group): part for name, part in found.items() if name.startswith(group)})
 
     def acting(deterministic):
         state, actions = None, []
@@ -232,12 +238,13 @@ def fingerprints(policy):
         return digest(*actions)
 
     return {
-        "search": digest(*arrays_of(search.parameters)),
-        "optimizer": digest(search.optimizer.updates, *arrays_of(getattr(search.optimizer, "first", {})),
-                            *arrays_of(getattr(search.optimizer, "second", {}))),
-        "observations": digest(search.moments.n, search.moments.mean, search.moments.squares),
-        "deployed": digest(policy.deployed_generation_, *arrays_of(deployed.parameters), *deployed.standardizer[:2]),
-        "history": digest(records, policy.n_env_steps_, policy.stop_reason_),
+        "search": digest(*of("search/parameters/")),
+        "optimizer": digest(found["search/optimizer/updates"], *of("search/optimizer/first/"),
+                            *of("search/optimizer/second/")),
+        "observations": digest(*(found[f"search/moments/{name}"] for name in ("n", "mean", "squares"))),
+        "deployed": digest(policy.deployed_generation_, *arrays_of(shown), deployed["standardizer/mean"],
+                           deployed["standardizer/inverse_std"]),
+        "history": digest(records(policy), policy.n_env_steps_, policy.stop_reason_),
         "actions": acting(True),
         "sampled actions": acting(False),
     }  # fmt: skip

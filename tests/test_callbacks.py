@@ -40,7 +40,7 @@ from ecpolicy.callbacks import (
     TensorBoardLog,
 )
 from ecpolicy.networks import RSNN
-from faults import fingerprint
+from learnt import fingerprint
 from probes import Broken, Match
 
 

@@ -99,13 +99,13 @@ def test_settings_come_from_the_table_the_file_and_the_options_in_this_order(fol
     assert table["learning_rate"] != ecpolicy.EvolvingConnectivityPolicy().learning_rate
     assert policy.learning_rate == table["learning_rate"]
     assert (policy.eps, policy.max_episode_steps) == (0.03, [[0, 5], [100, 6]])
-    [name] = policy._training.setting.environments
+    [name] = policy.environments_
     for setting in ("healthy_reward=0.0", "ctrl_cost_weight=0.5", "forward_reward_weight=2"):
         assert setting in name
     assert main([*arguments, "--not-tuned", "--overwrite"]) == 0
     policy = ecpolicy.load("Walker2d-v5.ecp")
     assert policy.learning_rate == ecpolicy.EvolvingConnectivityPolicy().learning_rate
-    assert "healthy_reward" not in policy._training.setting.environments[0]
+    assert "healthy_reward" not in policy.environments_[0]
     capsys.readouterr()
     assert main(["evaluate", "Walker2d-v5.ecp", "--episodes", "2", "--seed", "0", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -437,7 +437,7 @@ def test_ids_of_a_module_take_settings(name, module, folder, capsys):
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[-1]["path"] == file
     assert lines[-1]["return_mean"] == lines[-1]["length_mean"]  # of the registered one, without the bonus
-    [known] = ecpolicy.load(file)._training.setting.environments
+    [known] = ecpolicy.load(file).environments_
     assert "bonus=1.5" in known
     for given in (["--env", environment], []):
         score = ["evaluate", file, *given, "--env-setting", "bonus=1.5", "--episodes", "2", "--json"]
@@ -482,5 +482,5 @@ def test_tuned_settings_are_found_by_every_way_to_write_an_id(folder):
     arguments = [*QUICK, "--every", "0", "--score-episodes", "0", "--out", "p.ecp", "--overwrite"]
     for environment in ("Hopper-v5", "gymnasium.envs.mujoco:Hopper-v5"):
         assert main(["train", environment, *arguments]) == 0
-        [name] = ecpolicy.load("p.ecp")._training.setting.environments
+        [name] = ecpolicy.load("p.ecp").environments_
         assert "healthy_reward=0.0" in name

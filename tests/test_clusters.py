@@ -15,7 +15,8 @@ from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
 from ecpolicy.networks import RSNN
 from ecpolicy.rollout import engines
 from ecpolicy.rollout.episodes import Networks
-from faults import KillsWorkers, fingerprint
+from faults import KillsWorkers
+from learnt import fingerprint
 from probes import Board, Broken, Dies, Hangs, Lengths, Match, NotesItsProcess
 
 pytestmark = [

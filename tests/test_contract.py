@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import hashlib
 
 import gymnasium as gym
 import numpy as np
@@ -14,6 +13,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy, ModelFileError, SurrogateGradientPPOPolicy
 from ecpolicy.networks import GRU, LSTM, RSNN, IntegerRSNN, RealRSNN
 from ecpolicy.networks.network import copied
+from learnt import fingerprint
 from probes import Broken, Match, Spaces
 
 EVOLVING = {"population_size": 64, "eval_episodes": 2, "confirm_episodes": 10, "random_state": 0}
@@ -50,11 +50,6 @@ def learnt(name):
     """A policy that was fitted on Match until it had learnt it; tests must not change it."""
     kind, parameters = TABLE[name]
     return kind(**parameters).fit(Match)
-
-
-def fingerprint(policy):
-    parts = policy._deployed.parameters
-    return hashlib.sha256(b"".join(np.ascontiguousarray(parts[key]).tobytes() for key in sorted(parts))).hexdigest()
 
 
 def test_fit_comes_near_the_known_optimum(learnt):

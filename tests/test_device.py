@@ -1,6 +1,5 @@
 """The JAX backend against the host's kernels, the NumPy reference and plain replays, bit for bit."""
 
-import hashlib
 import os
 import socket
 import subprocess
@@ -30,16 +29,13 @@ from ecpolicy.rollout.device_program import Program
 from ecpolicy.rollout.episodes import Networks, of_deployed, playing, population
 from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.rollout.workers import Plan
+from ecpolicy.spaces import action_decoder
+from learnt import fingerprint, learnt
 from probes import DeviceMatch, Lengths, Match, usual_promotion
 
 WIDTHS = [1, 31, 63, 64, 65, 128, 129, 257]
 ROOT = Path(__file__).parent.parent
 MATCH, RANDOM = DeviceMatch(), DeviceMatch(random_length=True)  # programs are compiled for an object
-
-
-def fingerprint(policy):
-    parts = [*policy.connection_probabilities_.values(), *policy._training.search.moments[1:]]
-    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
 
 def make(small, **changes):
@@ -166,7 +162,7 @@ def test_one_instance_and_workers_are_the_same_on_both_backends(small):
 
 def replay(policy, environment, seed, steps, *, connections=None, membrane_key=None):
     """The return of an episode, its length and observations, one step at a time on the host."""
-    network, decode = policy._deployed.network, policy._deployed.decode
+    network, decode = policy.network, action_decoder(policy.action_space_)
     state = environment.reset(jax.random.PRNGKey(seed))
     total, seen, hidden = 0.0, [], None
     if connections is not None:
@@ -190,7 +186,8 @@ def test_a_generation_equals_its_replay_on_the_host(small):
     """Members drawn, stepped and added up on the device, against the host's kernels and a loop in Python."""
     environment = DeviceMatch(12, random_length=True)
     policy = make(small, n_generations=1, population_size=21, chunk_size=8, max_episode_steps=9).fit(environment)
-    distribution, rho = policy._deployed.distribution, policy._deployed.distribution.init()
+    distribution = Bernoulli(policy.network.shapes(2, 1))
+    rho = distribution.init()
     keys = fold_in(fold_in(key_from_seed(0), 0), np.arange(21))
     drawn = distribution.sample(rho, keys)
     seeds = environment_seed(fold_in(fold_in(keys, Stream.ENVIRONMENT), 0))
@@ -204,15 +201,16 @@ def test_a_generation_equals_its_replay_on_the_host(small):
         returns.append(total)
         lengths.append(length)
         seen += observations
-    record, moments = policy.history_[0], policy._training.search.moments
+    record = policy.history_[0]
+    n, mean, squares = (learnt(policy)[f"search/moments/{name}"] for name in ("n", "mean", "squares"))
     assert len(set(lengths)) > 3
     assert max(lengths) == 9
-    assert record["n_env_steps"] == sum(lengths) == moments.n
+    assert record["n_env_steps"] == sum(lengths) == n
     assert record["return_mean"] == np.mean(returns)
     assert record["return_max"] == np.max(returns)
     np.testing.assert_allclose(record["return_std"], np.std(returns))
-    np.testing.assert_allclose(moments.mean, np.mean(seen, axis=0), rtol=1e-6)
-    np.testing.assert_allclose(moments.squares / moments.n, np.var(seen, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(mean, np.mean(seen, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(squares / n, np.var(seen, axis=0), rtol=1e-5)
 
 
 def test_learns_the_optimum_and_predict_agrees_with_score(small):
@@ -248,7 +246,7 @@ def test_nothing_is_compiled_again_between_generations_and_fits(small):
     environment = RANDOM
     policy = make(small, max_episode_steps=[(0, 5), (300, 9)]).fit(environment)
     policy.partial_fit(environment)
-    devices, network = tuple(jax.devices()), policy._deployed.network
+    devices, network = tuple(jax.devices()), policy.network
     snapshot = Snapshot(environment, *resolve(environment).identities)
     program = rollout.compiled(Program(snapshot, network, 1, rollout.default_chunk_size(), devices))
     policy.score(environment, n_episodes=3)
@@ -403,7 +401,7 @@ sys.path[:0] = {paths}
 import jax
 if {processes} > 1:
     jax.distributed.initialize("localhost:{port}", {processes}, int(sys.argv[1]))
-from test_device import fingerprint
+from learnt import fingerprint
 from probes import DeviceMatch
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.networks import RSNN

@@ -15,6 +15,7 @@ from ecpolicy.networks.xla import bits as device
 from ecpolicy.networks.xla.twins import OnDevice
 from ecpolicy.optimizers import adamw
 from ecpolicy.random import NORMAL_UNIT, fold_in, key_from_seed, normal_table
+from learnt import learnt
 from probes import DeviceMatch, Linear, Match
 
 MATCH = DeviceMatch()
@@ -200,8 +201,8 @@ def embedded(packed, n_neurons, n_excitatory, obs_size, n_outputs):
 def test_a_boolean_network_embedded_as_real_weights_acts_the_same():
     """The network of a fitted EvolvingConnectivityPolicy, bit for bit on a grid of observations."""
     policy = EvolvingConnectivityPolicy(n_generations=2, population_size=16, random_state=0).fit("CartPole-v1")
-    boolean, packed = policy._deployed.network, policy._deployed.connections
-    assert isinstance(boolean, RSNN)
+    deployed, boolean = learnt(policy, training_state=False), RSNN()
+    packed = {name: deployed[f"connections/{name}"][None] for name in policy.connectivity_}
     real = RealRSNN(256, density=boolean.density)
     np.testing.assert_array_equal(real.constants(4), boolean.constants(4))
     weights = embedded(packed, 256, boolean.n_excitatory, 4, 2)
@@ -342,5 +343,5 @@ def test_a_network_of_the_library_given_as_an_object(tmp_path):
     policy = ESPolicy(network=network, population_size=8, n_generations=2, random_state=0).fit(Match)
     policy.save(tmp_path / "p.ecp")
     loaded = ESPolicy.load(tmp_path / "p.ecp")
-    assert loaded.network == loaded._deployed.network == network
+    assert loaded.network == network
     assert loaded.score(Match) == policy.score(Match)

@@ -14,6 +14,7 @@ from nir_interpreter import Interpreter
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.inspection import record_activity
 from ecpolicy.networks import LSTM, RSNN, IntegerRSNN, RealRSNN
+from ecpolicy.spaces import action_decoder
 
 SMALL = {"n_generations": 2, "population_size": 16, "max_episode_steps": 60, "random_state": 0}
 SIZES = {"Pendulum-v1": 63, "HalfCheetah-v5": 256}
@@ -86,7 +87,7 @@ def test_nir_has_every_spike_of_whole_episodes(environment, cartpole, tmp_path):
         recorded = record_activity(policy, environment, seed=seed)
         spikes, outputs = replay(graph, recorded.observations)
         np.testing.assert_array_equal(spikes, recorded.spikes)
-        actions = policy._deployed.decode(outputs)
+        actions = action_decoder(policy.action_space_)(outputs)
         np.testing.assert_allclose(actions, recorded.actions, atol=1e-5)
     assert recorded.spikes.mean() > 0.005
 
@@ -100,7 +101,7 @@ def test_nir_of_real_weights(tmp_path):
         spikes, outputs = replay(graph, recorded.observations)
         # Sums of real weights round differently in another order: nearly every spike, and the outputs.
         assert (spikes != recorded.spikes).mean() < 1e-3
-        np.testing.assert_array_equal(policy._deployed.decode(outputs), recorded.actions)
+        np.testing.assert_array_equal(action_decoder(policy.action_space_)(outputs), recorded.actions)
 
 
 def test_current_based_neurons_have_the_spikes_too(cartpole, tmp_path):

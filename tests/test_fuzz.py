@@ -16,7 +16,7 @@ import pytest
 from gymnasium import spaces
 
 import fuzz_files
-from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError
+from ecpolicy import EvolvingConnectivityPolicy, ModelFileError
 from ecpolicy.networks import GRU, LSTM, RealRSNN
 from forging import (
     BZIP2,
@@ -252,10 +252,3 @@ def test_members_are_inflated_as_far_as_listed(content, tmp_path, audit, fitted)
 def test_bits_are_not_given_to_networks_of_real_weights(network):
     with pytest.raises(TypeError, match=re.escape(f"got {network}")):
         EvolvingConnectivityPolicy(network=network).fit(Match)
-
-
-def test_outputs_that_overflow_are_named(small):
-    policy = ESPolicy(**small | {"network": GRU(4), "n_generations": 1}).fit(Match)
-    policy._deployed.connections["output_bias"][:] = np.nan
-    with pytest.raises(ValueError, match="outputs are NaN or infinite"):
-        policy.predict(np.ones(1, np.float32))

@@ -21,6 +21,7 @@ from ecpolicy.inspection import (
 )
 from ecpolicy.inspection.video import follow
 from ecpolicy.networks import GRU, RSNN, RealRSNN, reference
+from learnt import learnt
 
 SMALL = {"n_generations": 3, "population_size": 16, "max_episode_steps": 40, "network": RSNN(30), "random_state": 0}
 
@@ -69,12 +70,12 @@ def test_a_recorded_episode_is_that_of_predict(policy, activity):
 
 
 def test_recorded_spikes_are_the_references(policy, activity):
-    network, deployed = RSNN(n_neurons=30), policy._deployed
+    network, deployed = RSNN(n_neurons=30), learnt(policy, training_state=False)
     present = policy.connectivity_
-    v = network.initial_state(deployment_key(deployed.seed)[None], 2).v[0, :30]
+    v = network.initial_state(deployment_key(policy.seed_)[None], 2).v[0, :30]
     zeros = np.zeros(30, np.float32)
     state = reference.State(v, zeros, zeros.astype(bool), zeros, np.zeros(2, np.float32))
-    mean, inverse_std, clip = deployed.standardizer
+    mean, inverse_std, clip = (deployed[f"standardizer/{name}"] for name in ("mean", "inverse_std", "clip"))
     for step, raw in enumerate(activity.observations):
         x = np.clip((raw - mean) * inverse_std, -clip, clip).astype(np.float32)
         raster = []

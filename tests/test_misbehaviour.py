@@ -17,7 +17,7 @@ from joblib.externals.loky import get_reusable_executor
 from ecpolicy import EpisodeError, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.networks import RSNN, RealRSNN, Shape
 from ecpolicy.rollout import engines
-from faults import fingerprint
+from learnt import fingerprint
 from probes import Broken, ChangesSpaces, Counts, Hangs, HangsDeaf, Match, NotesItsProcess
 
 PPO = {"network": RealRSNN(8, step_ms=2.0), "n_envs": 4, "n_steps": 8, "max_env_steps": 320, "random_state": 0}

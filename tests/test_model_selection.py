@@ -30,7 +30,7 @@ from sklearn.utils import estimator_checks as theirs
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.callbacks import Chain, StopOnReturn
 from ecpolicy.networks import GRU, RSNN, RealRSNN
-from faults import fingerprint
+from learnt import fingerprint
 from probes import Lengths, Match, NotesItsProcess
 
 TINY = {"network": RSNN(16), "population_size": 20, "n_generations": 2, "confirm_episodes": 4, "random_state": 0}

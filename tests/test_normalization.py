@@ -12,6 +12,7 @@ import ecpolicy
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.networks import GRU, RSNN, RealRSNN
 from ecpolicy.rollout.outcome import mean_and_std
+from learnt import learnt
 from probes import DeviceMatch, Pool
 
 SMALL = {"n_generations": 3, "population_size": 40, "network": RSNN(8), "random_state": 0, "score_threshold": None}
@@ -43,8 +44,8 @@ class Far(gym.Env):
 
 
 def deviations(policy):
-    moments = policy._training.search.moments
-    return np.sqrt(moments.squares / moments.n)
+    found = learnt(policy)
+    return np.sqrt(found["search/moments/squares"] / found["search/moments/n"])
 
 
 WAYS = {
@@ -89,7 +90,7 @@ def test_far_from_zero_is_learnt_as_well():
 
 def test_ppo_far_from_zero():
     policy = SurrogateGradientPPOPolicy(**PPO).fit(functools.partial(Far, 1.7e9))
-    np.testing.assert_allclose(np.sqrt(policy._training.observations.var), [1, 0, 0.5], atol=1e-3)
+    np.testing.assert_allclose(np.sqrt(learnt(policy)["observations/var"]), [1, 0, 0.5], atol=1e-3)
 
 
 class FarDevice(DeviceMatch):
@@ -144,7 +145,7 @@ def test_ppo_names_observations_and_rewards_that_overflow():
 @pytest.mark.parametrize("value", [1e100, 1e20, 3.4e38])
 def test_a_policy_that_saw_large_numbers_is_usable_and_can_be_read_again(tmp_path, value):
     policy = EvolvingConnectivityPolicy(**SMALL).fit(functools.partial(Sentinel, value))
-    assert np.isfinite(policy._deployed.standardizer.inverse_std).all()
+    assert np.isfinite(learnt(policy, training_state=False)["standardizer/inverse_std"]).all()
     policy.save(tmp_path / "p.ecp")
     loaded = ecpolicy.load(tmp_path / "p.ecp")
     observation = np.array([1.0, 1.0, 1e300])  # beyond what fit takes: clipped like any other

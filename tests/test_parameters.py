@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.networks import GRU, LSTM, NETWORKS, RSNN, RealRSNN, Settings
+from learnt import fingerprint
 from probes import Linear, Match
 
 ESTIMATORS = [EvolvingConnectivityPolicy, ESPolicy, SurrogateGradientPPOPolicy]
@@ -100,7 +101,8 @@ def test_searches_reach_into_the_network(small):
     grid = GridSearchCV(made, {"network__gain_in": [0.1, 0.5]}, cv=folds).fit([Match])
     assert [tried["network__gain_in"] for tried in grid.cv_results_["params"]] == [0.1, 0.5]
     assert grid.best_estimator_.network == RSNN(32, gain_in=grid.best_params_["network__gain_in"])
-    assert grid.best_estimator_._deployed.network == grid.best_estimator_.network
+    alike = clone(made).set_params(network=grid.best_estimator_.network).fit([Match])
+    assert fingerprint(grid.best_estimator_) == fingerprint(alike)
     drawn = RandomizedSearchCV(
         made, {"network__gain_in": uniform(0.1, 0.5), "network__n_neurons": [8]}, n_iter=2, cv=folds, random_state=0
     ).fit([Match])

@@ -1,7 +1,6 @@
 """The estimator as its users meet it: scikit-learn's rules, Stable-Baselines3's predict, files, determinism."""
 
 import copy
-import hashlib
 import io
 import itertools
 import os
@@ -25,6 +24,7 @@ from ecpolicy.callbacks import Checkpoint, Progress
 from ecpolicy.networks import RSNN, RealRSNN
 from ecpolicy.networks.layout import unpack
 from ecpolicy.networks.network import copied
+from learnt import fingerprint, learnt
 from probes import Broken, Lengths, Linear, Match, Spaces
 
 SECONDS = "seconds"
@@ -32,21 +32,6 @@ SECONDS = "seconds"
 
 def make(small, **changes):
     return EvolvingConnectivityPolicy(**{**small, **changes})
-
-
-def fingerprint(policy):
-    """A hash of everything learnt, seconds apart."""
-    digest = hashlib.sha256()
-    for name, p in policy.connection_probabilities_.items():
-        digest.update(name.encode() + p.tobytes() + policy.connectivity_[name].tobytes())
-    training = policy._training
-    for moments in (training.search.moments, training.best.moments):
-        digest.update(np.concatenate([moments.mean, moments.squares]).tobytes())
-    for p in training.search.parameters.values():
-        digest.update(p.tobytes())
-    records = [{k: v for k, v in record.items() if k != SECONDS} for record in policy.history_]
-    digest.update(repr((records, policy.n_env_steps_, policy.deployed_generation_)).encode())
-    return digest.hexdigest()
 
 
 # Learning
@@ -84,17 +69,17 @@ def test_fitted_attributes(fitted):
 
 def test_the_deployed_network_is_the_best_confirmed_one(small):
     policy = make(small, n_generations=8).fit(Match)
-    best = policy._training.best
-    assert policy.deployed_generation_ == best.generation
-    assert policy.history_[-1]["best_deployed_return"] == best.score
+    found = learnt(policy)
+    assert policy.deployed_generation_ == found["best/generation"]
+    assert policy.history_[-1]["best_deployed_return"] == found["best/score"]
     last = make(small, n_generations=8, keep_best=False).fit(Match)
     assert last.deployed_generation_ == 8
     for name, p in last.connection_probabilities_.items():
-        np.testing.assert_array_equal(p, policy._training.search.parameters[name])  # the search itself is the same
+        np.testing.assert_array_equal(p, policy.search_probabilities_[name])  # the search itself is the same
 
 
 def test_observation_statistics_cover_all_live_steps(fitted):
-    assert fitted._training.search.moments.n == fitted.n_env_steps_
+    assert learnt(fitted)["search/moments/n"] == fitted.n_env_steps_
 
 
 def test_sgd_and_unnormalised_observations_learn(small):
@@ -204,15 +189,15 @@ def test_learning_rate_schedule(small, kind, network):
         policy = policy or kind(**small | {"network": network}, warm_start=True)
         return policy.set_params(learning_rate=learning_rate, n_generations=n_generations).fit(Match)
 
-    def learnt(policy):
-        search = policy._training.search
-        return [*search.parameters.values(), *search.optimizer.first.values(), *search.optimizer.second.values()]
+    def climbed(policy):
+        wanted = ("search/parameters/", "search/optimizer/first/", "search/optimizer/second/")
+        return [part for name, part in sorted(learnt(policy).items()) if name.startswith(wanted)]
 
     by_hand = fitted(0.05, 5, fitted(0.3, 2))
     after = [record["n_env_steps"] for record in by_hand.history_]
-    scheduled = learnt(fitted([(0, 0.3), (after[1], 0.05)], 5))
-    assert all(np.array_equal(*pair) for pair in zip(learnt(by_hand), scheduled, strict=True))
-    constant = learnt(fitted(0.3, 5))
+    scheduled = climbed(fitted([(0, 0.3), (after[1], 0.05)], 5))
+    assert all(np.array_equal(*pair) for pair in zip(climbed(by_hand), scheduled, strict=True))
+    constant = climbed(fitted(0.3, 5))
     assert not any(np.array_equal(*pair) for pair in zip(constant, scheduled, strict=True))
 
 
@@ -584,7 +569,7 @@ def test_sampled_networks_are_independent_and_an_environments_own(small, kind):
     else:
         policy, matrix = ESPolicy(network=Linear(), population_size=4, n_generations=1, random_state=0), "output"
     policy.fit(Match)
-    mean = policy._deployed.parameters[matrix]
+    mean = (policy.connection_probabilities_ if kind == "ec" else policy.weights_)[matrix]
 
     def drawn(state):
         words = state.connections[matrix]

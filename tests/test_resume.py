@@ -17,7 +17,7 @@ import faults
 from ecpolicy import EpisodeError, ESPolicy, EvolvingConnectivityPolicy, ModelFileError, SurrogateGradientPPOPolicy
 from ecpolicy.callbacks import Checkpoint
 from ecpolicy.networks import GRU, RealRSNN
-from faults import fingerprint
+from learnt import fingerprint
 from probes import Broken, Lengths, Match
 
 KINDS = {"EC": (EvolvingConnectivityPolicy, {}), "ES": (ESPolicy, {"network": GRU(8)})}

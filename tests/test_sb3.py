@@ -9,6 +9,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNorm
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
 from ecpolicy.fitting.observation_statistics import initial_moments
 from ecpolicy.networks import RSNN, RealRSNN
+from learnt import learnt
 from probes import Spaces
 
 SEED, EPISODES = 700, 6
@@ -87,11 +88,11 @@ def test_a_training_starts_from_the_statistics_of_vecnormalize(kind, network):
     vectorized, seen = normalized(lambda: gym.make("CartPole-v1"))
     settings = {"network": network, "population_size": 16, "n_generations": 1, "random_state": 0}
     policy = kind(**settings).fit("CartPole-v1", observation_statistics=vectorized)
-    moments, observations = policy._training.search.moments, np.concatenate(seen)
-    assert moments.n == len(observations) + policy.n_env_steps_
+    found, observations = learnt(policy), np.concatenate(seen)
+    assert found["search/moments/n"] == len(observations) + policy.n_env_steps_
     by_hand = observations.mean(axis=0), observations.var(axis=0), len(observations)
     again = kind(**settings).fit("CartPole-v1", observation_statistics=by_hand)
-    np.testing.assert_allclose(again._training.search.moments.mean, moments.mean, atol=1e-5)
+    np.testing.assert_allclose(learnt(again)["search/moments/mean"], found["search/moments/mean"], atol=1e-5)
     assert again.history_[0]["return_mean"] == policy.history_[0]["return_mean"]
     fresh = kind(**settings).fit("CartPole-v1")
     assert fresh.history_[0]["return_mean"] != policy.history_[0]["return_mean"]  # normalised from the first step on
@@ -102,7 +103,7 @@ def test_ppo_starts_from_them_as_well():
     policy = SurrogateGradientPPOPolicy(
         network=RealRSNN(8, step_ms=2.0), n_envs=2, n_steps=8, max_env_steps=16, random_state=0
     ).fit("CartPole-v1", observation_statistics=vectorized)
-    assert policy._training.observations.n == pytest.approx(len(np.concatenate(seen)) + 16 + 2, abs=1)
+    assert learnt(policy)["observations/n"] == pytest.approx(len(np.concatenate(seen)) + 16 + 2, abs=1)
 
 
 def test_statistics_of_dict_observations():

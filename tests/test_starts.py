@@ -11,6 +11,7 @@ import pytest
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy, best_start, load
 from ecpolicy.callbacks import Checkpoint
 from ecpolicy.networks import RSNN, RealRSNN
+from learnt import learnt
 
 pytestmark = pytest.mark.filterwarnings("ignore:n_generations=. ended the fit before")
 
@@ -117,7 +118,7 @@ def test_evolution_strategies_start_from_other_weights(tmp_path):
         **{**settings, "n_generations": 3, "learning_rate": 1e-9, "weight_decay": 0.0, "network": RealRSNN(16)}
     )
     best_start(policy, "Pendulum-v1", n_starts=2, env_steps=640, callbacks=checkpoint)
-    third, second, first = (load(path)._training.search.parameters["recurrent"] for path in checkpoint.files())
+    third, second, first = (learnt(load(path))["search/parameters/recurrent"] for path in checkpoint.files())
     np.testing.assert_allclose(first, second, atol=1e-6)
     assert np.abs(third - second).max() > 0.1
 
