@@ -24,13 +24,14 @@ from stable_baselines3.common.evaluation import evaluate_policy  # noqa: E402
 
 from ecpolicy.callbacks import Checkpoint, Progress  # noqa: E402
 from ecpolicy.environments import resolve  # noqa: E402
-from ecpolicy.files import policies  # noqa: E402
-from ecpolicy.fitting.fit import deploy  # noqa: E402
+from ecpolicy.files import archive, policies  # noqa: E402
 from ecpolicy.policies.parameters import CRITICS  # noqa: E402
 from ecpolicy.policies.ppo import SurrogateGradientPPOPolicy  # noqa: E402
 from ecpolicy.ppo.environment import training_environment  # noqa: E402
-from ecpolicy.ppo.training import parameter_shapes  # noqa: E402
+from ecpolicy.ppo.training import Setting, parameter_shapes  # noqa: E402
+from ecpolicy.random import key_from_seed  # noqa: E402
 from ecpolicy.spaces import action_outputs  # noqa: E402
+from learnt import fingerprint, learnt  # noqa: E402
 
 SMALL = {
     "network": RealRSNN(32, step_ms=12, dt=1.0, gain_in=1.0),
@@ -71,6 +72,23 @@ def equal(first, second):
     return all(np.array_equal(first.weights_[name], second.weights_[name]) for name in first.weights_)
 
 
+def held(policy, group):
+    """The arrays of a policy's training whose names begin so."""
+    return {name.removeprefix(group): part for name, part in learnt(policy).items() if name.startswith(group)}
+
+
+def first_outputs(policy, observation):
+    """What the deployed network puts out in the first step of an episode."""
+    network, found = policy.network, learnt(policy, training_state=False)
+    mean, inverse_std, clip = (found[f"standardizer/{name}"] for name in ("mean", "inverse_std", "clip"))
+    x = np.clip((observation - mean) * inverse_std, -clip, clip).astype(np.float32)[None]
+    weights = {name: w[None] for name, w in policy.weights_.items()}
+    output, zero = np.zeros((1, weights["output"].shape[2]), np.float32), np.zeros(1, np.int64)
+    state = network.initial_state(key_from_seed(0)[None], output.shape[1])
+    network.step(weights, state, x, output, owners=zero, rows=zero)
+    return output[0].astype(float)
+
+
 def same_arrays(first, second):
     return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
 
@@ -92,7 +110,7 @@ def test_match_is_solved(fitted):
     assert fitted.deployed_update_ in evaluated
 
 
-def test_predicts_what_pytorch_does():
+def test_predicts_what_pytorch_does(tmp_path):
     """Weights and observations on a grid make sums exact, so spikes and actions are the same."""
     from ecpolicy.ppo.sb3_policy import RSNNPolicy
 
@@ -100,14 +118,18 @@ def test_predicts_what_pytorch_does():
     policy = SurrogateGradientPPOPolicy(**TINY).set_params(network__n_neurons=65, normalize_observations=False)
     policy.fit(lambda: Spaces(spaces.Box(-4, 4, (3,), np.float32), space))
     on_grid = {name: np.round(w * 2**8).astype(np.float32) / 2**8 for name, w in policy.weights_.items()}
-    training = policy._training
-    learnt = training.current()._replace(weights=on_grid)
-    deploy(policy, training._replace(best=learnt), space, policy.seed_)
+    trained = held(policy, "policy/")
+    policy.save(tmp_path / "p.ecp")
+    document, arrays = archive.read(tmp_path / "p.ecp")
+    arrays |= {f"best/weights/{name}": w for name, w in on_grid.items()}
+    content = {name: part for name, part in document.items() if name not in ("format", "version", "arrays")}
+    archive.write(tmp_path / "p.ecp", content, arrays)
+    policy = SurrogateGradientPPOPolicy.load(tmp_path / "p.ecp")
     actor = RSNNPolicy(
-        spaces.Box(-np.inf, np.inf, (3,)), space, lambda _: 0.0, network=training.setting.network,
+        spaces.Box(-np.inf, np.inf, (3,)), space, lambda _: 0.0, network=policy.network,
         enable_critic_lstm=False,
     )  # fmt: skip
-    state = {name: torch.tensor(value) for name, value in training.policy.items()}
+    state = {name: torch.tensor(value) for name, value in trained.items()}
     state["lstm_actor.input"], state["lstm_actor.recurrent"] = map(
         torch.tensor, (on_grid["input"], on_grid["recurrent"])
     )
@@ -149,23 +171,24 @@ def test_action_spaces(action_space, tmp_path):
     assert all(action_space.contains(action) for action in sampled)
     assert len({str(action) for action in sampled}) > 1
     continuous = isinstance(action_space, spaces.Box)
-    trained = parameter_shapes(policy._training.setting, 5, action_outputs(action_space), continuous=continuous)
-    assert trained == {name: value.shape for name, value in policy._training.policy.items()}
+    setting = Setting(policy.network, policy.critic, True, 10.0, ())
+    shapes = parameter_shapes(setting, 5, action_outputs(action_space), continuous=continuous)
+    assert shapes == {name: value.shape for name, value in held(policy, "policy/").items()}
     policy.save(tmp_path / "p.ecp")
     loaded = SurrogateGradientPPOPolicy.load(tmp_path / "p.ecp")
     assert np.array_equal(loaded.log_std_, policy.log_std_)
     assert np.array_equal(loaded.predict(observation)[0], policy.predict(observation)[0])
 
 
-@pytest.mark.parametrize("logits", [[0.0, 1.0], [2.0, -1.0]])
-def test_sampled_actions_have_the_probabilities_of_the_policy(fitted, logits):
-    policy = clone(fitted)
-    policy.__dict__.update(fitted.__dict__)
-    output = np.tile(np.array(logits, np.float32), (20_000, 1))
-    actions = policy._actions(output, deterministic=False)
-    wanted = np.exp(logits[1]) / np.sum(np.exp(logits))
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_sampled_actions_have_the_probabilities_of_the_policy(sign):
+    policy = SurrogateGradientPPOPolicy(**TINY).fit(Match)
+    odds = np.exp(first_outputs(policy, np.array([sign])))
+    actions, _ = policy.predict(np.full((20_000, 1), sign), deterministic=False)
+    wanted = odds[1] / odds.sum()
+    assert 0.05 < wanted < 0.95
     assert abs(actions.mean() - wanted) < 5 * np.sqrt(wanted * (1 - wanted) / 20_000)
-    again = policy._actions(output, deterministic=False)
+    again, _ = policy.predict(np.full((20_000, 1), sign), deterministic=False)
     assert not np.array_equal(actions, again)
 
 
@@ -174,24 +197,24 @@ def test_sampled_box_actions_are_normal():
         lambda: Spaces(spaces.Box(-1, 1, (1,)), spaces.Box(-np.inf, np.inf, (1,)))
     )
     policy.log_std_ = np.log(np.array([0.5], np.float32))
-    actions = policy._actions(np.full((20_000, 1), 3.0, np.float32), deterministic=False)
-    assert abs(actions.mean() - 3) < 5 * 0.5 / np.sqrt(20_000)
+    actions, _ = policy.predict(np.full((20_000, 1), 0.5), deterministic=False)
+    assert abs(actions.mean() - first_outputs(policy, np.array([0.5]))[0]) < 5 * 0.5 / np.sqrt(20_000)
     assert abs(actions.std() - 0.5) < 0.02
 
 
 @pytest.mark.parametrize("critic", CRITICS)
 def test_critics(critic, tmp_path):
     policy = SurrogateGradientPPOPolicy(**TINY, critic=critic).fit(Match)
-    shapes = parameter_shapes(policy._training.setting, 1, 2, continuous=False)
-    assert shapes == {name: value.shape for name, value in policy._training.policy.items()}
-    assert any(value.any() for value in policy._training.second.values())
+    shapes = parameter_shapes(Setting(policy.network, critic, True, 10.0, ()), 1, 2, continuous=False)
+    assert shapes == {name: value.shape for name, value in held(policy, "policy/").items()}
+    assert any(value.any() for value in held(policy, "second/").values())
     policy.save(tmp_path / "p.ecp")
     assert equal(SurrogateGradientPPOPolicy.load(tmp_path / "p.ecp"), policy)
 
 
 def test_same_seed_same_weights():
     first, second = (SurrogateGradientPPOPolicy(**TINY).fit(Match) for _ in range(2))
-    assert same_arrays(first._training.policy, second._training.policy)
+    assert fingerprint(first) == fingerprint(second)
     other = SurrogateGradientPPOPolicy(**{**TINY, "random_state": 1}).fit(Match)
     assert not equal(first, other)
 
@@ -216,28 +239,26 @@ def test_save_load_and_warm_start(tmp_path):
     assert loaded.get_params() == policy.get_params()
     assert equal(loaded, policy)
     assert loaded.score(Match, n_episodes=5) == policy.score(Match, n_episodes=5)
-    for name in ("policy", "first", "second"):
-        assert same_arrays(getattr(loaded._training, name), getattr(policy._training, name))
+    assert fingerprint(loaded) == fingerprint(policy)
     for continued in (policy, loaded):
-        before, history = continued._training, continued.history_
+        before, history = learnt(continued), continued.history_
         continued.set_params(max_env_steps=72).fit(Match)
-        after = continued._training
+        after = learnt(continued)
         assert continued.history_[:2] == history
         assert continued.n_updates_ == len(continued.history_) == 4
-        assert after.n_env_steps == 72
-        assert after.gradient_steps > before.gradient_steps == 8
-        assert after.observations.n > before.observations.n > 36
-        moved = np.abs(after.policy["lstm_actor.recurrent"] - before.policy["lstm_actor.recurrent"]).max()
+        assert after["n_env_steps"] == 72
+        assert after["gradient_steps"] > before["gradient_steps"] == 8
+        assert after["observations/n"] > before["observations/n"] > 36
+        moved = np.abs(after["policy/lstm_actor.recurrent"] - before["policy/lstm_actor.recurrent"]).max()
         assert 0 < moved < 10 * 8 * SMALL["learning_rate"]
-    assert same_arrays(policy._training.policy, loaded._training.policy)
+    assert same_arrays(held(policy, "policy/"), held(loaded, "policy/"))
 
 
 def test_warm_start_with_nothing_left_to_do_changes_nothing():
     policy = SurrogateGradientPPOPolicy(**TINY, warm_start=True).fit(Match)
-    before, history = policy._training, list(policy.history_)
+    before = fingerprint(policy)
     policy.fit(Match)
-    assert policy._training is before
-    assert policy.history_ == history
+    assert fingerprint(policy) == before
 
 
 def test_warm_start_elsewhere():
@@ -346,16 +367,17 @@ def test_partial_fit_is_one_update_more():
     policy = SurrogateGradientPPOPolicy(**{**TINY, "max_env_steps": 18})
     assert policy.partial_fit(Match) is policy
     fit = clone(policy).fit(Match)
-    assert same_arrays(policy._training.policy, fit._training.policy)
+    assert same_arrays(held(policy, "policy/"), held(fit, "policy/"))
     for update in (2, 3):
-        before = policy._training
+        before = learnt(policy)
         policy.partial_fit(Match)
         assert policy.n_updates_ == len(policy.history_) == update
         assert policy.history_[-1]["generation"] == update
         assert policy.history_[-1]["deployed_return"] is not None
         assert policy.n_env_steps_ == 18 * update
-        assert policy._training.gradient_steps == before.gradient_steps + 4
-        moved = np.abs(policy._training.policy["lstm_actor.recurrent"] - before.policy["lstm_actor.recurrent"]).max()
+        after = learnt(policy)
+        assert after["gradient_steps"] == before["gradient_steps"] + 4
+        moved = np.abs(after["policy/lstm_actor.recurrent"] - before["policy/lstm_actor.recurrent"]).max()
         assert 0 < moved < 10 * 4 * SMALL["learning_rate"]
     assert policy.stop_reason_ == "partial_fit"
 
@@ -373,9 +395,10 @@ def test_clipping_is_the_same_in_training_and_after():
     """Without standardisation too, observations are clipped, as in EvolvingConnectivityPolicy."""
     parameters = {**TINY, "normalize_observations": False, "observation_clip": 0.5}
     policy = SurrogateGradientPPOPolicy(**parameters).fit(Match)
-    made = training_environment(resolve(Match).environments, policy._training.setting.environment_clip, 0)
+    setting = Setting(policy.network, policy.critic, False, 0.5, ())
+    made = training_environment(resolve(Match).environments, setting.environment_clip, 0)
     assert abs(made.reset(seed=0)[0]) == 0.5
-    assert policy._deployed.standardizer.clip == 0.5
+    assert learnt(policy, training_state=False)["standardizer/clip"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -412,10 +435,9 @@ def test_environments_that_cannot_be_trained_on():
 def test_divergence_leaves_what_was_learnt():
     policy = SurrogateGradientPPOPolicy(**{**TINY, "max_env_steps": 1000})
     policy.fit(Match, callbacks=lambda view: view.n_updates_ == 2)
-    policy._training.policy["value_net.bias"].fill(np.nan)
     kept = {name: weights.copy() for name, weights in policy.weights_.items()}
     with pytest.raises(FloatingPointError, match=r"Update 3 made .* infinite or NaN.*smaller learning_rate"):
-        policy.set_params(warm_start=True).fit(Match)
+        policy.set_params(warm_start=True, learning_rate=1e38).fit(Match)
     assert same_arrays(policy.weights_, kept)
     assert policy.stop_reason_ == "error"
 
