@@ -21,7 +21,7 @@ os.environ |= {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION"
 
 from ecpolicy import EvolvingConnectivityPolicy  # noqa: E402
 from ecpolicy.networks import RSNN  # noqa: E402
-from probes import Match  # noqa: E402
+from probes import SEED, Match  # noqa: E402
 
 SMALL = {
     "network": RSNN(32),
@@ -29,7 +29,7 @@ SMALL = {
     "n_generations": 4,
     "eval_episodes": 2,
     "confirm_episodes": 4,
-    "random_state": 0,
+    "random_state": SEED,
 }
 
 
@@ -43,3 +43,8 @@ def small():
 def fitted():
     """A policy fitted on Match; tests must not change it."""
     return EvolvingConnectivityPolicy(**SMALL).fit(Match)
+
+
+def pytest_report_header(config):
+    """What repeats a run: ``ECPOLICY_TEST_SEED=1 pytest`` has other random fits and arrays."""
+    return f"ECPOLICY_TEST_SEED={SEED}"

@@ -15,6 +15,8 @@ from gymnasium import spaces
 from ecpolicy.networks import Shape
 from ecpolicy.networks.layout import unpack
 
+SEED = int(os.environ.get("ECPOLICY_TEST_SEED", "0"))  # of random fits and arrays in the tests: any will do
+
 
 class Match(gym.Env):
     """Ten steps; the observation is -1 or 1 at random; reward 1 for the action that names it. Best return 10."""

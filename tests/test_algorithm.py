@@ -17,6 +17,7 @@ from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.optimizers import OPTIMIZERS, adam, sgd
 from ecpolicy.random import fold_in, key_from_seed
 from ecpolicy.rollout.outcome import Outcome
+from probes import SEED
 
 SHAPES = {"a": Shape(2, 3, packed_axis=1), "b": Shape(4, 1, packed_axis=0)}  # ten connections, both packings
 
@@ -34,7 +35,7 @@ def dense(packed):
 
 
 def ten_connections():
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(SEED)
     rho = {name: generator.uniform(0.05, 0.95, shape[:2]).astype(np.float32) for name, shape in SHAPES.items()}
     reward = generator.integers(-50, 50, 2**10)  # of every network: any function at all
     return rho, reward
@@ -73,7 +74,7 @@ def test_gradient_estimate_is_unbiased():
     exact = exact_gradient(rho, reward)
     estimates = []
     for run in range(400):
-        keys = fold_in(fold_in(key_from_seed(1), run), np.arange(100))
+        keys = fold_in(fold_in(key_from_seed(SEED + 1), run), np.arange(100))
         returns = reward_of(dense(distribution.sample(rho, keys)), reward)
         estimates.append(flatten(distribution.gradient(rho, keys, Utility(returns.astype(np.int32), 1.0))))
     error = np.std(estimates, axis=0) / np.sqrt(len(estimates))
@@ -85,7 +86,7 @@ def test_gradient_estimate_is_unbiased():
 def test_gradient_is_the_plain_sum_over_the_population():
     rho, reward = ten_connections()
     distribution = Bernoulli(SHAPES)
-    keys = fold_in(key_from_seed(0), np.arange(150))
+    keys = fold_in(key_from_seed(SEED), np.arange(150))
     theta = dense(distribution.sample(rho, keys))
     utility = centered_ranks(reward_of(theta, reward).astype(float))
     expected = np.mean((utility.weights / utility.scale)[:, None] * (flatten(theta) - flatten(rho)), axis=0)
@@ -95,7 +96,7 @@ def test_gradient_is_the_plain_sum_over_the_population():
 def test_integer_sums_are_equal_in_any_order():
     rho, reward = ten_connections()
     distribution = Bernoulli(SHAPES)
-    keys = fold_in(key_from_seed(0), np.arange(200))
+    keys = fold_in(key_from_seed(SEED), np.arange(200))
     utility = centered_ranks(reward_of(dense(distribution.sample(rho, keys)), reward).astype(float))
     expected = distribution.gradient(rho, keys, utility)
     for seed in range(5):
@@ -107,13 +108,15 @@ def test_integer_sums_are_equal_in_any_order():
 def test_gradient_refuses_weights_that_could_overflow():
     with pytest.raises(OverflowError, match="2\\*\\*25"):
         Bernoulli(SHAPES).gradient(
-            ten_connections()[0], fold_in(key_from_seed(0), np.arange(2)), Utility(np.array([2**30, 0], np.int32), 1.0)
+            ten_connections()[0],
+            fold_in(key_from_seed(SEED), np.arange(2)),
+            Utility(np.array([2**30, 0], np.int32), 1.0),
         )
 
 
 def test_matrices_and_members_are_independent():
     distribution = Bernoulli({"a": Shape(8, 8, 1), "b": Shape(8, 8, 1)})
-    drawn = distribution.sample(distribution.init(), fold_in(key_from_seed(0), np.arange(500)))
+    drawn = distribution.sample(distribution.init(), fold_in(key_from_seed(SEED), np.arange(500)))
     bits = np.concatenate([unpack(part, 8).reshape(500, -1) for part in drawn.values()], axis=1).astype(float)
     correlation = np.corrcoef(bits.T)[~np.eye(128, dtype=bool)]
     assert np.abs(correlation).max() < 5.5 / np.sqrt(500)
@@ -148,7 +151,7 @@ def test_centered_ranks_of_a_known_generation():
 
 
 def test_adam_equals_torch():
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(SEED)
     theta = {"a": generator.normal(size=(3, 4)).astype(np.float32)}
     parameter = torch.nn.Parameter(torch.tensor(theta["a"]))
     theirs = torch.optim.Adam([parameter], lr=0.15, maximize=True)
@@ -167,7 +170,7 @@ def test_sgd_is_equation_14():
     """rho + eta/N sum_i R_i (theta_i - rho), clipped."""
     rho, reward = ten_connections()
     distribution = Bernoulli(SHAPES)
-    key = key_from_seed(4)
+    key = key_from_seed(SEED + 4)
 
     def evaluate(rho, moments, keys):
         returns = reward_of(dense(distribution.sample(rho, keys)), reward).astype(float)[:, None]

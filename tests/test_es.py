@@ -16,7 +16,7 @@ from ecpolicy.networks.xla.twins import OnDevice
 from ecpolicy.optimizers import adamw
 from ecpolicy.random import NORMAL_UNIT, fold_in, key_from_seed, normal_table
 from learnt import learnt
-from probes import DeviceMatch, Linear, Match
+from probes import SEED, DeviceMatch, Linear, Match
 
 MATCH = DeviceMatch()
 SHAPES = {"a": Shape(3, 5), "b": Shape(1, 2)}
@@ -52,13 +52,13 @@ def test_the_table_is_standard_normal():
 def test_pairs_are_mirror_images_and_matrices_and_members_differ():
     shapes = {"a": Shape(40, 50), "b": Shape(2000, 1)}
     mean, sigma = {name: np.zeros(shape[:2], np.float32) for name, shape in shapes.items()}, 0.5
-    drawn = gaussian(sigma, shapes).sample(mean, fold_in(key_from_seed(0), np.arange(6)))
+    drawn = gaussian(sigma, shapes).sample(mean, fold_in(key_from_seed(SEED), np.arange(6)))
     flat = np.concatenate([drawn["a"].reshape(6, -1), drawn["b"].reshape(6, -1)])
     np.testing.assert_array_equal(flat[0::2], -flat[1::2])
     correlation = np.corrcoef(flat[0::2])
     assert np.abs(correlation - np.eye(6)).max() < 0.1
     np.testing.assert_allclose(flat.std(axis=1), sigma, rtol=0.06)
-    alone = gaussian(sigma, shapes).sample(mean, fold_in(key_from_seed(0), np.arange(2, 4)))
+    alone = gaussian(sigma, shapes).sample(mean, fold_in(key_from_seed(SEED), np.arange(2, 4)))
     np.testing.assert_array_equal(alone["a"], drawn["a"][2:4])  # a member is its key, whatever is drawn beside it
 
 
@@ -66,10 +66,10 @@ def test_mode_and_start():
     distribution = gaussian()
     np.testing.assert_array_equal(distribution.mode(means())["a"][0], means()["a"])
     wide = Gaussian({"w": Shape(100, 100), "b": Shape(1, 9)}, 0.1, {"w": 0.3, "b": 0.0})
-    start = wide.init(key_from_seed(1))
+    start = wide.init(key_from_seed(SEED + 1))
     assert abs(start["w"].std() - 0.3) < 0.01
     assert not start["b"].any()
-    assert not np.array_equal(start["w"], wide.init(key_from_seed(2))["w"])
+    assert not np.array_equal(start["w"], wide.init(key_from_seed(SEED + 2))["w"])
 
 
 def test_gradient_is_that_of_a_quadratic():
@@ -77,7 +77,7 @@ def test_gradient_is_that_of_a_quadratic():
     distribution, mean, target = gaussian(0.3), means(), means(1)
     estimates = []
     for trial in range(300):
-        keys = fold_in(fold_in(key_from_seed(7), trial), np.arange(20))
+        keys = fold_in(fold_in(key_from_seed(SEED + 7), trial), np.arange(20))
         theta = distribution.sample(mean, keys)
         fitness = -sum(((theta[name] - target[name]) ** 2).sum(axis=(1, 2)) for name in theta) / 2
         utility = Utility(np.rint(fitness * 2**12).astype(np.int32), 2.0**12)
@@ -91,7 +91,7 @@ def test_gradient_is_that_of_a_quadratic():
 
 def test_gradient_is_its_formula():
     distribution, mean = gaussian(0.3), means()
-    keys = fold_in(key_from_seed(3), np.arange(8))
+    keys = fold_in(key_from_seed(SEED + 3), np.arange(8))
     utility = Utility(np.arange(-7, 9, 2, dtype=np.int32), 14.0)
     theta = distribution.sample(mean, keys)
     for name, gradient in distribution.gradient(mean, keys, utility).items():
@@ -115,7 +115,7 @@ def test_noise_and_its_sums_are_the_same_on_the_device(members, size, largest):
 
 def test_populations_are_the_same_on_the_device():
     distribution, mean = gaussian(0.3), means()
-    keys = fold_in(key_from_seed(3), np.arange(7))
+    keys = fold_in(key_from_seed(SEED + 3), np.arange(7))
     signs = np.resize(np.array([1, -1], np.float32), 7)
     step = np.float32(0.3 * NORMAL_UNIT)
     for name, drawn in distribution.sample(mean, keys).items():
@@ -124,7 +124,7 @@ def test_populations_are_the_same_on_the_device():
 
 
 def test_adamw_equals_torch():
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(SEED)
     theta = {"a": generator.normal(size=(3, 4)).astype(np.float32)}
     parameter = torch.nn.Parameter(torch.tensor(theta["a"]))
     theirs = torch.optim.AdamW([parameter], lr=0.15, weight_decay=0.1, maximize=True)
@@ -147,7 +147,7 @@ def run(network, weights, observations, *, on_device=False):
     members = observations.shape[1]
     n_outputs, everyone = weights["output"].shape[2], np.arange(members)
     stepped = OnDevice(network) if on_device else network
-    state = stepped.initial_state(fold_in(key_from_seed(1), everyone), n_outputs)
+    state = stepped.initial_state(fold_in(key_from_seed(SEED + 1), everyone), n_outputs)
     outputs, output = [], np.zeros((members, n_outputs), np.float32)
     for x in observations:
         stepped.step(weights, state, x, output, owners=everyone, rows=everyone)
@@ -170,7 +170,7 @@ def test_real_weights_equal_the_reference_for_a_hundred_steps(neurons):
     np.testing.assert_array_equal(compiled, outputs)
     for ours, theirs in zip(state, device_state, strict=True):
         np.testing.assert_array_equal(theirs, ours)
-    start = network.initial_state(fold_in(key_from_seed(1), np.arange(members)), n_outputs)
+    start = network.initial_state(fold_in(key_from_seed(SEED + 1), np.arange(members)), n_outputs)
     nothing, silent, spikes = np.zeros(neurons, np.float32), np.zeros(neurons, bool), 0
     for m in range(members):
         expected = reference.State(start.v[m], nothing, silent, nothing, start.readout[m])
@@ -200,17 +200,17 @@ def embedded(packed, n_neurons, n_excitatory, obs_size, n_outputs):
 
 def test_a_boolean_network_embedded_as_real_weights_acts_the_same():
     """The network of a fitted EvolvingConnectivityPolicy, bit for bit on a grid of observations."""
-    policy = EvolvingConnectivityPolicy(n_generations=2, population_size=16, random_state=0).fit("CartPole-v1")
+    policy = EvolvingConnectivityPolicy(n_generations=2, population_size=16, random_state=SEED).fit("CartPole-v1")
     deployed, boolean = learnt(policy, training_state=False), RSNN()
     packed = {name: deployed[f"connections/{name}"][None] for name in policy.connectivity_}
     real = RealRSNN(256, density=boolean.density)
     np.testing.assert_array_equal(real.constants(4), boolean.constants(4))
     weights = embedded(packed, 256, boolean.n_excitatory, 4, 2)
-    observations = grid(np.random.default_rng(0), 100, 1, 4)
+    observations = grid(np.random.default_rng(SEED), 100, 1, 4)
     outputs, state = run(real, weights, observations)
     connections = {name: np.ascontiguousarray(words) for name, words in packed.items()}
     zero, output = np.zeros(1, np.int64), np.zeros((1, 2), np.float32)
-    ours = boolean.initial_state(fold_in(key_from_seed(1), np.arange(1)), 2)
+    ours = boolean.initial_state(fold_in(key_from_seed(SEED + 1), np.arange(1)), 2)
     spikes = 0
     for t in range(100):
         boolean.step(connections, ours, observations[t], output, owners=zero, rows=zero)
@@ -223,7 +223,7 @@ def test_a_boolean_network_embedded_as_real_weights_acts_the_same():
 @pytest.mark.parametrize("on_device", [False, True])
 @pytest.mark.parametrize("kind", [GRU, LSTM])
 def test_gated_networks_equal_torch(kind, on_device):
-    generator, members, obs_size, n_outputs, units = np.random.default_rng(0), 2, 5, 3, 17
+    generator, members, obs_size, n_outputs, units = np.random.default_rng(SEED), 2, 5, 3, 17
     network = kind(units)
     shapes = network.shapes(obs_size, n_outputs)
     weights = {
@@ -259,7 +259,7 @@ def test_gated_networks_equal_torch(kind, on_device):
 def test_learns_on_the_device(network, parameters):
     policy = ESPolicy(
         **{"network": network, "n_generations": 25, **parameters}, population_size=64, chunk_size=32,
-        eval_episodes=2, confirm_episodes=10, score_threshold=9.9, random_state=0,
+        eval_episodes=2, confirm_episodes=10, score_threshold=9.9, random_state=SEED,
     ).fit(MATCH)  # fmt: skip
     assert policy.score(MATCH) >= 9.5
     twice = clone(policy).set_params(n_generations=2).fit(MATCH)
@@ -270,7 +270,7 @@ def test_learns_on_the_device(network, parameters):
 
 def test_a_generation_on_the_device_has_the_hosts_population():
     """The update is the same where the returns are: ranks of Match depend on the signs of the actions alone."""
-    settings = {"network": GRU(8), "population_size": 20, "n_generations": 3, "random_state": 0}
+    settings = {"network": GRU(8), "population_size": 20, "n_generations": 3, "random_state": SEED}
     on_host = ESPolicy(backend="numpy", **settings).fit(Match)
     on_device = ESPolicy(backend="jax", **settings).fit(Match)
     assert [r["return_mean"] for r in on_device.history_] == [r["return_mean"] for r in on_host.history_]
@@ -306,7 +306,7 @@ def test_a_search_that_diverges_is_an_error_and_the_policy_that_of_the_generatio
         population_size=4,
         n_generations=140,
         keep_best=False,
-        random_state=0,
+        random_state=SEED,
         score_threshold=None,
         weight_decay=1e6,
     )
@@ -325,7 +325,7 @@ def test_a_search_that_diverges_is_an_error_and_the_policy_that_of_the_generatio
     ],
 )
 def test_networks_of_ones_own(kind, parameters, tmp_path):
-    policy = kind(population_size=16, n_generations=20, score_threshold=10, random_state=0, **parameters)
+    policy = kind(population_size=16, n_generations=20, score_threshold=10, random_state=SEED, **parameters)
     policy = clone(policy).fit(Match)
     assert policy.score(Match) == 10
     policy.save(tmp_path / "p.ecp")
@@ -340,7 +340,7 @@ def test_networks_of_ones_own(kind, parameters, tmp_path):
 
 def test_a_network_of_the_library_given_as_an_object(tmp_path):
     network = RealRSNN(16, gain_in=0.3, dense=True)
-    policy = ESPolicy(network=network, population_size=8, n_generations=2, random_state=0).fit(Match)
+    policy = ESPolicy(network=network, population_size=8, n_generations=2, random_state=SEED).fit(Match)
     policy.save(tmp_path / "p.ecp")
     loaded = ESPolicy.load(tmp_path / "p.ecp")
     assert loaded.network == network

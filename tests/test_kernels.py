@@ -12,6 +12,7 @@ from ecpolicy.networks.network import copied
 from ecpolicy.networks.numba import bits as host
 from ecpolicy.networks.numba import simd, spiking
 from ecpolicy.random import fold_in, key_from_seed
+from probes import SEED
 
 WIDTHS = [1, 31, 63, 64, 65, 128, 129, 257]
 
@@ -60,12 +61,12 @@ def reference_state(state, row, neurons):
 def check_against_reference(network, *, obs_size, n_outputs, steps, scale=1.0, members=2, density=0.5):
     """Step kernel and reference side by side; returns the most spikes that one substep had."""
     dense, packed = make(network, obs_size, n_outputs, density, members)
-    keys = fold_in(key_from_seed(1), np.arange(members))
+    keys = fold_in(key_from_seed(SEED + 1), np.arange(members))
     state = network.initial_state(keys, n_outputs)
     expected = [reference_state(state, m, network.n_neurons) for m in range(members)]
     rows = np.arange(members)
     output = np.zeros((members, n_outputs), np.float32)
-    generator = np.random.default_rng(2)
+    generator = np.random.default_rng(SEED + 2)
     peak = 0
     for _ in range(steps):
         x = (scale * generator.standard_normal((members, obs_size))).astype(np.float32)
@@ -120,7 +121,7 @@ def check_one_substep(neurons, ratio, activity, density=0.5):
     assert network.substeps == 1
     dense, packed = make(network, 3, 9, density, 1, seed=neurons)
     generator = np.random.default_rng([neurons, int(100 * ratio), int(100 * activity)])
-    state = network.initial_state(key_from_seed(0)[None], 9)
+    state = network.initial_state(key_from_seed(SEED)[None], 9)
     state.i_syn[0, :neurons] = generator.standard_normal(neurons)
     state.spikes[:] = pack(generator.random((1, neurons)) < activity)
     before = reference_state(state, 0, neurons)
@@ -181,7 +182,7 @@ def test_a_substep_equals_the_reference_with_and_without_mask_registers(monkeypa
 def test_silent_network_stays_clear_of_denormals():
     network = RSNN(n_neurons=64)
     _, packed = make(network, 3, 2, 0.5, 1)
-    state = network.initial_state(key_from_seed(0)[None], 2)
+    state = network.initial_state(key_from_seed(SEED)[None], 2)
     state.i_syn[:] = 1e-3
     output, zero = np.zeros((1, 2), np.float32), np.zeros(1, np.int64)
     smallest = []
@@ -195,7 +196,7 @@ def test_silent_network_stays_clear_of_denormals():
 def test_only_the_given_rows_are_stepped():
     network = RSNN(n_neurons=70)
     _, packed = make(network, 3, 2, 0.5, 2)
-    keys = fold_in(key_from_seed(0), np.arange(4))
+    keys = fold_in(key_from_seed(SEED), np.arange(4))
     state, alone = network.initial_state(keys, 2), network.initial_state(keys[[2]], 2)
     before = copied(state)
     x = np.ones((4, 3), np.float32)
@@ -224,7 +225,7 @@ def slices(rho):
 def test_sampling_equals_reference(lanes):
     rho = np.random.default_rng(lanes).random((7, lanes)).astype(np.float32)
     rho.flat[:3] = [0, 1, 0.5][: rho.size]
-    keys = fold_in(key_from_seed(5), np.arange(9))
+    keys = fold_in(key_from_seed(SEED + 5), np.arange(9))
     out = np.empty((9, 7, words_per_row(lanes)), np.uint64)
     host.sample(keys, *slices(rho), out.reshape(9, -1))
     expected = np.stack([reference.sample(key, rho) for key in keys])
@@ -236,7 +237,7 @@ def test_sampling_frequencies():
     rho = np.array([[0, 1e-3, 0.1, 0.5, 0.75, 1 - 1e-3, 1]], np.float32)
     n = 200_000
     out = np.empty((n, 1), np.uint64)
-    host.sample(fold_in(key_from_seed(0), np.arange(n)), *slices(rho), out)
+    host.sample(fold_in(key_from_seed(SEED), np.arange(n)), *slices(rho), out)
     frequency = unpack(out, 7).mean(axis=0)
     error = np.sqrt(rho[0] * (1 - rho[0]) / n)
     assert np.all(np.abs(frequency - rho[0]) <= 4.5 * error)
@@ -255,8 +256,8 @@ def test_weighted_sum_equals_reference(words, members, seed):
 
 @pytest.mark.parametrize("members", [1, 5, 200])
 def test_weighted_sum_is_the_same_for_any_number_of_threads(members):
-    generator = np.random.default_rng(0)
-    keys = fold_in(key_from_seed(0), np.arange(members))
+    generator = np.random.default_rng(SEED)
+    keys = fold_in(key_from_seed(SEED), np.arange(members))
     weights = generator.integers(-(2**24), 2**24, members).astype(np.int32)
     drawing = slices(generator.random((3, WORD)).astype(np.float32))
     expected = host.weighted_sum(keys, *drawing, weights)
@@ -268,7 +269,7 @@ def test_observations_of_zero_and_large_ones_equal_the_reference():
     network = RSNN(n_neurons=130, gain_in=1)
     dense, packed = make(network, 6, 2, 0.5, 1)
     x = np.array([[0.0, -0.0, 1e30, 1.5, -1e30, 1e-30]], np.float32)
-    state = network.initial_state(key_from_seed(0)[None], 2)
+    state = network.initial_state(key_from_seed(SEED)[None], 2)
     expected, output, row = reference_state(state, 0, 130), np.zeros((1, 2), np.float32), np.zeros(1, np.int64)
     for _ in range(3):
         network.step(packed, state, x, output, owners=row, rows=row)
@@ -285,7 +286,7 @@ def test_observations_of_zero_and_large_ones_equal_the_reference():
 
 
 def test_standardize():
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(SEED)
     raw, mean, inverse_std = generator.normal(size=(4, 3)), generator.normal(size=3), generator.random(3) + 1
     x, rows = np.zeros((4, 3), np.float32), np.array([3, 1])
     assert host.standardize(raw, rows, mean, inverse_std, 1.0, x) == -1
@@ -298,7 +299,7 @@ def test_standardize():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e141, -1e200])
 def test_accumulate(bad):
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(SEED)
     raw, shift = generator.normal(size=(2, 4, 3))
     sums, squares, rows = np.ones((4, 3)), np.ones((4, 3)), np.array([3, 1])
     assert host.accumulate(raw, rows, shift, sums, squares) == -1

@@ -1,5 +1,6 @@
 """The repository's own promises: lint, types, import order, lazy imports, commands and examples that work."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,11 +13,11 @@ import tables
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.networks import RSNN
 from probes import usual_promotion
+from run import NAMES
 
 ROOT = Path(__file__).parent.parent
-SMALL_PPO = ["--episodes", "2", "--set", "network__n_neurons=16", "network__step_ms=4"]
 GYMNASIUM = ["--engine", "gymnasium"]
-TINY = ["--env", "brax/inverted_pendulum", "--population", "4", "--neurons", "16"]
+TINY = "--env brax/inverted_pendulum --population 4 --neurons 16"
 OPTIONAL = [
     "jax", "torch", "stable_baselines3", "brax", "ray", "dask", "distributed", "tensorboardX", "optuna", "matplotlib",
     "networkx", "moviepy", "nir",
@@ -65,6 +66,7 @@ sys.meta_path.insert(0, Missing())
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.networks import RSNN
 from probes import usual_promotion
+from run import NAMES
 policy = EvolvingConnectivityPolicy(network=RSNN(16), population_size=8, n_generations=1, random_state=0, n_jobs=2)
 policy.fit("CartPole-v1").save("p.ecp")
 print(EvolvingConnectivityPolicy.load("p.ecp").score("CartPole-v1", n_episodes=2) > 0)
@@ -134,88 +136,59 @@ def test_example_of_an_own_simulator():
     assert distances[-1] < distances[0] / 2
 
 
-@pytest.mark.parametrize(
-    ("script", "arguments"),
-    [
-        ("network_step.py", ["--neurons", "16", "--rounds", "1"]),
-        (
-            "throughput.py",
-            [
-                "--env",
-                "InvertedPendulum-v5",
-                "--population",
-                "16",
-                "--train-steps",
-                "50",
-                "--generations",
-                "1",
-                "--rounds",
-                "1",
-            ],
-        ),
-        ("studies/learning.py", ["--tasks", "cartpole", "--seeds", "0", "--generations", "1"]),
-        ("import_time.py", ["--rounds", "1"]),
-        ("c_header.py", ["--neurons", "8", "--env", "CartPole-v1", "--rounds", "1"]),
-        (
-            "memory.py",
-            [
-                "--generations",
-                "10",
-                "--env",
-                "CartPole-v1",
-                "--large-env",
-                "CartPole-v1",
-                "--population",
-                "64",
-                "--n-jobs",
-                "1",
-                "--checkpoint",
-                "{tmp}/memory.ecp",
-            ],
-        ),
-        ("search.py", ["--generations", "1", "--population", "4", "--rounds", "1"]),
-        (
-            "clusters.py",
-            ["--env", "CartPole-v1", "--populations", "32", "--generations", "2", "--engines", "dask"],
-        ),
-        ("cluster_model.py", ["--env", "CartPole-v1", "--population", "64", "--steps", "20"]),
-        ("faults.py", ["--kills", "0", "--worker-kills", "1", "--engines", "loky"]),
-        (
-            "studies/efficiency.py",
-            ["--env", "CartPole-v1", "--population", "4", "--neurons", "16", "--generations", "1"],
-        ),
-        ("studies/comparison.py", ["--methods", "ES-LSTM", "--seeds", "0"]),
-        (
-            "studies/surrogates.py",
-            ["--surrogates", "sigmoid", "--betas", "10", "--seeds", "0", "--steps", "64", *SMALL_PPO],
-        ),
-        ("studies/contraction.py", ["--neurons", "16", "--population", "4", "--steps", "2"]),
-        ("device_throughput.py", [*TINY, "--generations", "2", "--horizon", "3", "--steps", "2"]),
-        (
-            "studies/signal_share.py",
-            [
-                "--at",
-                "1",
-                "--members",
-                "8",
-                "--population",
-                "4",
-                "--neurons",
-                "16",
-                "--horizon",
-                "2",
-                "--common-episodes",
-                "2",
-                *GYMNASIUM,
-            ],
-        ),
-        ("studies/drift.py", ["--settings", "0.3,0.01@2:0.05,0.001", "--generations", "1", "4", "--connections", "64"]),
-        ("studies/brax_run.py", [*TINY, "--generations", "1", "--horizon", "3", "--checkpoint", "{tmp}/run.ecp"]),
-    ],
-)
+SPEED = {
+    "network_step": "--neurons 16 --rounds 1",
+    "integer_step": "--neurons 16 --population 4 --rounds 1",
+    "throughput": "--env InvertedPendulum-v5 --population 16 --train-steps 50 --generations 1 --rounds 1",
+    "mujoco_engine": "--env Hopper-v5 --steps 20 --episodes 2 --timed-steps 5 --rounds 1",
+    "import_time": "--rounds 1",
+    "c_header": "--neurons 8 --env CartPole-v1 --rounds 1",
+    "memory": "--generations 10 --env CartPole-v1 --large-env CartPole-v1 --population 64 --n-jobs 1 "
+    "--checkpoint {tmp}/memory.ecp",
+    "saving": "--generations 3 5 --env CartPole-v1",
+    "search": "--generations 1 --population 4 --rounds 1",
+    "clusters": "--env CartPole-v1 --populations 32 --generations 2 --engines dask",
+    "cluster_model": "--env CartPole-v1 --population 64 --steps 20",
+    "device_throughput": f"{TINY} --generations 2 --horizon 3 --steps 2",
+}
+SCRIPTS = {
+    "faults": "--kills 0 --worker-kills 1 --engines loky",
+    "studies/learning": "--tasks cartpole --seeds 0 --generations 1",
+    "studies/efficiency": "--env CartPole-v1 --population 4 --neurons 16 --generations 1",
+    "studies/comparison": "--methods ES-LSTM --seeds 0",
+    "studies/surrogates": "--surrogates sigmoid --betas 10 --seeds 0 --steps 64 --episodes 2 "
+    "--set network__n_neurons=16 network__step_ms=4",
+    "studies/contraction": "--neurons 16 --population 4 --steps 2",
+    "studies/signal_share": "--at 1 --members 8 --population 4 --neurons 16 --horizon 2 --common-episodes 2 "
+    "--engine gymnasium",
+    "studies/drift": "--settings 0.3,0.01@2:0.05,0.001 --generations 1 4 --connections 64",
+    "studies/brax_run": f"{TINY} --generations 1 --horizon 3 --checkpoint {{tmp}}/run.ecp",
+}
+
+
+def test_every_benchmark_of_speed_is_run():
+    assert set(SPEED) == set(NAMES) - {"tuned_trainings"}  # which takes minutes, whatever its sizes
+
+
+@pytest.mark.parametrize("name", SPEED)
 @usual_promotion()
-def test_benchmarks_run(script, arguments, tmp_path):
-    assert run(sys.executable, str(ROOT / "benchmarks" / script), *(part.format(tmp=tmp_path) for part in arguments))
+def test_benchmarks_of_speed_give_rows(name, tmp_path):
+    arguments = SPEED[name].format(tmp=tmp_path).split()
+    rows = run(sys.executable, str(ROOT / "benchmarks" / "run.py"), name, *arguments, "--json").splitlines()
+    assert {json.loads(row)["benchmark"] for row in rows} == {name}
+
+
+def test_a_benchmark_is_shown_as_a_table():
+    lines = run(sys.executable, str(ROOT / "benchmarks" / "run.py"), "import_time", "--rounds", "2").splitlines()
+    assert lines[3].split() == ["statement", "s", "least"]
+    assert re.search(r"import ecpolicy  +[\d.]+ \([\d.]+ to [\d.]+, n = 2\)  +[\d.]+$", lines[5])
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@usual_promotion()
+def test_scripts_of_benchmarks_run(name, tmp_path):
+    arguments = SCRIPTS[name].format(tmp=tmp_path).split()
+    assert run(sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *arguments)
 
 
 def test_a_study_is_run_resumed_and_drawn(tmp_path):
