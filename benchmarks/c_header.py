@@ -3,8 +3,6 @@
 Flash is what ``size`` calls text of an object that holds the policy alone, compiled for size; RAM is the state, and
 the stack of a step as gcc states it. Times are of this machine, on observations of an episode, the best of the rounds.
 Needs gcc.
-
-    python benchmarks/c_header.py [--path POLICY.ecp] [--env HalfCheetah-v5] [--neurons 256] [--rounds 5]
 """
 
 import re
@@ -19,6 +17,7 @@ import runner
 from ecpolicy.inspection import record_activity
 from ecpolicy.networks import RSNN, IntegerRSNN
 
+OPTIONS = {"path": "", "env": "HalfCheetah-v5", "neurons": 256, "steps": 1000, "integer": False, "rounds": 5}
 DRIVER = """\
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,46 +76,34 @@ def in_python(policy, observations, rounds):
     return best / len(observations) * 1e6, total
 
 
-def main():
-    parser = runner.parser(__doc__, rounds=5)
-    parser.add_argument("--path", type=Path, help="a saved policy; otherwise one is trained for a moment")
-    parser.add_argument("--env", default="HalfCheetah-v5")
-    parser.add_argument("--neurons", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=1000, help="environment steps that are timed")
-    parser.add_argument("--integer", action="store_true", help="a network of integers")
-    arguments = parser.parse_args()
-    kind = IntegerRSNN if arguments.integer else RSNN
-    if arguments.path:
-        policy = ecpolicy.load(arguments.path)
+def rows(options):
+    kind = IntegerRSNN if options.integer else RSNN
+    if options.path:
+        policy = ecpolicy.load(options.path)
     else:
         policy = ecpolicy.EvolvingConnectivityPolicy(
-            network=kind(arguments.neurons, gain_in=0.3), n_generations=2, population_size=16, max_episode_steps=50,
+            network=kind(options.neurons, gain_in=0.3), n_generations=2, population_size=16, max_episode_steps=50,
             random_state=0,
-        ).fit(arguments.env)  # fmt: skip
-    activity = record_activity(policy, arguments.env, max_episode_steps=arguments.steps)
+        ).fit(options.env)  # fmt: skip
+    activity = record_activity(policy, options.env, max_episode_steps=options.steps)
     observations, steps = activity.observations, len(activity.rewards)
-    python, wanted = in_python(policy, observations, arguments.rounds)
+    python, wanted = in_python(policy, observations, options.rounds)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "net.h").write_text(policy.to_c("net"))
         (Path(folder) / "driver.c").write_text(DRIVER)
         (Path(folder) / "alone.c").write_text(ALONE[type(policy.network)])
         observations.tofile(Path(folder) / "seen.bin")
         run("gcc", "-std=c99", "-Os", "-fstack-usage", "-c", "alone.c", cwd=folder)
-        flash = int(run("size", "alone.o", cwd=folder).split("\n")[1].split()[0])
-        stack = max(int(line.split("\t")[1]) for line in (Path(folder) / "alone.su").read_text().splitlines())
-        state = int(re.search(r"State: (\d+)", policy.to_c("net")).group(1))
+        yield {
+            "task": options.env, "neurons": policy.excitatory_.size, "steps": steps,
+            "bytes of flash (gcc -Os)": int(run("size", "alone.o", cwd=folder).split("\n")[1].split()[0]),
+            "of state": int(re.search(r"State: (\d+)", policy.to_c("net")).group(1)),
+            "of stack": max(int(line.split("\t")[1]) for line in (Path(folder) / "alone.su").read_text().splitlines()),
+            "spikes a step": activity.spikes_per_step.mean(), "operations a step": activity.synaptic_operations.mean(),
+        }  # fmt: skip
         defines = ["-DNET_INTEGER"] if isinstance(policy.network, IntegerRSNN) else []
-        spikes, operations = activity.spikes_per_step.mean(), activity.synaptic_operations.mean()
-        print(
-            f"{arguments.env}, {policy.excitatory_.size} neurons, {steps} steps: {flash:,} bytes of flash (gcc -Os), "
-            f"{state:,} of state, {stack:,} of stack; {spikes:.0f} spikes, {operations:,.0f} operations a step"
-        )
-        print(f"{'predict, one observation at a time':>40}: {python:7.1f} us")
+        yield {"by": "predict, one observation at a time", "us a step": python}
         for flags in (["-Os"], ["-O2"], ["-O3", "-march=native"]):
-            microseconds, total = in_c(folder, flags, defines, steps, arguments.rounds)
-            same = "the same actions" if np.isclose(total, wanted, rtol=1e-12) else "OTHER ACTIONS"
-            print(f"{'gcc ' + ' '.join(flags):>40}: {microseconds:7.1f} us, {same}")
-
-
-if __name__ == "__main__":
-    main()
+            microseconds, total = in_c(folder, flags, defines, steps, options.rounds)
+            assert np.isclose(total, wanted, rtol=1e-12), "other actions"
+            yield {"by": f"gcc {' '.join(flags)}", "us a step": microseconds}

@@ -4,8 +4,6 @@ All engines run the same fit (equal seeds, hence equal episodes), each in a thre
 generation k is played on one engine, then on the next, then on the third, in an order that rotates, so that both sides
 of every ratio are measured within seconds of each other. The first generation, which starts workers and imports, is
 left out. ``--horizon 1`` plays episodes of one step each, and so shows what a generation takes beyond its episodes.
-
-    python benchmarks/clusters.py [--env Hopper-v5] [--populations 256 1024] [--generations 10] [--horizon 1000]
 """
 
 import threading
@@ -17,7 +15,8 @@ import runner
 from ecpolicy import EvolvingConnectivityPolicy
 from faults import engine
 
-ENGINES = ("loky", "dask", "ray")
+OPTIONS = {"env": "Hopper-v5", "populations": [256, 1024], "generations": 10, "horizon": 1000,
+           "engines": ["loky", "dask", "ray"]}  # fmt: skip
 
 
 class Turns:
@@ -58,40 +57,24 @@ class Turn:
             self._turns.wait((generation + 1, self._name))
 
 
-def play(arguments, population, turns, seconds, name):
+def play(options, population, turns, seconds, name):
     policy = EvolvingConnectivityPolicy(
-        population_size=population, n_generations=arguments.generations, learning_rate=0.05, score_threshold=None,
-        max_episode_steps=arguments.horizon, keep_best=False, random_state=0,
+        population_size=population, n_generations=options.generations, learning_rate=0.05, score_threshold=None,
+        max_episode_steps=options.horizon, keep_best=False, random_state=0,
     )  # fmt: skip
     with engine(name):
-        policy.fit(arguments.env, callbacks=turns.of(name))
+        policy.fit(options.env, callbacks=turns.of(name))
     seconds[name] = np.array([record["seconds"] for record in policy.history_[1:]])
     seconds["steps"] = np.diff([record["n_env_steps"] + record["n_evaluation_steps"] for record in policy.history_])
 
 
-def main():
-    parser = runner.parser(__doc__)
-    parser.add_argument("--env", default="Hopper-v5")
-    parser.add_argument("--populations", type=int, nargs="+", default=[256, 1024])
-    parser.add_argument("--generations", type=int, default=10)
-    parser.add_argument("--horizon", type=int, default=1000)
-    parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=ENGINES)
-    arguments = parser.parse_args()
-    names = list(dict.fromkeys(["loky", *arguments.engines]))
-    for population in arguments.populations:
-        turns, seconds = Turns(names, arguments.generations), {}
-        runner.threaded(partial(play, arguments, population, turns, seconds), names)
+def rows(options):
+    names = list(dict.fromkeys(["loky", *options.engines]))
+    for population in options.populations:
+        turns, seconds = Turns(names, options.generations), {}
+        runner.threaded(partial(play, options, population, turns, seconds), names)
         steps = seconds.pop("steps")
-        print(f"population {population}: steps per generation {steps.tolist()}")
         for name in names:
-            print(
-                f"population {population}, {name}: {np.median(seconds[name]):.3f} s a generation, "
-                f"{np.median(steps / seconds[name]):,.0f} steps/s; "
-                f"{runner.spread(seconds['loky'] / seconds[name])} of loky's throughput; "
-                f"{1000 * np.median(seconds[name] - seconds['loky']):+.0f} ms a generation",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    main()
+            own, lokys = seconds[name], seconds["loky"]
+            yield {"population": population, "steps a generation": steps, "engine": name, "s a generation": own,
+                   "steps/s": steps / own, "of loky's": lokys / own, "ms more": 1000 * (own - lokys)}  # fmt: skip

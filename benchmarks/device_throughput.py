@@ -5,11 +5,8 @@ over as many members in one jitted loop, with constant actions; the network alon
 loop, fed with noise. Both count every member in every step; the fit counts the steps of episodes, and not those of
 lanes that idle while the last episodes of a chunk are played. With ``--endless`` no episode ends before the horizon, as
 late in training, and both sides do the same work.
-
-    python benchmarks/device_throughput.py [--env brax/hopper] [--population 10240] [--chunk-size N] [--generations 4]
 """
 
-import argparse
 import time
 from functools import partial
 
@@ -19,15 +16,22 @@ import numpy as np
 from jax import lax
 
 from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy.distributions import Bernoulli
 from ecpolicy.environments import resolve
 from ecpolicy.evolution import member_keys
 from ecpolicy.fitting.backends import Engine, runner
 from ecpolicy.networks import RSNN
 from ecpolicy.networks.xla import bits as device
+from ecpolicy.normalization import Moments, Standardizer
 from ecpolicy.random import key_from_seed
 from ecpolicy.rollout.device import default_chunk_size
 from ecpolicy.rollout.episodes import Networks, playing, population
+from learnt import learnt
+from runner import seconds
 
+# A chunk size of 0 is the library's choice; ``steps`` are those over which the parts are timed.
+OPTIONS = {"env": ["brax/inverted_pendulum"], "population": 256, "neurons": 256, "chunk_size": 0, "generations": 4,
+           "horizon": 1000, "endless": False, "steps": 100}  # fmt: skip
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
@@ -49,12 +53,8 @@ def compile_and_time(function, *arguments):
     """Seconds to compile, and seconds of the best of two runs."""
     began = time.perf_counter()
     program = jax.jit(function).lower(*arguments).compile()
-    compiling, seconds = time.perf_counter() - began, []
-    for _ in range(2):
-        began = time.perf_counter()
-        jax.block_until_ready(program(*arguments))
-        seconds.append(time.perf_counter() - began)
-    return compiling, min(seconds)
+    compiling = time.perf_counter() - began
+    return compiling, min(seconds(lambda: jax.block_until_ready(program(*arguments)))[0] for _ in range(2))
 
 
 def physics(environment, members, steps):
@@ -68,8 +68,8 @@ def physics(environment, members, steps):
 
         return lax.fori_loop(0, steps, step, jax.vmap(environment.reset)(keys))
 
-    compiling, seconds = compile_and_time(run, jax.random.split(jax.random.PRNGKey(0), members))
-    return compiling, members * steps / seconds
+    compiling, taken = compile_and_time(run, jax.random.split(jax.random.PRNGKey(0), members))
+    return compiling, members * steps / taken
 
 
 def network(rsnn, obs_size, n_outputs, members, steps):
@@ -98,8 +98,8 @@ def network(rsnn, obs_size, n_outputs, members, steps):
 
         return lax.fori_loop(0, steps, step, state)
 
-    compiling, seconds = compile_and_time(run, connections, state, jnp.uint32(0))
-    return compiling, members * steps / seconds
+    compiling, taken = compile_and_time(run, connections, state, jnp.uint32(0))
+    return compiling, members * steps / taken
 
 
 def surplus(policy, resolved):
@@ -107,84 +107,54 @@ def surplus(policy, resolved):
 
     The second figure is what chunks of 256 members come to that are each played until the longest episode is over.
     """
-    setting, search = policy._training.setting, policy._training.search
-    sampler = policy._deployed.distribution.sampler(search.parameters)
+    found = learnt(policy)
+    rho = {part: found[f"search/parameters/{part}"] for part in policy.connectivity_}
+    moments = Moments(*(found[f"search/moments/{part}"] for part in Moments._fields))
+    standardizer = Standardizer.of(moments, enabled=True, clip=policy.observation_clip)
+    sampler = Bernoulli(policy.network.shapes(policy.n_features_in_, resolved.action_space.shape[0])).sampler(rho)
     keys = member_keys(key_from_seed(1), 0, policy.population_size)
     horizons = (float(policy.max_episode_steps),)
-    table = population(Networks(sampler, setting.standardizer(search.moments)), keys, n_episodes=1, horizons=horizons)
-    with runner(policy, "jax", resolved, setting.network, Engine("jax")) as plays:
+    table = population(Networks(sampler, standardizer), keys, n_episodes=1, horizons=horizons)
+    with runner(policy, "jax", resolved, policy.network, Engine("jax")) as plays:
         outcome, _ = plays.run(playing(table))
     lengths = outcome.lengths[:, 0]
     waiting = sum(256 * lengths[first : first + 256].max() for first in range(0, lengths.size, 256))
     return plays.lane_steps / outcome.n_steps, waiting / outcome.n_steps
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", nargs="+", default=["brax/inverted_pendulum"])
-    parser.add_argument("--population", type=int, default=256)
-    parser.add_argument("--neurons", type=int, default=256)
-    parser.add_argument("--chunk-size", type=int)
-    parser.add_argument("--generations", type=int, default=4)
-    parser.add_argument("--horizon", type=int, default=1000, help="steps of an episode, at most")
-    parser.add_argument("--endless", action="store_true", help="no episode ends before the horizon")
-    parser.add_argument("--steps", type=int, default=100, help="steps over which the parts are timed")
-    arguments = parser.parse_args()
+def rows(options):
     compilations = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: compilations.append(seconds) if event == COMPILED else None
     )
-    for name in arguments.env:
-        began = time.perf_counter()
-        resolved = resolve(name)
-        if arguments.endless:
+    for name in options.env:
+        making, resolved = seconds(resolve, name)
+        if options.endless:
             resolved = resolve(Endless(resolved.environments[0]))
-        making, devices = time.perf_counter() - began, jax.devices()
-        print(f"\n{name} on {len(devices)} x {devices[0].device_kind}, made in {making:.0f} s")
-        policy = EvolvingConnectivityPolicy(
-            network=RSNN(arguments.neurons),
-            population_size=arguments.population,
-            n_generations=1,
-            max_episode_steps=arguments.horizon,
-            chunk_size=arguments.chunk_size,
-            eval_episodes=1,
-            confirm_episodes=1,
-            random_state=0,
-            warm_start=True,
-        )
-        compilations.clear()
         (environment,) = resolved.environments
-        policy.fit(environment)
-        print(
-            f"first generation: {policy.history_[0]['seconds']:.1f} s, of which XLA compiled {sum(compilations):.1f} s"
-        )
-        compilations.clear()
+        policy = EvolvingConnectivityPolicy(
+            network=RSNN(options.neurons), population_size=options.population, max_episode_steps=options.horizon,
+            chunk_size=options.chunk_size or None, eval_episodes=1, confirm_episodes=1, random_state=0, warm_start=True,
+        )  # fmt: skip
         rates = []
-        for generation in range(2, arguments.generations + 1):
+        for generation in range(1, options.generations + 1):
+            compilations.clear()
             policy.set_params(n_generations=generation).fit(environment)
-            before, record = policy.history_[-2:]
-            steps = record["n_env_steps"] - before["n_env_steps"]
-            evaluation = record["n_evaluation_steps"] - before["n_evaluation_steps"]
-            rates.append((steps + evaluation) / record["seconds"])
-            print(
-                f"generation {generation}: {record['seconds']:.2f} s, episodes of {record['episode_length']:.0f} steps "
-                f"on average, {rates[-1]:,.0f} environment steps/s"
-            )
-        print(f"compilations after the first generation: {len(compilations)}")
+            record, before = policy.history_[-1], policy.history_[-2] if generation > 1 else {}
+            steps = sum(record[count] - before.get(count, 0) for count in ("n_env_steps", "n_evaluation_steps"))
+            rates.append(steps / record["seconds"])
+            yield {"task": name, "generation": generation, "s": record["seconds"], "s of compiling": sum(compilations),
+                   "mean length": record["episode_length"], "steps/s": rates[-1]}  # fmt: skip
         refilled, waiting = surplus(policy, resolved)
-        print(f"steps of lanes over those of a generation's episodes: {refilled:.2f}; without refilling: {waiting:.2f}")
-        members = min(arguments.chunk_size or default_chunk_size(), arguments.population)
-        deployed = policy._deployed
-        compiling, alone = physics(environment, members, arguments.steps)
-        print(f"physics alone, {members} members: {alone:,.0f} member-steps/s; compiled in {compiling:.1f} s")
-        n_outputs = resolved.action_space.shape[0]
-        compiling, spiking = network(deployed.network, policy.n_features_in_, n_outputs, members, arguments.steps)
-        print(f"network alone, {members} members: {spiking:,.0f} member-steps/s; compiled in {compiling:.1f} s")
-        print(f"fit: {np.median(rates):,.0f} environment steps/s, {np.median(rates) / alone:.2f} of the physics alone")
-        memory = jax.local_devices()[0].memory_stats() or {}
-        if "peak_bytes_in_use" in memory:
-            print(f"peak device memory: {memory['peak_bytes_in_use'] / 2**30:.2f} GiB")
-
-
-if __name__ == "__main__":
-    main()
+        members = min(options.chunk_size or default_chunk_size(), options.population)
+        physics_compiling, alone = physics(environment, members, options.steps)
+        sizes = policy.n_features_in_, resolved.action_space.shape[0]
+        network_compiling, spiking = network(policy.network, *sizes, members, options.steps)
+        memory, fit = jax.local_devices()[0].memory_stats() or {}, np.median(rates[1:] or rates)
+        yield {
+            "task": name, "devices": f"{len(jax.devices())} x {jax.devices()[0].device_kind}", "s to make": making,
+            "lanes' steps over episodes'": refilled, "without refilling": waiting, "members": members,
+            "fit steps/s": fit, "physics alone": alone, "s to compile": physics_compiling, "network alone": spiking,
+            "s to compile it": network_compiling, "fit over physics": fit / alone,
+            "peak bytes": memory.get("peak_bytes_in_use"),
+        }  # fmt: skip

@@ -3,12 +3,10 @@
 Both have the same connections, inputs and observations; rounds alternate, and the best of each is
 reported, as other work on the machine only adds. The share of neurons that fire is part of what a step costs, so it is
 printed, as is the time of a substep.
-
-    python benchmarks/integer_step.py [--neurons 64 256 1024] [--population 64] [--rounds 9]
 """
 
-import argparse
 import time
+from itertools import product
 
 import numpy as np
 
@@ -16,6 +14,7 @@ from ecpolicy.networks import RSNN, IntegerRSNN
 from ecpolicy.networks.layout import pack, unpack
 from ecpolicy.random import fold_in, key_from_seed
 
+OPTIONS = {"neurons": [64, 256, 1024], "population": 64, "rounds": 9}
 SIZES = {"CartPole": (4, 2), "Hopper": (11, 3), "HalfCheetah": (17, 6)}
 
 
@@ -60,22 +59,10 @@ def measure(neurons, size, population, rounds):
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--neurons", type=int, nargs="+", default=[64, 256, 1024])
-    parser.add_argument("--population", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=9)
-    arguments = parser.parse_args()
-    for neurons in arguments.neurons:
-        for size in SIZES:
-            found = measure(neurons, size, arguments.population, arguments.rounds)
-            parts = [
-                f"{name} {1e6 * seconds:7.2f} us a step, {1e6 * seconds / substeps:.3f} a substep, "
-                f"{100 * share:4.1f} % fire"
-                for name, (seconds, share, substeps) in found.items()
-            ]
-            print(f"{neurons:5} {size:11} {'; '.join(parts)}; ratio {found['integer'][0] / found['float'][0]:.2f}")
-
-
-if __name__ == "__main__":
-    main()
+def rows(options):
+    for neurons, size in product(options.neurons, SIZES):
+        found = measure(neurons, size, options.population, options.rounds)
+        for name, (seconds, share, substeps) in found.items():
+            yield {"neurons": neurons, "size": size, "network": name, "us a step": 1e6 * seconds,
+                   "us a substep": 1e6 * seconds / substeps, "fire": share,
+                   "over float": seconds / found["float"][0]}  # fmt: skip

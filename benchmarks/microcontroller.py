@@ -5,22 +5,22 @@ and the ticks of its clock, which count instructions under ``-icount``. Actions 
 Microseconds are those of one instruction a cycle, which flash and pipelines of a real chip do not reach.
 
 Needs Debian's gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm.
-
-    python benchmarks/microcontroller.py [--env HalfCheetah-v5] [--neurons 256] [--steps 20]
 """
 
 import re
 import subprocess
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 import ecpolicy
-import runner
 from ecpolicy.inspection import record_activity
 from ecpolicy.networks import RSNN, IntegerRSNN
+from ecpolicy.spaces import action_decoder
 
+OPTIONS = {"env": ["CartPole-v1", "HalfCheetah-v5", "Hopper-v5"], "neurons": [64, 256], "steps": 20}
 MEGAHERTZ = 180
 INSTRUCTIONS = 40  # in a tick of the clock of the machine, 25 MHz
 CORES = {
@@ -121,7 +121,7 @@ def measure(policy, observations, wanted, core):
     numbers = np.array((done.stdout + done.stderr).split(), np.int64).reshape(len(seen), -1)
     if integer and not discrete:
         bounds = 1 / constants.scale_out
-        decoded = policy._deployed.decode((numbers[:, 1:] / bounds).astype(np.float32))
+        decoded = action_decoder(policy.action_space_)((numbers[:, 1:] / bounds).astype(np.float32))
         np.testing.assert_array_equal(decoded, wanted)
     elif discrete:
         np.testing.assert_array_equal(numbers[:, 1], wanted.reshape(-1))
@@ -132,29 +132,17 @@ def measure(policy, observations, wanted, core):
     return counts.min(), counts.mean(), counts.max(), flash, ram
 
 
-def main():
-    parser = runner.parser(__doc__)
-    parser.add_argument("--env", nargs="+", default=["CartPole-v1", "HalfCheetah-v5", "Hopper-v5"])
-    parser.add_argument("--neurons", type=int, nargs="+", default=[64, 256])
-    parser.add_argument("--steps", type=int, default=20, help="environment steps that are played")
-    arguments = parser.parse_args()
-    print("policy | core | instructions a step: least, mean, most | a substep | us at 180 MHz | flash | RAM")
-    for environment in arguments.env:
-        for neurons in arguments.neurons:
-            for network in (RSNN(neurons, gain_in=0.3), IntegerRSNN(neurons, gain_in=0.3)):
-                policy = ecpolicy.EvolvingConnectivityPolicy(
-                    network=network, n_generations=2, population_size=16, max_episode_steps=50, random_state=0
-                ).fit(environment)
-                activity = record_activity(policy, environment, max_episode_steps=arguments.steps)
-                for core in CORES:
-                    least, mean, most, flash, ram = measure(policy, activity.observations, activity.actions, core)
-                    print(
-                        f"{environment}, {network} | {core} | {least:,} {mean:,.0f} {most:,} | "
-                        f"{mean / network.substeps:,.0f} | {mean / network.substeps / MEGAHERTZ:.1f} | {flash:,} | "
-                        f"{ram:,}",
-                        flush=True,
-                    )
-
-
-if __name__ == "__main__":
-    main()
+def rows(options):
+    for environment, neurons, kind in product(options.env, options.neurons, (RSNN, IntegerRSNN)):
+        network = kind(neurons, gain_in=0.3)
+        policy = ecpolicy.EvolvingConnectivityPolicy(
+            network=network, n_generations=2, population_size=16, max_episode_steps=50, random_state=0
+        ).fit(environment)
+        activity = record_activity(policy, environment, max_episode_steps=options.steps)
+        for core in CORES:
+            least, mean, most, flash, ram = measure(policy, activity.observations, activity.actions, core)
+            yield {
+                "task": environment, "network": repr(network), "core": core, "least instructions a step": least,
+                "mean": mean, "most": most, "a substep": mean / network.substeps,
+                "us at 180 MHz": mean / network.substeps / MEGAHERTZ, "bytes of flash": flash, "of RAM": ram,
+            }  # fmt: skip

@@ -3,16 +3,12 @@
 Every task is played by Gymnasium first: lanes of so many steps with random actions, some out of range, and the next
 seed wherever an episode ends. The native engine then plays all lanes at once, from the same seeds and actions, and each
 observation, reward, termination and info has to be equal. The times are microseconds per step of one environment, from
-rounds that alternate in this process, the median of them: ``gym.Env`` as gym.make gives it, with resets; the native
+rounds that alternate in this process: ``gym.Env`` as gym.make gives it, with resets; the native
 engine, with resets; and MuJoCo's Batch alone on the same states. The last two are also timed on two threads that have
 simulations each, as time divided by the steps of both.
-
-    python benchmarks/mujoco_engine.py [--steps 1000] [--episodes 32] [--timed-steps 200] [--rounds 5] [--env ...]
 """
 
-import argparse
 import os
-import sys
 import tempfile
 import warnings
 from functools import partial
@@ -29,6 +25,8 @@ from ecpolicy.rollout.mujoco.simulations import Simulations
 NAMES = ("HalfCheetah", "Hopper", "Walker2d", "Swimmer", "Ant", "Humanoid", "HumanoidStandup", "InvertedPendulum",
          "InvertedDoublePendulum", "Reacher", "Pusher")  # fmt: skip
 IDS = [f"{name}-{version}" for version in ("v5", "v4") for name in NAMES if f"{name}-{version}" != "Pusher-v4"]
+# Lanes and steps that are compared, and steps that are timed; 0 for none.
+OPTIONS = {"steps": 1000, "episodes": 32, "timed_steps": 200, "rounds": 5, "env": IDS}
 LANES = 16  # simulations at once in the timings
 REACH = 1.3  # actions go so far beyond their bounds
 
@@ -125,11 +123,11 @@ def bare(frame_skip):
     return work
 
 
-def times(environment, robot, arguments):
-    """Medians over rounds: microseconds per step of Gymnasium, and of native and bare on one and two threads."""
+def times(environment, robot, options):
+    """Microseconds per step, by round, of Gymnasium, and of native and bare on one and two threads."""
     import mujoco.batch
 
-    played = play(environment, arguments.timed_steps, LANES)
+    played = play(environment, options.timed_steps, LANES)
     simulations = [Simulations(robot, LANES) for _ in range(2)]
     batches = [mujoco.batch.Batch(robot.model, LANES, nthread=1) for _ in range(2)]
     by_native, by_batch = partial(native, played), partial(bare(robot.frame_skip), played)
@@ -140,45 +138,25 @@ def times(environment, robot, arguments):
         "Batch": lambda: runner.threaded(by_batch, batches[:1]),
         "Batch, two threads": lambda: runner.threaded(by_batch, batches) / 2,
     }
-    seconds = runner.in_turns(sides, arguments.rounds)
-    return [np.median(each) / played.actions.shape[0] / LANES * 1e6 for each in seconds.values()]
+    seconds = runner.in_turns(sides, options.rounds)
+    return {side: each / played.actions.shape[0] / LANES * 1e6 for side, each in seconds.items()}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=1000, help="of every lane that is compared; 0 for no comparison")
-    parser.add_argument("--episodes", type=int, default=32, help="lanes that are compared")
-    parser.add_argument("--timed-steps", type=int, default=200, help=f"of {LANES} lanes; 0 for no times")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--env", nargs="+", default=IDS)
-    arguments = parser.parse_args()
+def rows(options):
     warnings.simplefilter("ignore")
-    table, wrong = os.dup(1), 0
-    with tempfile.TemporaryDirectory() as folder, os.fdopen(table, "w") as out:
+    wrong = []
+    with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # MuJoCo writes MUJOCO_LOG.TXT where it is
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # and warns on stderr
-        print("| task | numbers | gym.Env | native | native, two threads | Batch | Batch, two threads |", file=out)
-        print("|---|---|---|---|---|---|---|", file=out, flush=True)
-        for env_id in arguments.env:
+        for env_id in options.env:
             environment = gym.make(env_id)
             robot = recognised(environment)
             assert isinstance(robot, Robot), robot
-            found = None
-            if arguments.steps:
-                found = difference(robot, play(environment, arguments.steps, arguments.episodes))
-                wrong += found is not None
-            same = "-" if not arguments.steps else "equal" if found is None else f"differ: {found}"
-            measured = times(environment, robot, arguments) if arguments.timed_steps else [np.nan] * 5
-            print(
-                "|",
-                " | ".join([env_id, same, *("-" if np.isnan(value) else f"{value:.1f}" for value in measured)]),
-                "|",
-                file=out,
-                flush=True,
-            )
+            row = {"task": env_id}
+            if options.steps:
+                found = difference(robot, play(environment, options.steps, options.episodes))
+                row["numbers"] = "equal" if found is None else f"differ: {found}"
+                wrong += [] if found is None else [env_id]
+            yield row | (times(environment, robot, options) if options.timed_steps else {})
         os.chdir("/")
-    return wrong
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    assert not wrong, wrong

@@ -10,8 +10,7 @@ substeps (fused.py) runs beside them.
 What the packed kernel on the host costs depends on the size of the observation and on how many neurons fire. With
 ``--activity``, observations are scaled until about that share of the neurons spikes in a substep.
 
-    python benchmarks/network_step.py [--neurons 64 256 1024 4096] [--population 256] [--rounds 7] [--no-numba]
-    python benchmarks/network_step.py --neurons 256 --size HalfCheetah Humanoid --activity 0.05 0.14 0.28
+    python benchmarks/run.py network_step --neurons 256 --size HalfCheetah Humanoid --activity 0.05 0.14 0.28
 """
 
 import os
@@ -44,6 +43,9 @@ SIZES = {"Hopper": Size(11, 3), "HalfCheetah": Size(17, 6), "Humanoid": Size(348
 WARM_UP, SEARCH = 100, 8  # environment steps before those that are timed, and to find the scale of observations
 POPULATIONS = {64: [256, 4096], 256: [256, 4096], 1024: [64], 4096: [8]}
 MEMORY = 12 << 30  # bytes that a rival's connections may take
+# A population of 0 is what suits the size, an activity of 0 whatever it is; without Numba on an accelerator.
+OPTIONS = {"neurons": list(POPULATIONS), "population": [0], "size": ["Hopper"], "activity": [0.0],
+           "threads": os.cpu_count(), "no_numba": False, "rounds": 9}  # fmt: skip
 
 
 class Packed:
@@ -127,14 +129,15 @@ def scale_for(activity, network, size, dense, v):
     return np.float32(scale)
 
 
-def measure(neurons, members, size, activity, rounds, threads, numba):
+def measure(neurons, members, task, activity, options):
+    size, numba, rounds = SIZES[task], not options.no_numba, options.rounds
     network = RSNN(n_neurons=neurons)
     generator = np.random.default_rng(0)
     shapes = network.shapes(*size).values()
     dense = [generator.random((members, s.pre, s.post), dtype=np.float32) < 0.5 for s in shapes]
     v = generator.random((members, neurons), dtype=np.float32)
     weights = sum(s.pre * s.post for s in shapes)
-    sides = {"Numba": Packed(network, size, dense, v, threads)} if numba else {}
+    sides = {"Numba": Packed(network, size, dense, v, options.threads)} if numba else {}
     sides["XLA"] = XLA(network, size, dense, v)
     if jax.default_backend() == "gpu" and neurons & (neurons - 1) == 0:
         sides["fused"] = XLA(network, size, dense, v, fused.rsnn_step)
@@ -143,7 +146,7 @@ def measure(neurons, members, size, activity, rounds, threads, numba):
             sides[name] = Dense(network, size, dense, v, dtype)
     warm_up = WARM_UP if weights * members < 1e8 or not numba else 20  # the dense sides take seconds a step there
     observations = generator.standard_normal((warm_up + rounds, members, size.observations)).astype(np.float32)
-    if activity is not None:
+    if activity:
         observations *= scale_for(activity, network, size, dense, v)
     for x in observations[:warm_up]:
         outputs = {name: np.array(side.step(x)) for name, side in sides.items()}
@@ -157,41 +160,19 @@ def measure(neurons, members, size, activity, rounds, threads, numba):
     for name in {"Numba", "fused"} & set(sides):
         assert np.array_equal(outputs["XLA"], outputs[name])  # bit for bit, after all the warm-up steps
     rate = np.bitwise_count(np.asarray(sides["XLA"].state.spikes)).sum() / members / neurons
-    kind = jax.devices()[0].device_kind
-    print(
-        f"\n{neurons} neurons, {size.observations} observations, {size.outputs} outputs, population {members}, "
-        f"{threads} threads, {kind}, after {warm_up} steps; {rate:.1%} spike"
-    )
-    print(
-        f"{'layout':>8} {'µs/member median':>17} {'best':>9} {'× Numba':>9} {'× XLA':>9} {'bytes/member':>13} "
-        f"{'GB/s':>7}"
-    )
-    base = {name: np.median(times[name]) for name in ("Numba", "XLA") if name in times}
-    for name, side in sides.items():
-        median, best = np.median(times[name]), np.min(times[name])
-        ratios = [f"{median / base[other]:9.2f}" if other in base else f"{'':>9}" for other in ("Numba", "XLA")]
-        bandwidth = side.bytes_per_member * network.substeps / median / 1e3
-        print(f"{name:>8} {median:17.3f} {best:9.3f} {' '.join(ratios)} {side.bytes_per_member:13,} {bandwidth:7.1f}")
     memory = jax.devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in memory:
-        print(f"peak device memory of all layouts together: {memory['peak_bytes_in_use'] / 2**30:.2f} GiB")
+    for layout, side in sides.items():
+        own, median = times[layout], np.median(times[layout])
+        yield {
+            "device": jax.devices()[0].device_kind, "neurons": neurons, "size": task, "members": members,
+            "threads": options.threads, "spike": rate, "layout": layout, "us/member": own,
+            **{f"x {other}": median / np.median(times[other]) for other in ("Numba", "XLA") if other in times},
+            "bytes/member": side.bytes_per_member, "GB/s": side.bytes_per_member * network.substeps / median / 1e3,
+            "peak bytes": memory.get("peak_bytes_in_use"),
+        }  # fmt: skip
 
 
-def main():
-    parser = runner.parser(__doc__, rounds=9)
-    parser.add_argument("--neurons", type=int, nargs="+", default=list(POPULATIONS))
-    parser.add_argument("--population", type=int, nargs="+", help="default: what suits each size")
-    parser.add_argument("--size", choices=SIZES, nargs="+", default=["Hopper"])
-    parser.add_argument("--activity", type=float, nargs="+", default=[None], help="default: whatever it is")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--no-numba", action="store_true", help="on an accelerator: leave the host's kernel out")
-    arguments = parser.parse_args()
-    for neurons, name, activity in product(arguments.neurons, arguments.size, arguments.activity):
-        for members in arguments.population or POPULATIONS.get(neurons, [256]):
-            measure(
-                neurons, members, SIZES[name], activity, arguments.rounds, arguments.threads, not arguments.no_numba
-            )
-
-
-if __name__ == "__main__":
-    main()
+def rows(options):
+    for neurons, task, activity in product(options.neurons, options.size, options.activity):
+        for members in options.population if any(options.population) else POPULATIONS.get(neurons, [256]):
+            yield from measure(neurons, members, task, activity, options)

@@ -1,18 +1,9 @@
-"""What the benchmarks share: sides that take turns, seconds of a call or of threads, and how ratios are written."""
+"""What the benchmarks share: sides that take turns, and the seconds of a call or of threads."""
 
-import argparse
 import threading
 import time
 
 import numpy as np
-
-
-def parser(doc, rounds=None):
-    """A parser that describes itself by the script's docstring, with ``--rounds`` where there are any."""
-    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    if rounds:
-        made.add_argument("--rounds", type=int, default=rounds)
-    return made
 
 
 def seconds(call, *args):
@@ -46,8 +37,3 @@ def in_turns(sides, rounds):
         for name in names[first:] + names[:first]:
             figures[name].append(sides[name]())
     return {name: np.array(each) for name, each in figures.items()}
-
-
-def spread(ratios):
-    """The median with the range: ``1.81 (1.75 to 1.88, n = 5)``."""
-    return f"{np.median(ratios):.2f} ({np.min(ratios):.2f} to {np.max(ratios):.2f}, n = {len(ratios)})"

@@ -5,13 +5,10 @@ in turns, the same further generations are fitted by either engine and with one 
 stepped bare, from the recorded initial states and actions: by ``gym.Env.step``, and by ``mujoco.batch.Batch`` on one
 thread and on two that have half of the episodes each. Steps of the deployed network count on all sides. With EnvPool
 installed, a fit on it with two threads stands beside; it plays other episodes, as its seeds are its own.
-
-    python benchmarks/throughput.py [--env Hopper-v5 ...] [--train-steps 300000] [--generations 4] [--rounds 3]
 """
 
 import copy
 import os
-import sys
 import tempfile
 from functools import partial
 from typing import ClassVar
@@ -24,6 +21,7 @@ from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.networks import RSNN
 
 ROBOTS = ["HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Humanoid-v5", "Ant-v5"]
+OPTIONS = {"env": ROBOTS, "population": 128, "train_steps": 300_000, "generations": 4, "rounds": 3}
 HORIZON = 500  # steps of an episode in training, so that a generation does not take long
 LANES = 64
 NETWORK = {"HalfCheetah-v5": RSNN(gain_in=0.3)}
@@ -53,13 +51,13 @@ class Recorder(gym.Wrapper):
         return self.env.step(action)
 
 
-def policy_of(name, arguments, **changes):
-    settings = {"population_size": arguments.population, "learning_rate": 0.3, "eps": 0.01, "random_state": 0,
+def policy_of(name, options, **changes):
+    settings = {"population_size": options.population, "learning_rate": 0.3, "eps": 0.01, "random_state": 0,
                 "max_episode_steps": HORIZON, "score_threshold": None, "n_generations": 10**6}  # fmt: skip
     return EvolvingConnectivityPolicy(**{**settings, "network": NETWORK.get(name), **changes})
 
 
-def fitted(name, arguments, trained, environment, **changes):
+def fitted(name, options, trained, environment, **changes):
     """Environment steps per second of a fit that starts where another one has come to, or anew."""
     start, statistics = 0.5, None
     if trained is not None:
@@ -67,7 +65,7 @@ def fitted(name, arguments, trained, environment, **changes):
         moments = trained._training.search.moments
         statistics = moments.mean, moments.squares / moments.n, moments.n
     policy = policy_of(
-        name, arguments, n_generations=arguments.generations, max_env_steps=None, initial_probability=start, **changes
+        name, options, n_generations=options.generations, max_env_steps=None, initial_probability=start, **changes
     )
     seconds, _ = runner.seconds(partial(policy.fit, environment, observation_statistics=statistics))
     return (policy.n_env_steps_ + policy.history_[-1]["n_evaluation_steps"]) / seconds
@@ -108,12 +106,12 @@ def by_batch(model, frame_skip, episodes, threads):
     return runner.threaded(work, [episodes[k::threads] for k in range(threads)])
 
 
-def measure(name, arguments):
+def measure(name, options):
     """Steps per second of each way, by round."""
     spec = environment_of(name)
-    start = policy_of(name, arguments, max_env_steps=arguments.train_steps, n_jobs=2).fit(spec)
+    start = policy_of(name, options, max_env_steps=options.train_steps, n_jobs=2).fit(spec)
     Recorder.episodes.clear()
-    fitted(name, arguments, start, lambda: Recorder(gym.make(spec, disable_env_checker=True)), engine="gymnasium")
+    fitted(name, options, start, lambda: Recorder(gym.make(spec, disable_env_checker=True)), engine="gymnasium")
     episodes = [each for each in Recorder.episodes if each[3]]
     n_steps = sum(len(each[3]) for each in episodes)
     made = gym.make(spec, disable_env_checker=True)
@@ -122,9 +120,9 @@ def measure(name, arguments):
         "gymnasium physics": lambda: n_steps / runner.seconds(by_gymnasium, made, episodes)[0],
         "batch physics": lambda: n_steps / by_batch(model, frame_skip, episodes, 1),
         "batch physics, 2 threads": lambda: n_steps / by_batch(model, frame_skip, episodes, 2),
-        "fit, gymnasium": lambda: fitted(name, arguments, start, spec, engine="gymnasium", n_jobs=1),
-        "fit": lambda: fitted(name, arguments, start, spec, engine="mujoco", n_jobs=1),
-        "fit, n_jobs=2": lambda: fitted(name, arguments, start, spec, engine="mujoco", n_jobs=2),
+        "fit, gymnasium": lambda: fitted(name, options, start, spec, engine="gymnasium", n_jobs=1),
+        "fit": lambda: fitted(name, options, start, spec, engine="mujoco", n_jobs=1),
+        "fit, n_jobs=2": lambda: fitted(name, options, start, spec, engine="mujoco", n_jobs=2),
     }
     try:
         import envpool
@@ -132,17 +130,15 @@ def measure(name, arguments):
         envpool = None
     if envpool is not None:
         kwargs = {key: value for key, value in spec.kwargs.items() if key == "healthy_reward"}
-        pool = envpool.make_gymnasium(
-            name.replace("-v5", "-v4"), num_envs=arguments.population, num_threads=2, **kwargs
-        )
+        pool = envpool.make_gymnasium(name.replace("-v5", "-v4"), num_envs=options.population, num_threads=2, **kwargs)
         if pool.single_observation_space.shape == made.observation_space.shape:
-            ways["fit on EnvPool, 2 threads"] = lambda: fitted(name, arguments, start, pool)
+            ways["fit on EnvPool, 2 threads"] = lambda: fitted(name, options, start, pool)
         else:  # EnvPool has version 4 alone, which observes otherwise
             old = copy.deepcopy(gym.spec(name.replace("-v5", "-v4")))
             old.kwargs.update(kwargs)
-            ways["fit of v4 anew, n_jobs=2"] = lambda: fitted(name, arguments, None, old, engine="mujoco", n_jobs=2)
-            ways["fit of v4 anew on EnvPool, 2 threads"] = lambda: fitted(name, arguments, None, pool)
-    return runner.in_turns(ways, arguments.rounds)
+            ways["fit of v4 anew, n_jobs=2"] = lambda: fitted(name, options, None, old, engine="mujoco", n_jobs=2)
+            ways["fit of v4 anew on EnvPool, 2 threads"] = lambda: fitted(name, options, None, pool)
+    return runner.in_turns(ways, options.rounds)
 
 
 RATIOS = [("fit", "gymnasium physics"), ("fit", "batch physics"), ("fit", "fit, gymnasium"), ("fit, n_jobs=2", "fit"),
@@ -150,22 +146,12 @@ RATIOS = [("fit", "gymnasium physics"), ("fit", "batch physics"), ("fit", "fit, 
           ("fit of v4 anew, n_jobs=2", "fit of v4 anew on EnvPool, 2 threads")]  # fmt: skip
 
 
-def main():
-    parser = runner.parser(__doc__, rounds=3)
-    parser.add_argument("--env", nargs="+", default=ROBOTS)
-    parser.add_argument("--population", type=int, default=128)
-    parser.add_argument("--train-steps", type=int, default=300_000)
-    parser.add_argument("--generations", type=int, default=4)
-    arguments = parser.parse_args()
+def rows(options):
     os.chdir(tempfile.mkdtemp())  # where MuJoCo may write its log
-    for name in arguments.env:
-        speeds = measure(name, arguments)
-        print(f"{name}: " + ", ".join(f"{way} {np.median(each):,.0f}" for way, each in speeds.items()) + " steps/s")
+    for name in options.env:
+        speeds = measure(name, options)
+        for way, each in speeds.items():
+            yield {"task": name, "way": way, "steps/s": each}
         for one, other in RATIOS:
             if other in speeds:
-                print(f"  {one} over {other}: {runner.spread(speeds[one] / speeds[other])}")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
+                yield {"task": name, "way": f"{one} over {other}", "ratio": speeds[one] / speeds[other]}

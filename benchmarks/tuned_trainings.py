@@ -3,7 +3,7 @@
 Each side trains in a process of its own, one after the other, with as many workers. Compiled code is cached before.
 
     git worktree add ../other COMMIT
-    python benchmarks/tuned_trainings.py --other ../other [--env Hopper-v5 ...] [--seeds 0] [--n-jobs 2]
+    python benchmarks/run.py tuned_trainings --other ../other
 """
 
 import json
@@ -12,9 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import runner
+import numpy as np
 
 STEPS = {"HalfCheetah-v5": 800_000, "Hopper-v5": 400_000, "Walker2d-v5": 400_000, "Humanoid-v5": 150_000}
+OPTIONS = {"other": "", "env": list(STEPS), "seeds": [0], "n_jobs": 2}
 FIT = """
 import json, sys, time, warnings
 import ecpolicy
@@ -42,29 +43,16 @@ def train(checkout, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main():
-    parser = runner.parser(__doc__)
-    parser.add_argument("--other", required=True, help="the other checkout")
-    parser.add_argument("--env", nargs="+", default=list(STEPS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--n-jobs", type=int, default=2)
-    arguments = parser.parse_args()
-    sides = {"other": arguments.other, "this": Path(__file__).parents[1]}
-    for name in arguments.env:
+def rows(options):
+    sides = {"other": options.other, "this": Path(__file__).parents[1]}
+    for name in options.env:
         ratios = []
-        for seed in arguments.seeds:
+        for seed in options.seeds:
             seconds = {}
             for side, checkout in sides.items():
                 train(checkout, name, 0, seed, 0)  # compiles
-                seconds[side], steps, judged, best = train(checkout, name, STEPS[name], seed, arguments.n_jobs)
-                print(
-                    f"{name}, seed {seed}, {side}: {seconds[side]:.1f} s, {steps:,} steps and {judged:,} of the "
-                    f"deployed network, best {best:,.0f}",
-                    flush=True,
-                )
+                seconds[side], steps, judged, best = train(checkout, name, STEPS[name], seed, options.n_jobs)
+                yield {"task": name, "seed": seed, "side": side, "s": seconds[side], "steps": steps,
+                       "of the deployed network": judged, "best": best}  # fmt: skip
             ratios.append(seconds["other"] / seconds["this"])
-        print(f"{name}: other over this {runner.spread(ratios)}")
-
-
-if __name__ == "__main__":
-    main()
+        yield {"task": name, "other over this": np.array(ratios)}
