@@ -54,7 +54,7 @@ def learnt(name):
 
 def test_fit_comes_near_the_known_optimum(learnt):
     """Guessing gives 5 of 10 on Match, whose best return is 10."""
-    assert learnt.score(Match, n_episodes=50, seed=1000) >= 9.5
+    assert learnt.score(Match, n_episodes=50, seed=1000) >= 9
     assert learnt.n_env_steps_ > 0
     assert learnt.history_
     assert isinstance(learnt.stop_reason_, str)
