@@ -54,6 +54,23 @@ def test_train_saves_what_fit_would_and_reports_on_the_streams(folder, capsys):
         np.testing.assert_array_equal(policy.connection_probabilities_[name], p)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["Hopper-v5"], "Hopper-v5 | ec, tuned settings (see ecpolicy tuned Hopper-v5) | trained with "
+         "healthy_reward=0.0, scored in the end as registered | --not-tuned leaves tuned settings out | engine mujoco"),
+        (["Hopper-v5", "--not-tuned"], "Hopper-v5 | ec, default settings | reward as registered | engine mujoco"),
+        (["Hopper-v5", "--method", "es", "--engine", "gymnasium"], "Hopper-v5 | es, default settings | trained with "
+         "healthy_reward=0.0, scored in the end as registered | --not-tuned leaves tuned settings out | "
+         "engine gymnasium"),
+        (["CartPole-v1"], "CartPole-v1 | ec, default settings | reward as registered | engine gymnasium"),
+    ],
+)  # fmt: skip
+def test_the_first_line_says_settings_reward_and_engine(folder, capsys, arguments, line):
+    assert main(["train", *arguments, *QUICK, "--n-generations", "1", "--score-episodes", "0", "--every", "0"]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == line
+
+
 def test_json_lines_are_the_history_and_the_score(folder, capsys):
     arguments = ["train", "CartPole-v1", "--seed", "3", *QUICK, "--json", "--out", "a.ecp", "--csv", "a.csv"]
     assert main(arguments) == 0

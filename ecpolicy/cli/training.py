@@ -4,6 +4,7 @@ import argparse
 import sys
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from ecpolicy.cli.settings import (
     with_network,
 )
 from ecpolicy.environments import resolve
+from ecpolicy.fitting.backends import choose, engine
+from ecpolicy.ids import registered_id
 from ecpolicy.policies.old_spelling import SETTINGS
 from ecpolicy.spaces import interchangeable
-from ecpolicy.tuned_settings import is_tuned, tuned
+from ecpolicy.tuned_settings import Tuned, is_tuned, tuned
 
 SET_OTHERWISE = {"random_state": "--seed", "verbose": "--every", "warm_start": "--resume"}
 
@@ -105,17 +108,17 @@ def _chosen_method(given: Sequence[str]) -> Method:
     return METHODS.get(method, METHODS["ec"])
 
 
+def _tuned(arguments: argparse.Namespace) -> Tuned:
+    """The tuned settings that count: other methods have those of the environment alone, ``--not-tuned`` none."""
+    if arguments.not_tuned or not is_tuned(arguments.environment):
+        return Tuned(arguments.environment, {}, {}, {})
+    found = tuned(arguments.environment)
+    return found if arguments.method == "ec" else found._replace(parameters={}, starts={})
+
+
 def _settings(arguments: argparse.Namespace) -> tuple[dict[str, object], dict[str, object], dict[str, Any]]:
     """Parameters of the method, settings of the environment and starts: tuned, from the file and from the options."""
-    parameters: dict[str, object] = {}
-    environment: dict[str, object] = {}
-    starts: dict[str, object] = {}
-    if not arguments.not_tuned and is_tuned(arguments.environment):
-        found = tuned(arguments.environment)
-        environment |= found.environment_kwargs
-        if arguments.method == "ec":
-            parameters |= found.parameters
-            starts |= found.starts
+    _, parameters, environment, starts = _tuned(arguments)
     if arguments.config is not None:
         given = _configuration(arguments.config)
         moved = sorted(SETTINGS & set(given.get("parameters", {})))
@@ -177,6 +180,34 @@ class _JSONLines:
             write_line(json_line({"event": "generation", **view.history_[-1]}), sys.stdout)
 
 
+class _Opening:
+    """Say before the first generation what is trained: settings, reward and engine, and how to leave settings out."""
+
+    def __init__(self, arguments: argparse.Namespace, settings: dict[str, object], environment: object) -> None:
+        found = _tuned(arguments)
+        shown = f"tuned settings (see ecpolicy tuned {registered_id(arguments.environment)})"
+        words = ", ".join(f"{name}={value}" for name, value in settings.items())
+        parts = [
+            arguments.environment,
+            f"{arguments.method}, {shown if found.parameters or found.starts else 'default settings'}",
+            f"trained with {words}, scored in the end as registered" if words else "reward as registered",
+        ]
+        self._parts = [*parts, "--not-tuned leaves tuned settings out"] if any(found[1:]) else parts
+        self._environment, self._told = environment, False
+
+    def begin(self, view: TrainingView) -> None:
+        """Print the line, once for all starts of a search."""
+        if not self._told:
+            resolved = resolve(self._environment)
+            played_by = engine(view.engine, choose(view.backend, resolved), resolved).name
+            with suppress(OSError, ValueError):
+                write_line(" | ".join([*self._parts, f"engine {played_by}"]), sys.stderr)
+        self._told = True
+
+    def __call__(self, view: TrainingView) -> None:
+        """Nothing more."""
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Train and save; report the deployed network's score on fresh episodes of the registered environment."""
     parameters, settings, starts = _settings(arguments)
@@ -194,7 +225,7 @@ def train(arguments: argparse.Namespace) -> None:
     if path.exists() and not (arguments.resume or arguments.overwrite):
         raise FileExistsError(f"{path} exists: go on with it by --resume, or start anew by --overwrite.")
     checkpoint = Checkpoint(path, every=None, seconds=30)
-    callbacks: list[object] = [checkpoint]
+    callbacks: list[object] = [_Opening(arguments, settings, environment), checkpoint]
     if arguments.json:
         callbacks.append(_JSONLines())
     elif arguments.every:
