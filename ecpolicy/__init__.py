@@ -2,12 +2,12 @@
 
 from ecpolicy.files.archive import ModelFileError
 from ecpolicy.files.load import load
-from ecpolicy.policies.best_start import best_start
 from ecpolicy.policies.ec import EvolvingConnectivityPolicy
 from ecpolicy.policies.es import ESPolicy
 from ecpolicy.policies.ppo import SurrogateGradientPPOPolicy
 from ecpolicy.pretrained_policies import pretrained
 from ecpolicy.rollout.outcome import EpisodeError
+from ecpolicy.starts import best_start
 from ecpolicy.tuned_settings import tuned
 
 __version__ = "0.1.0"

@@ -29,7 +29,7 @@ from ecpolicy.cli.settings import (
 from ecpolicy.environments import resolve
 from ecpolicy.fitting.backends import choose, engine
 from ecpolicy.ids import registered_id
-from ecpolicy.policies.old_spelling import SETTINGS
+from ecpolicy.policies.parameterised import SETTINGS
 from ecpolicy.spaces import interchangeable
 from ecpolicy.tuned_settings import Tuned, is_tuned, tuned
 
