@@ -65,8 +65,6 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.networks import RSNN
-from probes import usual_promotion
-from run import NAMES
 policy = EvolvingConnectivityPolicy(network=RSNN(16), population_size=8, n_generations=1, random_state=0, n_jobs=2)
 policy.fit("CartPole-v1").save("p.ecp")
 print(EvolvingConnectivityPolicy.load("p.ecp").score("CartPole-v1", n_episodes=2) > 0)

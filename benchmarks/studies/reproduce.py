@@ -297,7 +297,7 @@ def runs(arguments):
                     "method": method,
                     "definition": methods[method],
                     "settings": table["settings"][study["settings"]][task] if "settings" in study else None,
-                    "rival": table["rivals"].get(method, {}).get(task, {}),
+                    "rival": table.get("rivals", {}).get(method, {}).get(task, {}),
                     "task": task,
                     "seed": seed,
                     "steps": arguments.steps or limits["steps"],

@@ -5,7 +5,7 @@ from ecpolicy.networks.integer import IntegerRSNN
 from ecpolicy.networks.network import Network, Settings, Shape
 from ecpolicy.networks.spiking import RSNN, RealRSNN
 
-__all__ = ["GRU", "LSTM", "RSNN", "BooleanRSNN", "IntegerRSNN", "Network", "RealRSNN", "Settings", "Shape"]
+__all__ = ["GRU", "LSTM", "RSNN", "IntegerRSNN", "Network", "RealRSNN", "Settings", "Shape"]
 
 BooleanRSNN = RSNN | IntegerRSNN  # the library's networks of 1-bit connections
 
