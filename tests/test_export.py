@@ -61,7 +61,7 @@ def written(graph, tmp_path):
 
 
 def test_nir_plays_whole_episodes_of_cartpole(cartpole, tmp_path):
-    graph = written(cartpole.to_nir(), tmp_path)
+    graph = written(cartpole.to_nir(dialect="lif"), tmp_path)
     environment = gym.make("CartPole-v1")
     for seed in range(3):
         recorded = record_activity(cartpole, "CartPole-v1", seed=seed)
@@ -82,7 +82,7 @@ def test_nir_plays_whole_episodes_of_cartpole(cartpole, tmp_path):
 @pytest.mark.parametrize("environment", ["CartPole-v1", "Hopper-v5"])
 def test_nir_has_every_spike_of_whole_episodes(environment, cartpole, tmp_path):
     policy = cartpole if environment == "CartPole-v1" else trained(environment, network=RSNN(gain_in=0.5))
-    graph = written(policy.to_nir(), tmp_path)
+    graph = written(policy.to_nir(dialect="lif"), tmp_path)
     for seed in range(2):
         recorded = record_activity(policy, environment, seed=seed)
         spikes, outputs = replay(graph, recorded.observations)
@@ -96,7 +96,7 @@ def test_nir_of_real_weights(tmp_path):
     es = ESPolicy(n_generations=2, population_size=8, network=RealRSNN(40), max_episode_steps=60, random_state=2)
     ppo = SurrogateGradientPPOPolicy(network=RealRSNN(40), max_env_steps=256, n_steps=64, n_envs=2, random_state=2)
     for policy in (es.fit("CartPole-v1"), ppo.fit("CartPole-v1")):
-        graph = written(policy.to_nir(), tmp_path)
+        graph = written(policy.to_nir(dialect="lif"), tmp_path)
         recorded = record_activity(policy, "CartPole-v1", seed=1, max_episode_steps=30)
         spikes, outputs = replay(graph, recorded.observations)
         # Sums of real weights round differently in another order: nearly every spike, and the outputs.
@@ -104,8 +104,32 @@ def test_nir_of_real_weights(tmp_path):
         np.testing.assert_array_equal(action_decoder(policy.action_space_)(outputs), recorded.actions)
 
 
-def test_current_based_neurons_have_the_spikes_too(cartpole, tmp_path):
-    graph = written(cartpole.to_nir(neurons="cuba-lif"), tmp_path)
+def unnested(graph):
+    """The graph with the nodes of its layer in the layer's place."""
+    layer = graph.nodes["layer"]
+    nodes = {name: node for name, node in graph.nodes.items() if name != "layer"}
+    nodes |= {name: layer.nodes[name] for name in ("neurons", "recurrent")}
+    edges = [tuple("neurons" if end == "layer" else end for end in edge) for edge in graph.edges]
+    edges += [("neurons", "recurrent"), ("recurrent", "neurons")]
+    return nir.NIRGraph(nodes, edges, graph.metadata)
+
+
+def test_current_based_neurons_are_nested_where_importers_want_it(cartpole, tmp_path):
+    nested = written(cartpole.to_nir(dialect="cuba-lif"), tmp_path)
+    assert nested.nodes["layer"].edges == [
+        ("input", "neurons"), ("neurons", "recurrent"), ("recurrent", "neurons"), ("neurons", "output")
+    ]  # fmt: skip
+    neurons = nested.nodes["layer"].nodes["neurons"]
+    np.testing.assert_array_equal(neurons.r, neurons.tau_mem / 1e-4)  # snnTorch and SpikingJelly refuse others
+    np.testing.assert_array_equal(neurons.w_in, neurons.tau_syn / 1e-4)
+    assert 1 - 1e-4 / neurons.tau_mem[0] == pytest.approx(np.exp(-0.05), rel=1e-7)
+    assert 1 - 1e-4 / neurons.tau_syn[0] == pytest.approx(np.exp(-0.1), rel=1e-7)
+
+
+@pytest.mark.parametrize("dialect", ["cuba-lif", "cuba-lif-flat"])
+def test_current_based_neurons_have_the_spikes_too(cartpole, tmp_path, dialect):
+    graph = written(cartpole.to_nir(dialect=dialect), tmp_path)
+    graph = unnested(graph) if dialect == "cuba-lif" else graph
     metadata, recorded = graph.metadata, record_activity(cartpole, "CartPole-v1", seed=4)
     interpreter, before, readout, spikes = started(graph), 0.0, 0.0, []
     for raw in recorded.observations:
@@ -121,7 +145,7 @@ def test_current_based_neurons_have_the_spikes_too(cartpole, tmp_path):
 
 
 def test_matrices_are_the_policys_and_time_constants_those_of_forward_euler(cartpole):
-    graph = cartpole.to_nir()
+    graph = cartpole.to_nir(dialect="lif")
     sign = np.where(cartpole.excitatory_, 1, -1)[:, None]
     np.testing.assert_array_equal(graph.nodes["recurrent"].weight.T, sign * cartpole.connectivity_["recurrent"])
     np.testing.assert_array_equal(graph.nodes["output"].weight.T, sign * cartpole.connectivity_["output"])
@@ -166,9 +190,9 @@ def test_a_graph_is_as_large_as_its_weights(shape):
     policy.fit(lambda: Pixels(shape))
     numbers = int(np.prod(shape))
     weights = 4 * sum(p.size for p in policy.connection_probabilities_.values())  # bytes, in single precision
-    for neurons in ("lif", "cuba-lif"):
+    for dialect in ("lif", "cuba-lif-flat"):
         tracemalloc.start()
-        graph = policy.to_nir(neurons=neurons)
+        graph = policy.to_nir(dialect=dialect)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         statistics = 16 * numbers  # mean and standard deviation, in double precision
@@ -183,7 +207,7 @@ def test_nir_has_every_spike_of_a_policy_that_sees_pixels():
 
     policy = trained(small, network=RSNN(70, gain_in=2.0))
     recorded = record_activity(policy, small, seed=1)
-    spikes, _ = replay(policy.to_nir(), recorded.observations)
+    spikes, _ = replay(policy.to_nir(dialect="lif"), recorded.observations)
     np.testing.assert_array_equal(spikes, recorded.spikes)
     assert recorded.spikes.any()
 
@@ -193,10 +217,13 @@ def test_what_cannot_be_exported_is_named(cartpole):
     gated.fit("CartPole-v1")
     with pytest.raises(TypeError, match="LSTM cannot be exported in this form; wanted RSNN or RealRSNN"):
         gated.to_nir()
+    integer = trained("CartPole-v1", network=IntegerRSNN(8))
+    with pytest.raises(TypeError, match=r"IntegerRSNN cannot be exported .* NIR's neurons are differential equations"):
+        integer.to_nir()
     with pytest.raises(TypeError, match="wanted RSNN"):
         gated.to_c()
-    with pytest.raises(ValueError, match="neurons must be one of 'lif', 'cuba-lif'"):
-        cartpole.to_nir(neurons="if")
+    with pytest.raises(ValueError, match="dialect must be one of 'cuba-lif', 'cuba-lif-flat', 'lif'"):
+        cartpole.to_nir(dialect="if")
     for name in ("my policy", "", "1st", None):
         with pytest.raises(ValueError, match="C identifier"):
             cartpole.to_c(name)

@@ -48,7 +48,8 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     formats = ["nir", "c", "ecp", "verilog"]
     parser.add_argument("--format", choices=formats, help="by default what the file's ending says")
     parser.add_argument("--lanes", type=int, default=1, help="neurons that Verilog updates in a cycle (default: 1)")
-    parser.add_argument("--neurons", choices=["lif", "cuba-lif"], default="lif", help="of the NIR graph (default: lif)")
+    dialects = ["cuba-lif", "cuba-lif-flat", "lif"]
+    parser.add_argument("--dialect", choices=dialects, default="lif", help="of the NIR graph (default: lif)")
     parser.add_argument("--name", help="prefix of what the header defines; by default the file's name")
 
 
@@ -65,7 +66,7 @@ def export(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{out} is what is to be exported: give another name.")
     policy = saved_policy(arguments.path)
     if kind == "nir":
-        graph = policy.to_nir(neurons=arguments.neurons)
+        graph = policy.to_nir(dialect=arguments.dialect)
         import nir
 
         nir.write(out, graph)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import nir
 
 
-NEURONS = ("lif", "cuba-lif")
+DIALECTS = ("cuba-lif", "cuba-lif-flat", "lif")
+DT = 1e-4  # s, of graphs with current-based neurons: what most importers integrate with, some with nothing else
 
 
 def nir_graph(
@@ -24,13 +25,14 @@ def nir_graph(
     standardizer: Standardizer,
     initial_potentials: NDArray[np.float32],
     *,
-    neurons: str = "lif",
+    dialect: str = "lif",
 ) -> "nir.NIRGraph":
     """Build the graph; see :meth:`ecpolicy.EvolvingConnectivityPolicy.to_nir`.
 
     NIR's time constants are those of differential equations; importers integrate them by forward Euler, with a step of
     dt/tau. Ours are decays ``exp(-dt/tau)`` in a step. Both agree where the graph has ``tau' = dt / (1 -
-    exp(-dt/tau))``.
+    exp(-dt/tau))``. Only ``tau'/dt`` matters, so a graph may have another dt than
+    the network.
 
     Parameters
     ----------
@@ -39,7 +41,7 @@ def nir_graph(
         Booleans for an RSNN, else numbers.
     standardizer : Standardizer
     initial_potentials : ndarray, shape (neurons,)
-    neurons : {"lif", "cuba-lif"}
+    dialect : {"cuba-lif", "cuba-lif-flat", "lif"}
 
     Returns
     -------
@@ -50,11 +52,11 @@ def nir_graph(
     ImportError
         Where nir is missing.
     ValueError
-        Where ``neurons`` is none of these.
+        Where ``dialect`` is none of these.
     """
     require("nir", "to_nir")
-    if neurons not in NEURONS:
-        raise ValueError(f"neurons must be one of {', '.join(map(repr, NEURONS))}; got {neurons!r}.")
+    if dialect not in DIALECTS:
+        raise ValueError(f"dialect must be one of {', '.join(map(repr, DIALECTS))}; got {dialect!r}.")
     matrices = {name: np.asarray(weights[name], np.float32) for name in ("recurrent", "output")}
     if isinstance(network, RSNN):  # its input matrix takes every number with both signs: one where they cancel
         plus, minus = np.split(np.asarray(weights["input"], np.int8), 2)
@@ -72,8 +74,9 @@ def nir_graph(
         "observation_clip": float(clip),
         "initial_potentials": np.asarray(initial_potentials, np.float32),
     }
-    build = _with_lif if neurons == "lif" else _with_cuba_lif
-    return build(network, matrices, metadata)
+    if dialect == "lif":
+        return _with_lif(network, matrices, metadata)
+    return _with_cuba_lif(network, matrices, metadata, nested=dialect == "cuba-lif")
 
 
 def _with_lif(
@@ -106,35 +109,49 @@ def _with_lif(
 
 
 def _with_cuba_lif(
-    network: RSNN | RealRSNN, matrices: Mapping[str, NDArray[np.float32]], metadata: dict[str, object]
+    network: RSNN | RealRSNN,
+    matrices: Mapping[str, NDArray[np.float32]],
+    metadata: dict[str, object],
+    *,
+    nested: bool,
 ) -> "nir.NIRGraph":
     """Current-based neurons, gains in the weights: for importers without leaky integrators.
 
     All that a current-based neuron takes in passes its synapse. Where the synapse's decay is alpha, an input of
     ``x[t] - alpha x[t-1]`` comes out as x[t]: that is what the caller must feed, with ``x[-1] = 0``. The neuron's
     current is our ``(1 - decay_m) (i_syn + i_in)``. The graph ends in weighted spikes; their filter is the caller's.
+    Neurons and recurrent weights are a graph of their own where ``nested``: importers take that for one layer.
     """
     import nir
 
     observed, (n, outputs) = len(matrices["input"]), matrices["output"].shape
     decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = network.constants(observed).astype(np.float64)
-    tau_syn, tau_mem = _tau(network, decay_syn, n), _tau(network, decay_m, n)
-    dt = network.dt * 1e-3
+    tau_syn, tau_mem = np.full(n, DT / (1 - decay_syn)), np.full(n, DT / (1 - decay_m))
+    neurons = nir.CubaLIF(
+        tau_syn=tau_syn, tau_mem=tau_mem, r=tau_mem / DT, v_leak=np.zeros(n), v_threshold=np.ones(n),
+        v_reset=np.zeros(n), w_in=tau_syn / DT,
+    )  # fmt: skip
+    recurrent = nir.Linear(weight=_float32((1 - decay_m) * r_h * matrices["recurrent"].T))
     nodes = {
         "observation": nir.Input(input_type={"input": np.array([observed])}),
         "input": nir.Linear(weight=_float32((1 - decay_m) * r_in * matrices["input"].T)),
-        "neurons": nir.CubaLIF(
-            tau_syn=tau_syn, tau_mem=tau_mem, r=tau_mem / dt, v_leak=np.zeros(n), v_threshold=np.ones(n),
-            v_reset=np.zeros(n), w_in=tau_syn / dt,
-        ),
-        "recurrent": nir.Linear(weight=_float32((1 - decay_m) * r_h * matrices["recurrent"].T)),
         "output": nir.Linear(weight=_float32(r_out * per_dt * matrices["output"].T)),
         "action": nir.Output(output_type={"output": np.array([outputs])}),
-    }  # fmt: skip
-    metadata = {**metadata, "input_alpha": float(decay_syn), "readout_decay": float(decay_out)}
-    path = ["observation", "input", "neurons", "output", "action"]
-    loop = ["neurons", "recurrent", "neurons"]
-    return nir.NIRGraph(nodes, [*pairwise(path), *pairwise(loop)], metadata)
+    }
+    loop = [("neurons", "recurrent"), ("recurrent", "neurons")]
+    metadata = {**metadata, "dt": DT, "input_alpha": float(decay_syn), "readout_decay": float(decay_out)}
+    if nested:
+        inside = {
+            "input": nir.Input(input_type={"input": np.array([n])}),
+            "neurons": neurons,
+            "recurrent": recurrent,
+            "output": nir.Output(output_type={"output": np.array([n])}),
+        }
+        nodes["layer"] = nir.NIRGraph(inside, [("input", "neurons"), *loop, ("neurons", "output")])
+        return nir.NIRGraph(nodes, list(pairwise(["observation", "input", "layer", "output", "action"])), metadata)
+    nodes |= {"neurons": neurons, "recurrent": recurrent}
+    path = pairwise(["observation", "input", "neurons", "output", "action"])
+    return nir.NIRGraph(nodes, [*path, *loop], metadata)
 
 
 def _lif(network: RSNN | RealRSNN, decay: float, n: int) -> "nir.LIF":

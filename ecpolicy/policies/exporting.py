@@ -23,21 +23,24 @@ class Exporting:
     action_space_: Space
     _deployed: DeployedPolicy
 
-    def to_nir(self, *, neurons: str = "lif") -> "NIRGraph":
+    def to_nir(self, *, dialect: str = "lif") -> "NIRGraph":
         """The deployed spiking network as a graph of NIR, the format that neuromorphic tools exchange.
 
         Save it with ``nir.write("policy.nir", graph)``. One step of the environment is ``metadata["substeps"]`` time
         steps of ``metadata["dt"]`` seconds with the same input: the standardised observation ``clip((observation -
-        observation_mean) * observation_inverse_std, -observation_clip, observation_clip)``. The last output is the raw
-        action. The neurons' potentials start at ``metadata["initial_potentials"]``.
+        observation_mean) * observation_inverse_std, -observation_clip, observation_clip)``. The neurons' potentials
+        start at ``metadata["initial_potentials"]``.
+
+        Current-based neurons must be fed ``x[t] - input_alpha x[t-1]``, and what comes out are weighted spikes s, to be
+        filtered by ``r[t] = s + readout_decay (r[t-1] - s)``; the last r of a step is the raw action.
 
         Parameters
         ----------
-        neurons : {"lif", "cuba-lif"}
-            "lif": leaky integrate-and-fire neurons with leaky integrators as synapses and readout; connections are
-            matrices of -1, 0 and 1, gains stand apart. "cuba-lif": current-based neurons, for importers that have no
-            leaky integrator, such as SpikingJelly's; they must be fed ``x[t] - input_alpha x[t-1]``, and what comes out
-            are weighted spikes s, to be filtered by ``r[t] = s + readout_decay (r[t-1] - s)``.
+        dialect : {"cuba-lif", "cuba-lif-flat", "lif"}
+            "cuba-lif": current-based neurons and their recurrent weights in a nested graph, dt = 0.1 ms.
+            "cuba-lif-flat": the same without the nesting. "lif": leaky integrate-and-fire neurons with leaky
+            integrators as synapses and readout, in the policy's dt; connections are matrices of -1, 0 and 1, gains
+            stand apart, and the last output of a step is the raw action. The page on deployment says who reads what.
 
         Returns
         -------
@@ -49,16 +52,17 @@ class Exporting:
         ImportError
             Where nir is missing: ``pip install "ecpolicy[nir]"``.
         TypeError
-            Where the network is not a spiking one of this library.
+            Where the network is not a spiking one of real numbers: NIR has neither the integers and shifts of an
+            :class:`ecpolicy.networks.IntegerRSNN` nor gates, and other neurons would have other spikes.
         ValueError
-            Where ``neurons`` is none of these.
+            Where ``dialect`` is none of these.
         """
         from ecpolicy.export.nir_graph import nir_graph
 
-        network = self._spiking(RSNN, RealRSNN)
+        network = self._spiking(RSNN, RealRSNN, why="NIR's neurons are differential equations in real numbers")
         weights = self._present() if isinstance(network, RSNN) else self._deployed.parameters
         return nir_graph(
-            network, weights, self._deployed.standardizer, self._initial_potentials(network), neurons=neurons
+            network, weights, self._deployed.standardizer, self._initial_potentials(network), dialect=dialect
         )
 
     def to_c(self, name: str = "policy", *, real: str = "double") -> str:
@@ -171,12 +175,15 @@ class Exporting:
         """The deployed connections by name, (pre, post)."""
         return {name: p > 0.5 for name, p in self._deployed.parameters.items()}
 
-    def _spiking(self, *kinds: type) -> Any:
+    def _spiking(self, *kinds: type, why: str = "") -> Any:
         check_is_fitted(self, "_deployed")
         network = self._deployed.network
         if not isinstance(network, kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
-            raise TypeError(f"A {type(network).__name__} cannot be exported in this form; wanted {wanted}.")
+            raise TypeError(
+                f"A {type(network).__name__} cannot be exported in this form; wanted {wanted}."
+                + (f" {why}." if why else "")
+            )
         return network
 
     def _initial_potentials(self, network: BooleanRSNN | RealRSNN) -> np.ndarray:
