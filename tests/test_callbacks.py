@@ -711,7 +711,8 @@ def command(folder, *arguments, **streams):
 def test_the_command_line_on_a_full_disk(tmp_path):
     with Path("/dev/full").open("w") as full:
         ended = command(tmp_path, "--json", stdout=full, stderr=subprocess.PIPE)
-        lines = ended.stderr.splitlines()
+        settings, *lines = ended.stderr.splitlines()
+        assert settings.startswith("CartPole-v1 | ")
         assert ended.returncode == 1
         assert [line.partition(" could")[0] for line in lines] == [
             "ecpolicy: warning: A line of JSON",

@@ -175,11 +175,11 @@ def test_info_describes_the_policy(trained, capsys):
 
 
 def test_export_writes_both_forms(trained, capsys):
-    for arguments in (["a.nir"], ["b.nir", "--dialect", "cuba-lif"], ["my-net.h"], ["c.txt", "--format", "c"]):
+    for arguments in (["a.nir"], ["b.nir", "--dialect", "lif"], ["my-net.h"], ["c.txt", "--format", "c"]):
         assert main(["export", str(trained), *arguments]) == 0
     assert capsys.readouterr().out.split() == ["a.nir", "b.nir", "my-net.h", "c.txt"]
-    assert isinstance(nir.read("a.nir").nodes["neurons"], nir.LIF)
-    assert isinstance(nir.read("b.nir").nodes["layer"].nodes["neurons"], nir.CubaLIF)
+    assert isinstance(nir.read("a.nir").nodes["layer"].nodes["neurons"], nir.CubaLIF)
+    assert isinstance(nir.read("b.nir").nodes["neurons"], nir.LIF)
     policy = ecpolicy.load(trained)
     assert trained.with_name("my-net.h").read_text() == policy.to_c("my_net")
     assert main(["export", str(trained), "d.txt"]) == 1

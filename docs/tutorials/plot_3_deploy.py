@@ -26,9 +26,10 @@ print(f"and {activity.synaptic_operations.mean():,.0f} synaptic operations")
 # A NIR graph
 # -----------
 #
-# Connections are matrices of -1, 0 and 1, gains stand apart; what an importer needs besides is in the metadata.
+# In this dialect connections are matrices of -1, 0 and 1, gains stand apart; what an importer needs besides is in the
+# metadata.
 
-graph = policy.to_nir()
+graph = policy.to_nir(dialect="lif")
 for name, node in graph.nodes.items():
     print(f"{name:>12}: {type(node).__name__}")
 print({name: getattr(value, "shape", value) for name, value in graph.metadata.items()})

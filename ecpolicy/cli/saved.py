@@ -49,7 +49,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=formats, help="by default what the file's ending says")
     parser.add_argument("--lanes", type=int, default=1, help="neurons that Verilog updates in a cycle (default: 1)")
     dialects = ["cuba-lif", "cuba-lif-flat", "lif"]
-    parser.add_argument("--dialect", choices=dialects, default="lif", help="of the NIR graph (default: lif)")
+    parser.add_argument("--dialect", choices=dialects, default="cuba-lif", help="of the NIR graph (default: cuba-lif)")
     parser.add_argument("--name", help="prefix of what the header defines; by default the file's name")
 
 

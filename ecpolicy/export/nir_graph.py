@@ -25,7 +25,7 @@ def nir_graph(
     standardizer: Standardizer,
     initial_potentials: NDArray[np.float32],
     *,
-    dialect: str = "lif",
+    dialect: str = "cuba-lif",
 ) -> "nir.NIRGraph":
     """Build the graph; see :meth:`ecpolicy.EvolvingConnectivityPolicy.to_nir`.
 

@@ -23,7 +23,7 @@ class Exporting:
     action_space_: Space
     _deployed: DeployedPolicy
 
-    def to_nir(self, *, dialect: str = "lif") -> "NIRGraph":
+    def to_nir(self, *, dialect: str = "cuba-lif") -> "NIRGraph":
         """The deployed spiking network as a graph of NIR, the format that neuromorphic tools exchange.
 
         Save it with ``nir.write("policy.nir", graph)``. One step of the environment is ``metadata["substeps"]`` time
