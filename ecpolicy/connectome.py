@@ -23,7 +23,7 @@ class Degrees(NamedTuple):
     outgoing_inhibitory: NDArray[np.int64]  #: to inhibitory neurons
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Connectome:
     """The connections of a spiking network, with their probabilities and signs.
 
@@ -44,6 +44,10 @@ class Connectome:
     def __post_init__(self) -> None:
         if (np.diff(np.asarray(self.excitatory, np.int8)) > 0).any():
             raise ValueError("Excitatory neurons must come first: sort the neurons of all matrices.")
+
+    def __repr__(self) -> str:
+        present = ", ".join(f"{name} {int(p.sum()):,} of {p.size:,}" for name, p in self.connectivity.items())
+        return f"Connectome({self.excitatory.size} neurons, {int(self.excitatory.sum())} excitatory; {present})"
 
     @property
     def connectivity(self) -> dict[str, NDArray[np.bool_]]:

@@ -189,7 +189,7 @@ def test_begin_call_and_finish(small):
     recorder = Recorder(stops_at=2)
     policy = fit(small, recorder)
     assert recorder.calls == [("begin", False), ("call", 1), ("call", 2), ("finish", 2)]
-    assert policy.stop_reason_ == "callback"
+    assert policy.stop_reason_ == "callback Recorder"
     policy.set_params(warm_start=True, n_generations=3).fit(Match, callbacks=recorder)
     assert recorder.calls[4:] == [("begin", True), ("call", 3), ("finish", 3)]
     policy.fit(Match, callbacks=recorder)
@@ -278,7 +278,7 @@ def test_evaluation_of_a_resumed_fit_keeps_the_best_before(small, tmp_path):
 def test_evaluation_may_stop(small):
     evaluation = Evaluation(Match, every=1, stop_at=-1.0)
     policy = fit(small, evaluation)
-    assert (policy.stop_reason_, policy.n_generations_) == ("callback", 1)
+    assert (policy.stop_reason_, policy.n_generations_) == ("callback Evaluation", 1)
     assert fit(small, Evaluation(Match, every=1, stop_at=99.0)).n_generations_ == 4
     with pytest.raises(ValueError, match="every must be"):
         Evaluation(Match, every=0)
@@ -290,7 +290,7 @@ def test_evaluation_may_stop(small):
 
 def test_stop_on_return(small):
     policy = fit(small, StopOnReturn(4.0, of="return_mean"))
-    assert (policy.stop_reason_, policy.n_generations_) == ("callback", 1)
+    assert (policy.stop_reason_, policy.n_generations_) == ("callback StopOnReturn", 1)
     policy = fit(small, StopOnReturn(11.0))
     assert policy.n_generations_ == 4
     with pytest.raises(ValueError, match=r"of must be an entry of history_, one of \['best_deployed_return'"):
@@ -632,7 +632,7 @@ def test_callbacks_of_stable_baselines3(tmp_path):
     saving = CheckpointCallback(save_freq=2, save_path=str(tmp_path / "models"), name_prefix="ec")
     logger = configure(str(tmp_path / "csv"), ["csv"])
     policy.fit("CartPole-v1", callbacks=StableBaselines3(saving, counts, evaluation, logger=logger))
-    assert policy.stop_reason_ == "callback"
+    assert policy.stop_reason_ == "callback StableBaselines3"
     assert policy.n_generations_ == 3  # the first evaluation is a new best, and above the threshold
     steps = [record["n_env_steps"] for record in policy.history_]
     assert counts.events == ["start", *steps, "end"]

@@ -98,6 +98,28 @@ def test_rates_and_operations_count_spikes(policy, activity):
     np.testing.assert_array_equal(activity.synaptic_operations, wanted)
 
 
+def test_what_is_returned_prints_as_one_line(policy, activity):
+    steps, spikes = len(activity.rewards), int(activity.spikes.sum())
+    assert repr(activity) == (
+        f"Activity({steps} steps, return {steps:.2f}, 30 neurons at {activity.rates.mean():.1f} Hz, {spikes:,} spikes, "
+        f"{activity.synaptic_operations.sum():,} synaptic operations)"
+    )
+    episodes = policy.evaluate("CartPole-v1", n_episodes=3, seed=0)
+    mean, std = episodes.returns.mean(), episodes.returns.std()
+    assert repr(episodes) == f"EvaluatedEpisodes(3 episodes, return {mean:.2f} ± {std:.2f}, length {mean:.1f})"
+    both = policy.evaluate(["CartPole-v1"] * 2, n_episodes=1)
+    assert repr(both).startswith("EvaluatedEpisodes(1 episode on each of 2 environments, return ")
+    moving = both._replace(x_velocities=np.full((1, 2), 1.25))
+    assert repr(moving).endswith(", 1.25 m/s)")
+    one, several = np.zeros(4, np.float32), np.zeros((3, 4), np.float32)
+    assert repr(policy.predict(one)[1]) == "PolicyState(1 environment, the deployed network)"
+    state = policy.predict(several, deterministic=False)[1]
+    assert repr(state) == "PolicyState(3 environments, networks sampled for each)"
+    present = {name: (int(p.sum()), p.size) for name, p in policy.connectivity_.items()}
+    wanted = ", ".join(f"{name} {count:,} of {size:,}" for name, (count, size) in present.items())
+    assert str(policy.connectome_) == f"Connectome(30 neurons, 15 excitatory; {wanted})"
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -138,7 +138,7 @@ def test_standing_still_is_warned_of_once():
 def test_standing_still_can_end_a_fit():
     with pytest.warns(UserWarning, match="stood still"):
         fitted = policy(n_generations=5).fit(Stand, callbacks=StandingStill(2, stop=True))
-    assert (fitted.n_generations_, fitted.stop_reason_) == (2, "callback")
+    assert (fitted.n_generations_, fitted.stop_reason_) == (2, "callback StandingStill")
 
 
 def test_standing_still_is_counted_across_a_resumed_fit():

@@ -122,7 +122,7 @@ def test_callbacks_in_a_search():
     stop = StopOnReturn(-1.0)
     for callbacks in (stop, Chain(stop, lambda view: False)):
         search = GridSearchCV(policy(), {"eps": [0.01, 0.02]}, cv=2).fit([Match, Lengths], callbacks=callbacks)
-        assert search.best_estimator_.stop_reason_ == "callback"
+        assert search.best_estimator_.stop_reason_ == "callback StopOnReturn"
 
 
 @pytest.mark.parametrize("outer", ["loky", "threading"])

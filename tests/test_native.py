@@ -100,7 +100,7 @@ def test_what_is_played_ahead_is_discarded():
     stopped = ec(environment, n_jobs=2, n_generations=2)
     other = EvolvingConnectivityPolicy(**{**SMALL, "n_generations": 9, "n_jobs": 2})
     other.fit(environment, callbacks=lambda view: view.n_generations_ == 2)
-    assert other.stop_reason_ == "callback"
+    assert other.stop_reason_ == "callback <lambda>"
     assert other.n_env_steps_ == stopped.n_env_steps_
     assert fingerprints(other)["search"] == fingerprints(stopped)["search"]
 

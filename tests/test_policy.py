@@ -243,7 +243,7 @@ def test_callbacks_see_every_generation_and_may_stop(small, tmp_path):
     watch = lambda policy: saved.append(EvolvingConnectivityPolicy.load(path).n_generations_ if path.exists() else None)  # noqa: E731
     policy = make(small, n_generations=9).fit(Match, callbacks=[stop_at_three, Checkpoint(path, every=2), watch])
     assert [generation for generation, _ in seen] == [1, 2, 3]
-    assert policy.stop_reason_ == "callback"
+    assert policy.stop_reason_ == "callback stop_at_three"
     assert saved == [None, 2, 2]
     assert EvolvingConnectivityPolicy.load(path).n_generations_ == 3  # the end is saved as well
     with pytest.raises(ValueError, match="every must be"):

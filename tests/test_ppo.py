@@ -329,7 +329,7 @@ def test_callbacks():
     seen = []
     policy = SurrogateGradientPPOPolicy(**TINY).fit(Match, callbacks=[lambda p: seen.append(p.n_updates_) or True])
     assert seen == [1]
-    assert policy.stop_reason_ == "callback"
+    assert policy.stop_reason_ == "callback <lambda>"
 
 
 def test_checkpoint_writes_a_loadable_file(tmp_path):

@@ -80,6 +80,20 @@ def test_an_ignored_interrupt_stays_ignored(small, sigint):
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
+def test_ctrl_c_is_answered_at_once(small, sigint, capsys):
+    said = []
+
+    def press(view):
+        signal.raise_signal(signal.SIGINT)
+        said.append(capsys.readouterr().err)
+
+    with pytest.warns(UserWarning, match="Interrupted"):
+        EvolvingConnectivityPolicy(**small).fit(Match, callbacks=press)
+    assert said == [
+        "Ctrl-C: fit ends after the generation under way. Ctrl-C again ends it at once, without this generation.\n"
+    ]
+
+
 def not_from_python(monkeypatch, number):
     """Make Python see a handler of this signal that was not set from Python."""
     known, change = signal.getsignal, signal.signal

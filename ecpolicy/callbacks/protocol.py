@@ -36,6 +36,7 @@ class Chain:
                     f"callbacks must be callables that take a view of the training; got {callback!r}{hint}."
                 )
         self.callbacks = callbacks
+        self.stopped_by = ""  #: the callbacks by whose wish training ends
 
     def begin(self, view: TrainingView) -> None:
         """Begin with each."""
@@ -44,8 +45,9 @@ class Chain:
 
     def __call__(self, view: TrainingView) -> bool:
         """Call each; whether training is to end."""
-        wants_to_stop = [bool(callback(view)) for callback in self.callbacks]
-        return any(wants_to_stop)
+        wanting = [callback for callback in self.callbacks if callback(view)]
+        self.stopped_by = ", ".join(map(_name, wanting))
+        return bool(wanting)
 
     def finish(self, view: TrainingView) -> None:
         """Finish with each, even where another one raises: the first error is raised, later ones are its notes."""
@@ -66,6 +68,12 @@ def chained(callbacks: Callback | Sequence[Callback] | None) -> Chain:
     if not isinstance(callbacks, Sequence):
         raise TypeError(f"callbacks must be a callable or a sequence of callables; got {callbacks!r}.")
     return Chain(*callbacks)
+
+
+def _name(callback: Callback) -> str:
+    if isinstance(callback, Chain):
+        return callback.stopped_by
+    return str(getattr(callback, "__name__", type(callback).__name__))
 
 
 def _finish(callback: Callback, view: TrainingView) -> None:

@@ -67,7 +67,7 @@ def fit(
                     if symptom := nothing_to_learn(vars(policy)["history_"]):
                         warnings.warn(symptom, stacklevel=3)
                     if called(view):
-                        end = "callback"
+                        end = f"callback {called.stopped_by}"
                         break
                 stopped = end
             except KeyboardInterrupt:

@@ -35,6 +35,13 @@ class Activity(NamedTuple):
     fan_in: int  #: connections from the observation, each used once a step
     dt: float  #: ms, of a substep
 
+    def __repr__(self) -> str:
+        return (
+            f"Activity({len(self.rewards)} steps, return {self.rewards.sum():.2f}, {self.fan_out.size} neurons at "
+            f"{self.rates.mean():.1f} Hz, {self.spikes.sum():,} spikes, {self.synaptic_operations.sum():,} synaptic "
+            "operations)"
+        )
+
     @property
     def step_ms(self) -> float:
         """Milliseconds of network time in an environment step."""

@@ -25,6 +25,11 @@ class PolicyState(NamedTuple):
     connections: Connections | None  # networks sampled with deterministic=False, one per environment
     keys: Key | None = None  # (environments, 2) from which their next networks are derived
 
+    def __repr__(self) -> str:
+        n = len(self.network[0]) if self.network else 0
+        acting = "the deployed network" if self.connections is None else "networks sampled for each"
+        return f"PolicyState({n} environment{'' if n == 1 else 's'}, {acting})"
+
 
 class Acting:
     """What acts with the deployed network; a fit keeps it, and the spaces, up to date."""

@@ -58,7 +58,8 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
     notes_ : list of str
         How the last fit understood what it was given, where that may surprise; printed before the first progress line.
     stop_reason_ : str
-        "n_generations", "max_env_steps", "score_threshold", "callback", "interrupted", "error" or "partial_fit".
+        "n_generations", "max_env_steps", "score_threshold", "interrupted", "error", "partial_fit", or "callback"
+        and the name of the one that ended it, such as "callback StopOnReturn".
 
     Examples
     --------

@@ -64,7 +64,8 @@ class SurrogateGradientPPOPolicy(BasePolicy):
     notes_ : list of str
         How the last fit understood what it was given, where that may surprise; printed before the first progress line.
     stop_reason_ : str
-        "max_env_steps", "score_threshold", "callback", "interrupted", "error" or "partial_fit".
+        "max_env_steps", "score_threshold", "interrupted", "error", "partial_fit", or "callback"
+        and the name of the one that ended it, such as "callback StopOnReturn".
 
     Examples
     --------

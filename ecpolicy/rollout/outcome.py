@@ -122,6 +122,16 @@ class EvaluatedEpisodes(NamedTuple):
     x_velocities: NDArray[np.float64]  #: mean over the episode, m/s; NaN where the environment reports none
     x_positions: NDArray[np.float64]  #: at the end, m: the distance travelled, as these tasks start at about 0
 
+    def __repr__(self) -> str:
+        mean, std = mean_and_std(self.returns)
+        episodes, environments = self.returns.shape
+        each = "" if environments == 1 else f" on each of {environments} environments"
+        speed = f", {self.x_velocities.mean():.2f} m/s" if np.isfinite(self.x_velocities).all() else ""
+        return (
+            f"EvaluatedEpisodes({episodes} episode{'' if episodes == 1 else 's'}{each}, return {mean:.2f} ± {std:.2f}, "
+            f"length {self.lengths.mean():.1f}{speed})"
+        )
+
 
 class Travel:
     """How far episodes went, summed up from what locomotion tasks report in ``info`` beside the reward.
