@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 UNSEEN = 1_000_000  # first environment seed of the scored episodes
 EMPTY = {"initial_probability": {"recurrent": 0.0}}  # no recurrent connections
 BOLD = {"population_size": 128, "learning_rate": 0.6}
-SETTINGS = {  # of the network, and parameters; the others are the defaults or, of robots, what robots() says
+SETTINGS = {  # of the network, and parameters; the others are the defaults or, of robots, those of ROBOTS
     "paper": (RSNN(), {}),
     "weak": (RSNN(gain_in=0.3, gain_recurrent=0.2), {}),
     "weak, input 1": (RSNN(gain_in=1.0, gain_recurrent=0.2), {}),

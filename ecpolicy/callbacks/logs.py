@@ -152,6 +152,7 @@ class TensorBoardLog:
         if self._writer is None:
             from tensorboardX import SummaryWriter
 
+            # A queue without an end: one that is full would wait for ever for a thread that an error has ended. A name
             # of its own: two files of one second would have the same.
             purge_step = self._done + 1 if self._done or self._failures else None
             suffix = f".{self._failures:03}" if self._failures else ""

@@ -35,7 +35,7 @@ def record(arguments: argparse.Namespace) -> None:
 def add_plot(parser: argparse.ArgumentParser) -> None:
     """The options of ``plot``."""
     several = "; several for the learning curve, which then has their spread"
-    add_policy(parser, name="paths", nargs="+", metavar="path", further=several)
+    add_policy(parser, "paths", several, nargs="+")
     parser.add_argument("--kind", choices=PICTURES, default=PICTURES[0], help=f"(default: {PICTURES[0]})")
     parser.add_argument("--out", type=Path, required=True, help="the picture: .png, .pdf, .svg, ...")
     add_environment(parser)

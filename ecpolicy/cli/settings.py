@@ -106,10 +106,12 @@ def made_with(environment_id: str, settings: dict[str, object]) -> object:
     return Tuned(environment_id, {}, settings, {}).environment
 
 
-def add_policy(parser: argparse.ArgumentParser, **settings: Any) -> None:
-    """The argument of a command for a saved policy."""
-    about = f"a saved policy, or {PRETRAINED}Hopper-v5 for one that comes with the package"
-    parser.add_argument(settings.pop("name", "path"), type=Path, help=about + settings.pop("further", ""), **settings)
+def add_policy(
+    parser: argparse.ArgumentParser, name: str = "path", further: str = "", nargs: str | None = None
+) -> None:
+    """The argument of a command for a saved policy, or with ``nargs="+"`` for several."""
+    about = f"a saved policy, or {PRETRAINED}Hopper-v5 for one that comes with the package{further}"
+    parser.add_argument(name, type=Path, metavar="path", nargs=nargs, help=about)
 
 
 def saved_policy(path: Path) -> BasePolicy:

@@ -189,9 +189,7 @@ class IntegerRSNN(Settings):
 def _integer_constants(network: IntegerRSNN, obs_size: int) -> IntegerConstants:
     r_in, r_h, r_out, per_dt = constants_of(network, obs_size)[3:].astype(np.float64)
     threshold = round(2**WEIGHT_SHIFT / r_h)
-    of_a_spike = 2.0 ** (
-        READOUT_SHIFT + network.shift_out
-    )  # what the readout is where an output gets one in each substep
+    of_a_spike = 2.0 ** (READOUT_SHIFT + network.shift_out)  # the readout where an output gets one in each substep
     scale_out = _power_of_two(r_out * per_dt / of_a_spike)
     shifts = network.shift_syn, network.shift_m, network.shift_out
     return IntegerConstants(*shifts, threshold, _power_of_two(threshold * r_in), scale_out)

@@ -20,7 +20,7 @@ class Card(NamedTuple):
     seed: int  #: the command's
     n_env_steps: int  #: of the population
     n_evaluation_steps: int  #: of the deployed network during the fit, on top
-    seconds: int  #: of the fit, on two busy cores
+    seconds: int  #: of the fit, on one busy core
     episodes: int  #: after training, from ``reset(seed=2_000_000)`` on
     return_mean: float
     return_std: float  #: over episodes
