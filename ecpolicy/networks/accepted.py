@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import cast
 
+from ecpolicy.networks.boolean import BooleanRSNN
 from ecpolicy.networks.gated import GRU, LSTM
-from ecpolicy.networks.integer import IntegerRSNN
 from ecpolicy.networks.network import Network, Settings
 from ecpolicy.networks.spiking import RSNN, RealRSNN
 
@@ -38,7 +38,7 @@ def with_weights(name: str, value: object) -> Network:
     """A network of real weights; RealRSNN for None."""
     value = RealRSNN() if value is None else value
     _refuse_words(name, value, {"rsnn": RealRSNN, "gru": GRU, "lstm": LSTM})
-    if isinstance(value, RSNN | IntegerRSNN):
+    if isinstance(value, BooleanRSNN):
         raise TypeError(f"{name} must have real weights, such as RealRSNN has; got {value!r}.")
     return _methods(name, value, "shapes", "initial_state", "step", "initial_scales")
 

@@ -1,6 +1,5 @@
 """The spiking network in integers: sums, shifts and comparisons, for machines without floating point."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import log1p, log2
@@ -10,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.constraints import Integer, Parameter, Table, documented, table
-from ecpolicy.networks.layout import LARGEST_CURRENT, READOUT_SHIFT, WEIGHT_SHIFT, WORD, Words, words_per_row
-from ecpolicy.networks.network import Settings, Shape
+from ecpolicy.networks.boolean import BooleanRSNN
+from ecpolicy.networks.layout import LARGEST_CURRENT, READOUT_SHIFT, WEIGHT_SHIFT, Words
 from ecpolicy.networks.numba import spiking as kernels
-from ecpolicy.networks.spiking import BITS, MOST_SUBSTEPS, boolean_shapes, constants_of
+from ecpolicy.networks.spiking import BITS, MOST_SUBSTEPS, constants_of
 from ecpolicy.random import Key, uniform
 
 SHIFT = Integer(1, 8)
@@ -50,7 +49,7 @@ class IntegerConstants(NamedTuple):
 
 @documented(INTEGERS)
 @dataclass(frozen=True, repr=False)
-class IntegerRSNN(Settings):
+class IntegerRSNN(BooleanRSNN):
     """Recurrent spiking neural network of integers: :class:`RSNN` for chips and microcontrollers without floats.
 
     Connections, signs and gains are those of :class:`RSNN`; decays are shifts, which round down. A substep, with
@@ -96,10 +95,7 @@ class IntegerRSNN(Settings):
     gain_out: float = 5.0
     density: float = 0.5
 
-    @property
-    def n_excitatory(self) -> int:
-        """Number of excitatory neurons; they come first."""
-        return round(self.excitatory_ratio * self.n_neurons)
+    _kernel = staticmethod(kernels.integer_rsnn_step)
 
     @property
     def dt(self) -> float:
@@ -125,10 +121,6 @@ class IntegerRSNN(Settings):
         """The same network, of which a step is one substep."""
         return replace(self, step_ms=self.dt, substeps=1)
 
-    def shapes(self, obs_size: int, n_outputs: int) -> dict[str, Shape]:
-        """The connection matrices, presynaptic by postsynaptic, all packed along the neurons."""
-        return boolean_shapes(self.n_neurons, obs_size, n_outputs)
-
     def checked(self) -> Self:
         """The network, its settings plain Python numbers; raises where one is wrong."""
         network = super().checked()
@@ -149,40 +141,8 @@ class IntegerRSNN(Settings):
 
     def initial_state(self, keys: Key, n_outputs: int) -> IntegerRSNNState:
         """States at the start of episodes: potentials uniform in [0, threshold] from their keys (episodes, 2)."""
-        episodes, words = keys.shape[0], words_per_row(self.n_neurons)
-        v = np.zeros((episodes, words * WORD), dtype=np.int16)
-        v[:, : self.n_neurons] = uniform(keys, self.n_neurons) * np.float32(self.constants(1).threshold)
-        return IntegerRSNNState(
-            v,
-            np.zeros_like(v),
-            np.zeros((episodes, words), dtype=np.uint64),
-            np.zeros((episodes, n_outputs), dtype=np.int32),
-        )
-
-    def step(
-        self,
-        connections: Mapping[str, Words],
-        state: IntegerRSNNState,
-        x: NDArray[np.float32],
-        output: NDArray[np.float32],
-        *,
-        owners: NDArray[np.int64],
-        rows: NDArray[np.int64],
-    ) -> None:
-        """Advance the episodes ``rows`` by one environment step, in place; see :meth:`RSNN.step`."""
-        kernels.integer_rsnn_step(state.spikes.shape[1])(
-            connections["input"],
-            connections["recurrent"],
-            connections["output"],
-            owners,
-            rows,
-            *state,
-            x,
-            output,
-            self.n_excitatory,
-            self.substeps,
-            self.constants(x.shape[1]),
-        )
+        potentials = uniform(keys, self.n_neurons) * np.float32(self.constants(1).threshold)
+        return IntegerRSNNState(*self._at_start(keys, n_outputs, potentials.astype(np.int16), np.int32))
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.constraints import POSITIVE, Flag, Integer, Number, Parameter, Table, documented, table
-from ecpolicy.networks.layout import WORD, Words, words_per_row
+from ecpolicy.networks.boolean import BooleanRSNN
+from ecpolicy.networks.layout import Words
 from ecpolicy.networks.network import Settings, Shape
 from ecpolicy.networks.numba import spiking, weights
 from ecpolicy.random import Key, uniform
@@ -62,7 +63,7 @@ class RSNNState(NamedTuple):
 
 @documented(BITS)
 @dataclass(frozen=True, repr=False)
-class RSNN(Settings):
+class RSNN(BooleanRSNN):
     """Recurrent spiking neural network with boolean connections (paper, section 3 and appendix A).
 
     One environment step lasts ``step_ms`` and is integrated in ``round(step_ms / dt)`` Euler substeps. The first
@@ -99,10 +100,7 @@ class RSNN(Settings):
     gain_out: float = 5.0
     density: float = 0.5
 
-    @property
-    def n_excitatory(self) -> int:
-        """Number of excitatory neurons; they come first."""
-        return round(self.excitatory_ratio * self.n_neurons)
+    _kernel = staticmethod(spiking.rsnn_step)
 
     @property
     def substeps(self) -> int:
@@ -112,10 +110,6 @@ class RSNN(Settings):
     def one_substep(self) -> Self:
         """The same network, of which a step is one substep."""
         return replace(self, step_ms=self.dt)
-
-    def shapes(self, obs_size: int, n_outputs: int) -> dict[str, Shape]:
-        """The connection matrices, presynaptic by postsynaptic, all packed along the neurons."""
-        return boolean_shapes(self.n_neurons, obs_size, n_outputs)
 
     def checked(self) -> Self:
         """The network, its settings plain Python numbers; raises where one is wrong."""
@@ -129,52 +123,7 @@ class RSNN(Settings):
 
     def initial_state(self, keys: Key, n_outputs: int) -> RSNNState:
         """States at the start of episodes: potentials uniform in [0, 1) from each episode's key (episodes, 2)."""
-        episodes, words = keys.shape[0], words_per_row(self.n_neurons)
-        v = np.zeros((episodes, words * WORD), dtype=np.float32)
-        v[:, : self.n_neurons] = uniform(keys, self.n_neurons)
-        return RSNNState(
-            v,
-            np.zeros_like(v),
-            np.zeros((episodes, words), dtype=np.uint64),
-            np.zeros((episodes, n_outputs), dtype=np.float32),
-        )
-
-    def step(
-        self,
-        connections: Mapping[str, Words],
-        state: RSNNState,
-        x: NDArray[np.float32],
-        output: NDArray[np.float32],
-        *,
-        owners: NDArray[np.int64],
-        rows: NDArray[np.int64],
-    ) -> None:
-        """Advance the episodes ``rows`` by one environment step, in place.
-
-        Parameters
-        ----------
-        connections : packed matrices (networks, rows, words) by name
-        state : updated in place
-        x : ndarray of float32, shape (episodes, obs_size)
-        output : ndarray of float32, shape (episodes, outputs), written
-        owners : ndarray of int64, shape (episodes,)
-            The network that drives each episode.
-        rows : ndarray of int64
-            The episodes to advance; the others are left alone.
-        """
-        spiking.rsnn_step(state.spikes.shape[1])(
-            connections["input"],
-            connections["recurrent"],
-            connections["output"],
-            owners,
-            rows,
-            *state,
-            x,
-            output,
-            self.n_excitatory,
-            self.substeps,
-            constants_of(self, x.shape[1]),
-        )
+        return RSNNState(*self._at_start(keys, n_outputs, uniform(keys, self.n_neurons), np.float32))
 
 
 class RealRSNNState(NamedTuple):
@@ -273,15 +222,6 @@ class RealRSNN(Settings):
             constants_of(self, x.shape[1]),
             self.dense,
         )
-
-
-def boolean_shapes(n_neurons: int, obs_size: int, n_outputs: int) -> dict[str, Shape]:
-    """The connection matrices of bits, presynaptic by postsynaptic, all packed along the neurons."""
-    return {
-        "input": Shape(2 * obs_size, n_neurons, packed_axis=1),
-        "recurrent": Shape(n_neurons, n_neurons, packed_axis=1),
-        "output": Shape(n_neurons, n_outputs, packed_axis=0),
-    }
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,103 @@
+"""What the spiking networks of 1-bit connections share, whatever numbers their neurons are made of."""
+
+from collections.abc import Callable, Mapping
+from typing import Self
+
+import numpy as np
+
+from ecpolicy.networks.layout import WORD, Words, words_per_row
+from ecpolicy.networks.network import Settings, Shape
+from ecpolicy.random import Key
+
+
+class BooleanRSNN(Settings):
+    """Base of :class:`ecpolicy.networks.RSNN` and :class:`ecpolicy.networks.IntegerRSNN`."""
+
+    n_neurons: int
+    excitatory_ratio: float
+
+    @staticmethod
+    def _kernel(words: int) -> Callable[..., None]:
+        """The compiled step for rows of ``words`` words."""
+        raise NotImplementedError
+
+    @property
+    def dt(self) -> float:
+        """Milliseconds of a substep."""
+        raise NotImplementedError
+
+    @property
+    def substeps(self) -> int:
+        """Euler steps per environment step."""
+        raise NotImplementedError
+
+    @property
+    def n_excitatory(self) -> int:
+        """Number of excitatory neurons; they come first."""
+        return round(self.excitatory_ratio * self.n_neurons)
+
+    def constants(self, obs_size: int) -> object:
+        """What the kernel takes."""
+        raise NotImplementedError
+
+    def shapes(self, obs_size: int, n_outputs: int) -> dict[str, Shape]:
+        """The connection matrices, presynaptic by postsynaptic, all packed along the neurons."""
+        return {
+            "input": Shape(2 * obs_size, self.n_neurons, packed_axis=1),
+            "recurrent": Shape(self.n_neurons, self.n_neurons, packed_axis=1),
+            "output": Shape(self.n_neurons, n_outputs, packed_axis=0),
+        }
+
+    def one_substep(self) -> Self:
+        """The same network, of which a step is one substep."""
+        raise NotImplementedError
+
+    def initial_state(self, keys: Key, n_outputs: int) -> tuple[np.ndarray, ...]:
+        """States at the start of episodes with these keys (episodes, 2)."""
+        raise NotImplementedError
+
+    def _at_start(
+        self, keys: Key, n_outputs: int, potentials: np.ndarray, readout: type[np.number]
+    ) -> tuple[np.ndarray, np.ndarray, Words, np.ndarray]:
+        """The parts of a state with these potentials (episodes, neurons), and nothing else yet."""
+        episodes, words = keys.shape[0], words_per_row(self.n_neurons)
+        v = np.zeros((episodes, words * WORD), potentials.dtype)
+        v[:, : self.n_neurons] = potentials
+        return v, np.zeros_like(v), np.zeros((episodes, words), np.uint64), np.zeros((episodes, n_outputs), readout)
+
+    def step(
+        self,
+        connections: Mapping[str, Words],
+        state: tuple[np.ndarray, ...],
+        x: np.ndarray,
+        output: np.ndarray,
+        *,
+        owners: np.ndarray,
+        rows: np.ndarray,
+    ) -> None:
+        """Advance the episodes ``rows`` by one environment step, in place.
+
+        Parameters
+        ----------
+        connections : packed matrices (networks, rows, words) by name
+        state : updated in place
+        x : ndarray of float32, shape (episodes, obs_size)
+        output : ndarray of float32, shape (episodes, outputs), written
+        owners : ndarray of int64, shape (episodes,)
+            The network that drives each episode.
+        rows : ndarray of int64
+            The episodes to advance; the others are left alone.
+        """
+        self._kernel(words_per_row(self.n_neurons))(
+            connections["input"],
+            connections["recurrent"],
+            connections["output"],
+            owners,
+            rows,
+            *state,
+            x,
+            output,
+            self.n_excitatory,
+            self.substeps,
+            self.constants(x.shape[1]),
+        )
