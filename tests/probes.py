@@ -359,3 +359,28 @@ class DeviceMatch:
         obs = {"state": obs, "privileged_state": jnp.zeros(7)} if self.privileged else obs
         metrics = {"x_velocity": speed, "x_position": 2 * speed} if self.walks else {}
         return DeviceState(obs, reward, done, (key, last, t, sign), metrics)
+
+
+class Anything(gym.Env):
+    """Random observations, and any action space."""
+
+    def __init__(self, action_space):
+        self.observation_space, self.action_space = gym.spaces.Box(-3, 3, (2, 2), np.float64), action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._left = 30
+        return self.np_random.normal(size=(2, 2)), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action) or not np.isfinite(self.action_space.low).all()
+        self._left -= 1
+        return self.np_random.normal(size=(2, 2)), float(np.sum(action)), self._left == 0, False, {}
+
+
+ACTION_SPACES = [  # a kind each; a box with bounded sides and others
+    gym.spaces.Discrete(5, start=-2),
+    gym.spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 0], [-1, 5]]),
+    gym.spaces.MultiBinary((2, 2)),
+    gym.spaces.Box(np.array([-np.inf, -1.0, -0.2], np.float32), np.array([np.inf, np.inf, 0.2], np.float32)),
+]

@@ -15,6 +15,7 @@ from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOP
 from ecpolicy.inspection import record_activity
 from ecpolicy.networks import LSTM, RSNN, IntegerRSNN, RealRSNN
 from ecpolicy.spaces import action_decoder
+from probes import ACTION_SPACES, Anything
 
 SMALL = {"n_generations": 2, "population_size": 16, "max_episode_steps": 60, "random_state": 0}
 SIZES = {"Pendulum-v1": 63, "HalfCheetah-v5": 256}
@@ -296,31 +297,11 @@ def test_c_acts_like_predict_over_ten_whole_episodes(environment, cartpole, tmp_
     assert steps >= {"CartPole-v1": 1000, "Pendulum-v1": 2000, "HalfCheetah-v5": 10_000}[environment]
 
 
-class Anything(gym.Env):
-    """Random observations, and any action space."""
-
-    def __init__(self, action_space):
-        self.observation_space, self.action_space = gym.spaces.Box(-3, 3, (2, 2), np.float64), action_space
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self._left = 30
-        return self.np_random.normal(size=(2, 2)), {}
-
-    def step(self, action):
-        assert self.action_space.contains(action) or not np.isfinite(self.action_space.low).all()
-        self._left -= 1
-        return self.np_random.normal(size=(2, 2)), float(np.sum(action)), self._left == 0, False, {}
-
-
 @pytest.mark.parametrize(
     "space",
     [
-        gym.spaces.Discrete(5, start=-2),
-        gym.spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 0], [-1, 5]]),
-        gym.spaces.MultiBinary((2, 2)),
+        *ACTION_SPACES,
         gym.spaces.Box(np.array([-2.0, 0.1]), np.array([5.0, 0.7]), dtype=np.float64),
-        gym.spaces.Box(np.array([-np.inf, -1.0, -0.2], np.float32), np.array([np.inf, np.inf, 0.2], np.float32)),
         gym.spaces.Box(-5, 100, (3,), np.int16),
         gym.spaces.Box(0, 255, (2, 2), np.uint8),
     ],

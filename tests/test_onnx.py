@@ -4,10 +4,10 @@ import gymnasium as gym
 import numpy as np
 import onnxruntime
 import pytest
-from test_export import Anything
 
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy
 from ecpolicy.networks import LSTM, RSNN, IntegerRSNN, RealRSNN
+from probes import ACTION_SPACES, Anything
 
 SMALL = {"n_generations": 2, "population_size": 8, "max_episode_steps": 60, "random_state": 0}
 STATE = ("v", "i_syn", "spikes", "readout")
@@ -65,17 +65,7 @@ def test_real_weights_act_like_predict():
     assert steps == 40
 
 
-@pytest.mark.parametrize(
-    "space",
-    [
-        gym.spaces.Discrete(5, start=-2),
-        gym.spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 0], [-1, 5]]),
-        gym.spaces.MultiBinary((2, 2)),
-        gym.spaces.Box(np.array([-np.inf, -1.0, -0.2], np.float32), np.array([np.inf, np.inf, 0.2], np.float32)),
-        gym.spaces.Box(-5, 100, (3,), np.int16),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("space", [*ACTION_SPACES, gym.spaces.Box(-5, 100, (3,), np.int16)], ids=str)
 def test_every_action_space(space):
     policy = trained(lambda: Anything(space), RSNN(33, gain_in=1.0))
     assert largest_difference(policy, Anything(space), 2)[0] < 1e-6

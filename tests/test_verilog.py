@@ -4,14 +4,12 @@ import re
 import shutil
 import subprocess
 
-import gymnasium as gym
-import numpy as np
 import pytest
-from test_export import Anything
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.cli import main
 from ecpolicy.networks import RSNN, IntegerRSNN
+from probes import ACTION_SPACES, Anything
 
 simulated = pytest.mark.skipif(
     shutil.which("iverilog") is None, reason="needs Icarus Verilog: apt-get install iverilog"
@@ -56,16 +54,7 @@ def test_saturated_networks_are_the_same_in_verilog(tmp_path):
 
 
 @simulated
-@pytest.mark.parametrize(
-    "space",
-    [
-        gym.spaces.Discrete(5, start=-2),
-        gym.spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 0], [-1, 5]]),
-        gym.spaces.MultiBinary((2, 2)),
-        gym.spaces.Box(np.array([-np.inf, -1.0, -0.2], np.float32), np.array([np.inf, np.inf, 0.2], np.float32)),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("space", ACTION_SPACES, ids=str)
 def test_verilog_knows_every_action_space(space, tmp_path):
     trained(lambda: Anything(space), IntegerRSNN(20, gain_in=1.0, gain_out=20.0)).to_verilog(tmp_path, steps=20)
     assert simulate(tmp_path).startswith("PASS: 20 steps")
