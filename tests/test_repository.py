@@ -164,6 +164,12 @@ SCRIPTS = {
 }
 
 
+def test_example_hidden_velocities():
+    output = run(sys.executable, str(ROOT / "examples" / "hidden_velocities.py"), "--steps", "500", "--population", "4")
+    assert "no recurrent connections: " in output
+    assert output.count("Hopper-v5 without velocities") == 2
+
+
 def test_every_benchmark_of_speed_is_run():
     elsewhere = {"microcontroller", "tuned_trainings"}  # one needs QEMU, the other takes minutes whatever its sizes
     assert set(SPEED) == set(NAMES) - elsewhere
@@ -195,7 +201,7 @@ def test_a_study_is_run_resumed_and_drawn(tmp_path):
     table.write_text(
         '[methods]\nEC = {estimator = "ec", tuned = "all"}\nSG-PPO = {estimator = "sg-ppo", tuned = "task"}\n'
         'ES-LSTM = {estimator = "es", tuned = "task", parameters = {network = "lstm"}}\n'
-        'sb3-PPO = {estimator = "sb3-ppo", tuned = "task"}\n'
+        'sb3-PPO = {estimator = "sb3-PPO", tuned = "task"}\n'
         '[studies.methods]\nmethods = ["EC", "ES-LSTM", "SG-PPO", "sb3-PPO"]\nseeds = [0]\nseconds = 1\n'
         '[studies.methods.tasks]\n"HalfCheetah-v5" = { steps = 100 }\n'
     )

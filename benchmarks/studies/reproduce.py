@@ -47,6 +47,9 @@ DENSE = 4_000_000  # environment steps that count as the beginning, in which stu
 EPISODES = 10  # of each point
 FINAL_EPISODES = 100
 PACKAGES = ["ecpolicy", "numpy", "numba", "gymnasium", "mujoco", "envpool", "torch", "stable_baselines3"]
+sys.path.append(str(HERE.parent.parent / "examples"))
+from hidden_velocities import positions_only  # noqa: E402
+
 ESTIMATORS = {
     "ec": EvolvingConnectivityPolicy,
     "ec-mirrored": update_rules.MirroredPolicy,
@@ -83,7 +86,7 @@ class Recorder:
         return UNSEEN + EPISODES * len(self.points)
 
     def measure(self, policy):
-        episodes = policy.evaluate(self._run["task"], n_episodes=EPISODES, seed=self.seed)
+        episodes = policy.evaluate(scored_on(self._run), n_episodes=EPISODES, seed=self.seed)
         self.add(policy.n_env_steps_, trained_for(policy), episodes)
 
     def add(self, n_env_steps, seconds, episodes):
@@ -130,7 +133,14 @@ def versions():
     return found
 
 
-def environment_of(task, kwargs, engine, size, seed):
+def scored_on(run, **kwargs):
+    """What makes the environment of a run, as it is registered or with these arguments."""
+    return functools.partial(positions_only if run.get("hidden_velocities") else gym.make, run["task"], **kwargs)
+
+
+def environment_of(run, task, kwargs, engine, size, seed):
+    if run.get("hidden_velocities"):
+        return scored_on(run, **kwargs)
     if engine == "gymnasium":
         return task.environment if kwargs else task.environment_id
     import envpool
@@ -151,7 +161,7 @@ def settings_of(run):
     """Everything that a run's result depends on, apart from versions and how long it lasts."""
     task, definition = task_of(run), run["definition"]
     takes = definition.get("tuned")
-    parameters, engine = {}, run["engine"]
+    parameters, engine = {}, "gymnasium" if run.get("hidden_velocities") else run["engine"]
     if definition["estimator"] in ("ec", "ec-mirrored", "es", "ars"):
         parameters = {"n_generations": 10**6, "backend": "numpy"}
         if definition["estimator"] != "ars":  # which counts directions
@@ -182,6 +192,10 @@ def policy_of(run, parameters):
         return estimator(**given, max_env_steps=run["steps"])
     if "fitness_shaping" in given:
         estimator = update_rules.shaped(estimator, given.pop("fitness_shaping"))
+    if given.get("initial_probability") == "fixed":  # random recurrent connections, which are not searched for
+        n = given.get("n_neurons", 256)
+        fixed = np.random.default_rng(run["seed"]).integers(0, 2, (n, n))
+        given["initial_probability"] = {"recurrent": fixed.astype(np.float32)}
     policy = estimator(network=NETWORKS[given.pop("network", "rsnn")], max_env_steps=run["steps"])
     settings = policy.get_params()
     return policy.set_params(**{f"network__{n}" if n not in settings else n: value for n, value in given.items()})
@@ -193,7 +207,7 @@ def train(run, checkpoint):
     parameters, kwargs, engine = (settings[name] for name in ("parameters", "environment", "engine"))
     policy = policy_of(run, parameters)
     recorder = Recorder(checkpoint.with_suffix(".curve.json"), run)
-    environment = environment_of(task, kwargs, engine, parameters.get("population_size"), run["seed"])
+    environment = environment_of(run, task, kwargs, engine, parameters.get("population_size"), run["seed"])
     saves, diverged = Checkpoint(checkpoint, every=None, seconds=60), False
     fit = functools.partial(best_start, policy, **settings["starts"]) if "starts" in settings else policy.fit
     try:
@@ -201,7 +215,7 @@ def train(run, checkpoint):
     except FloatingPointError:  # the policy is that of the update before
         diverged = True
         recorder.measure(policy)
-    final = policy.evaluate(run["task"], n_episodes=run["final_episodes"], seed=FINAL)
+    final = policy.evaluate(scored_on(run), n_episodes=run["final_episodes"], seed=FINAL)
     noted = {"evaluation_steps": policy.history_[-1]["n_evaluation_steps"], "diverged": diverged}
     return noted, recorder.points, final
 
@@ -222,10 +236,10 @@ def train_sb3(run, checkpoint):
     settings = settings_of(run)
     given = dict(settings["parameters"])
     normalized, n_envs, policy = given.pop("normalize", []), given.pop("n_envs", 1), given.pop("policy", "MlpPolicy")
-    training = make_vec_env(run["task"], n_envs, seed=run["seed"], env_kwargs=settings["environment"])
+    training = make_vec_env(scored_on(run, **settings["environment"]), n_envs, seed=run["seed"])
     parts = {"norm_obs": "obs" in normalized, "norm_reward": "reward" in normalized}
     training = VecNormalize(training, gamma=given.get("gamma", 0.99), **parts)
-    name = run["definition"]["estimator"].removeprefix("sb3-").upper()
+    name = run["definition"]["estimator"].removeprefix("sb3-")
     rival = getattr(stable_baselines3, name, None) or getattr(sb3_contrib, name)
     model = rival(policy, training, seed=run["seed"], device="cpu", **given)
     recorder = Recorder(checkpoint.with_suffix(".curve.json"), run)
@@ -235,22 +249,23 @@ def train_sb3(run, checkpoint):
         while model.num_timesteps < until and time.perf_counter() - began < run["seconds"] / POINTS:
             model.learn(2048, reset_num_timesteps=False)
         seconds += time.perf_counter() - began
-        recorder.add(model.num_timesteps, seconds, play(model, training, run["task"], EPISODES, recorder.seed))
-    final = play(model, training, run["task"], run["final_episodes"], FINAL)
+        recorder.add(model.num_timesteps, seconds, play(model, training, scored_on(run), EPISODES, recorder.seed))
+    final = play(model, training, scored_on(run), run["final_episodes"], FINAL)
     return {}, recorder.points, final
 
 
-def play(model, normalize, task, n_episodes, seed):
+def play(model, normalize, make, n_episodes, seed):
     """Episodes of the registered environment with the mean action."""
     from ecpolicy.rollout.outcome import EvaluatedEpisodes
 
-    environment = gym.make(task)
+    environment = make()
     rows = []
     for episode in range(n_episodes):
         observation, _ = environment.reset(seed=seed + episode)
-        total, velocities, over = 0.0, [], False
+        total, velocities, over, state, first = 0.0, [], False, None, np.array([True])
         while not over:
-            action, _ = model.predict(normalize.normalize_obs(observation), deterministic=True)
+            action, state = model.predict(normalize.normalize_obs(observation), state, first, deterministic=True)
+            first = np.array([False])
             observation, reward, terminated, truncated, info = environment.step(action)
             total, over = total + float(reward), terminated or truncated
             velocities.append(info["x_velocity"])
@@ -303,6 +318,7 @@ def runs(arguments):
                     "steps": arguments.steps or limits["steps"],
                     "until": limits.get("until"),
                     "one_start": study.get("one_start", False),
+                    "hidden_velocities": study.get("hidden_velocities", False),
                     "seconds": study.get("seconds", float("inf")),
                     "population": arguments.population,
                     "engine": arguments.engine,
