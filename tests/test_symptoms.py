@@ -8,7 +8,7 @@ import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Progress
-from ecpolicy.callbacks.symptoms import BLIND, STUCK, nothing_to_learn, stuck_for
+from ecpolicy.callbacks.symptoms import BLIND, FIRST, STUCK, left_to_chance, nothing_to_learn, stuck_for
 from ecpolicy.networks import RSNN
 
 
@@ -60,6 +60,24 @@ def test_a_training_that_has_learnt_may_have_equal_returns():
     assert nothing_to_learn([equal] * BLIND)
     assert nothing_to_learn([unequal, *[equal] * (BLIND - 1)]) is None
     assert nothing_to_learn([equal] * (BLIND + 1)) is None
+
+
+def test_short_episodes_are_warned_of_once():
+    settings = {"population_size": 8, "n_generations": FIRST + 1, "eval_episodes": 1}
+    with pytest.warns(UserWarning, match=r"Episodes last 1\.\d steps .* \(episodes_per_member=1\d\)") as seen:
+        policy(**settings).fit("Blackjack-v1")
+    assert len(seen) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policy(**settings, episodes_per_member=16).fit("Blackjack-v1")
+
+
+def test_episodes_that_become_longer_are_not_left_to_chance():
+    lengths = [{"episode_length": float(n), "return_std": 1.0} for n in range(FIRST)]
+    assert left_to_chance(lengths, 1) is None
+    assert left_to_chance(lengths[:5] * 4, 1)
+    assert left_to_chance(lengths[:5] * 4, 4) is None
+    assert left_to_chance(lengths[:5] * 4, None) is None
 
 
 def test_generations_without_a_better_network():

@@ -1,5 +1,6 @@
 """Symptoms of a training that does not learn, told from its history; what helps is in docs/it_does_not_learn.md."""
 
+import math
 from collections.abc import Sequence
 
 from ecpolicy.callbacks.view import TrainingView
@@ -10,6 +11,9 @@ STILL = 0.1  # m/s
 WHOLE = 100  # steps; whoever falls sooner does not stand
 BLIND = 5  # generations without a difference between members
 STUCK = 50  # generations without a better network
+FIRST = 20  # generations after which episodes that are still short stay so
+SHORT = 8  # steps of a member in which chance decides
+ENOUGH = 16  # steps of a member that say something
 
 
 def nothing_to_learn(history: Sequence[Record]) -> str | None:
@@ -20,6 +24,22 @@ def nothing_to_learn(history: Sequence[Record]) -> str | None:
         f"All returns of the first {BLIND} generations are equal ({history[-1]['return_mean']:.4g}): nothing can be "
         "learnt from them. Pay for steps on the way, lengthen episodes, or let networks differ more "
         "(network__gain_in=1.0); see 'It does not learn' in the documentation."
+    )
+
+
+def left_to_chance(history: Sequence[Record], episodes_per_member: int | None) -> str | None:
+    """What to say after the first generations where members play only a few steps, as in a game of cards.
+
+    Without members, as in PPO, ``episodes_per_member`` is None, and there is nothing to say.
+    """
+    if episodes_per_member is None or len(history) != FIRST:
+        return None
+    length = sum(record["episode_length"] for record in history) / FIRST
+    if length * episodes_per_member >= SHORT or history[-1]["return_std"] == 0:
+        return None
+    return (
+        f"Episodes last {length:.1f} steps on average: what a member earns is mostly chance. Let members play more of "
+        f"them (episodes_per_member={math.ceil(ENOUGH / length)}); see 'It does not learn' in the documentation."
     )
 
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
-from ecpolicy.callbacks.symptoms import nothing_to_learn
+from ecpolicy.callbacks.symptoms import left_to_chance, nothing_to_learn
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.cleanup import cleaning_up
 from ecpolicy.environments import Resolved, other_spaces, resolve
@@ -64,7 +64,8 @@ def fit(
                     training, record = learner.advance(training, lambda training: not reason(training))
                     _publish(policy, training, run, record)
                     began = True
-                    if symptom := nothing_to_learn(vars(policy)["history_"]):
+                    history, episodes = vars(policy)["history_"], vars(policy).get("episodes_per_member")
+                    if symptom := nothing_to_learn(history) or left_to_chance(history, episodes):
                         warnings.warn(symptom, stacklevel=3)
                     if called(view):
                         end = f"callback {called.stopped_by}"
