@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ecpolicy.distributions.budget import within_budget
 from ecpolicy.distributions.distribution import LARGEST_WEIGHT, Limits, Parameters, WeightedSum, streams
 from ecpolicy.fitness_shaping import Utility
 from ecpolicy.networks import Shape
@@ -30,12 +31,16 @@ class Bernoulli:
     weighted_sum : callable (keys, planes, flips, weights) -> sums
         What adds up a population: the kernel of the host, or that of :mod:`ecpolicy.networks.xla.bits`, which gives the
         same integers.
+    budgets : mapping of str to ndarray of int64, shape (pre, post), optional
+        Matrices whose blocks keep the mean probability that they start from, see
+        :func:`ecpolicy.distributions.budget.budget_blocks`.
     """
 
     shapes: Mapping[str, Shape]
     initial_probability: float | Mapping[str, NDArray[np.float32]] = 0.5
     eps: float = 1e-3
     weighted_sum: WeightedSum = host.weighted_sum
+    budgets: Mapping[str, NDArray[np.int64]] | None = None
     packed: ClassVar[bool] = True
 
     @property
@@ -48,13 +53,15 @@ class Bernoulli:
         return {name: self._initial(name) for name in self.shapes}
 
     def project(self, rho: Parameters) -> dict[str, NDArray[np.float32]]:
-        """Rho clipped to [eps, 1 - eps] (paper, section 4), apart from what is fixed at 0 or 1."""
+        """Rho clipped to [eps, 1 - eps] (paper, section 4), apart from what is fixed at 0 or 1, and within budgets."""
         low, high = np.float32(self.eps), np.float32(1 - self.eps)
         clipped = {name: np.clip(p, low, high) for name, p in rho.items()}
         if isinstance(self.initial_probability, Mapping):
             for name, p in clipped.items():
                 start = self._initial(name)
                 np.copyto(p, start, where=(start == 0) | (start == 1))
+        for name, blocks in (self.budgets or {}).items():
+            clipped[name] = within_budget(rho[name], self._initial(name), blocks, self.eps)
         return clipped
 
     def _initial(self, name: str) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ecpolicy.networks.layout import WORD, Words, words_per_row
 from ecpolicy.networks.network import Settings, Shape
@@ -47,6 +48,12 @@ class BooleanRSNN(Settings):
             "recurrent": Shape(self.n_neurons, self.n_neurons, packed_axis=1),
             "output": Shape(self.n_neurons, n_outputs, packed_axis=0),
         }
+
+    def groups(self, obs_size: int, n_outputs: int) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """The groups of every matrix's rows and columns, numbered: observations, their negatives; E, I; outputs."""
+        neurons = (np.arange(self.n_neurons) >= self.n_excitatory).astype(np.int64)
+        observed, outputs = np.repeat(np.arange(2), obs_size), np.zeros(n_outputs, np.int64)
+        return {"input": (observed, neurons), "recurrent": (neurons, neurons), "output": (neurons, outputs)}
 
     def one_substep(self) -> Self:
         """The same network, of which a step is one substep."""

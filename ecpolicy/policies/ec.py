@@ -10,8 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 from ecpolicy.connectome import Connectome
 from ecpolicy.constraints import Table, documented
 from ecpolicy.distributions import Bernoulli, Parameters
+from ecpolicy.distributions.budget import budget_blocks
 from ecpolicy.fitting.backends import weighted_sum
-from ecpolicy.networks import BooleanRSNN, Network
+from ecpolicy.networks import BooleanRSNN, Network, Shape
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer
 from ecpolicy.policies.evolved import EvolvedPolicy
 from ecpolicy.policies.parameters import EC, check_initial_probability, scheduled
@@ -84,6 +85,7 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         learning_rate: float | Sequence[tuple[int, float]] = 0.3,
         optimizer: str = "adam",
         initial_probability: float | Mapping[str, ArrayLike] = 0.5,
+        keep_density: bool = False,
         eps: float | Sequence[tuple[int, float]] = 0.01,
         episodes_per_member: int = 1,
         max_episode_steps: int | Sequence[tuple[int, int]] | None = 1000,
@@ -109,6 +111,7 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         self.learning_rate = learning_rate
         self.optimizer = optimizer
         self.initial_probability = initial_probability
+        self.keep_density = keep_density
         self.eps = eps
         self.episodes_per_member = episodes_per_member
         self.max_episode_steps = max_episode_steps
@@ -160,7 +163,25 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         shapes = network.shapes(obs_size, n_outputs)
         start = check_initial_probability(self.initial_probability, shapes)
         eps = scheduled(EC["eps"].check(self.eps), n_env_steps)
-        return Bernoulli(shapes, start, eps, weighted_sum(backend, self.n_jobs))
+        budgets = self._budgets(network, shapes, start, (obs_size, n_outputs)) if self.keep_density else None
+        return Bernoulli(shapes, start, eps, weighted_sum(backend, self.n_jobs), budgets)
+
+    def _budgets(
+        self,
+        network: Network,
+        shapes: Mapping[str, Shape],
+        start: float | Mapping[str, NDArray[np.float32]],
+        sizes: tuple[int, int],
+    ) -> dict[str, NDArray[np.int64]]:
+        """The blocks of the matrices that ``initial_probability`` names; a network of one's own has one a matrix."""
+        groups = network.groups(*sizes) if isinstance(network, BooleanRSNN) else {}
+        priors = start if isinstance(start, Mapping) else dict.fromkeys(shapes, np.float32(start))
+        budgets = {}
+        for name, prior in priors.items():
+            pre, post = shapes[name].pre, shapes[name].post
+            alone = np.zeros(pre, np.int64), np.zeros(post, np.int64)
+            budgets[name] = budget_blocks(np.broadcast_to(prior, (pre, post)), *groups.get(name, alone))
+        return budgets
 
     def _rules(self) -> Mapping[str, Callable[[float], Optimizer]]:
         return OPTIMIZERS

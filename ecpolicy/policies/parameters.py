@@ -146,6 +146,12 @@ EC = table(
         'Connection probabilities before the first generation, everywhere or by matrix ("input", "recurrent", '
         '"output"; 0.5 for those not named): an anatomical prior, see :mod:`ecpolicy.anatomy`. In a dict, '
         "connections with a probability of exactly 0 or 1 stay absent or present for good.", APPENDIX),
+    Parameter("keep_density", False, Flag(),
+        "Keep the prior: in the matrices that ``initial_probability`` names (all, if it is a number), connections "
+        "between two groups (E, I, observations, their negatives, outputs) that start with the same probability keep "
+        "it on average, so that the search decides which of them there are and not how many. Of more than 16 "
+        "probabilities between two groups, classes of similar ones keep theirs. Without it the search leaves a prior "
+        "within some ten generations."),
     Parameter("eps", 0.01, Schedule(Number(0, 0.5)),
         "Other probabilities stay in [eps, 1 - eps] (paper: 1e-3). A list is a schedule, as for ``learning_rate``.",
         "paper, section 4"),

@@ -1,0 +1,120 @@
+"""Priors that hold: density budgets against exhaustive answers, and what a search leaves of a prior."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from test_connectome import Unsigned
+
+from ecpolicy import EvolvingConnectivityPolicy, load
+from ecpolicy.anatomy import block_probabilities, distance_probabilities, ring
+from ecpolicy.distributions.budget import LEVELS, budget_blocks, within_budget
+from ecpolicy.networks import RSNN
+from probes import SEED, Match
+
+BLOCKS = {("E", "E"): 0.05, ("E", "I"): 0.1, ("I", "E"): 0.2, ("I", "I"): 0.4}
+SMALL = {"network": RSNN(40), "population_size": 16, "n_generations": 6, "eval_episodes": 1, "confirm_episodes": 1,
+         "keep_best": False, "random_state": SEED}  # fmt: skip
+
+
+def drawn(shape=(12, 9), seed=SEED):
+    generator = np.random.default_rng(seed)
+    prior = generator.choice(np.float32([0.1, 0.3, 0.5, 0.0, 1.0]), shape)
+    return generator.random(shape).astype(np.float32), prior, generator.integers(0, 3, shape)
+
+
+def block_means(p, blocks):
+    return np.bincount(blocks.ravel(), p.ravel().astype(np.float64)) / np.bincount(blocks.ravel())
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.01, 0.2])
+def test_a_budget_keeps_means_and_bounds_and_is_kept(eps):
+    rho, prior, blocks = drawn()
+    held = within_budget(rho, prior, blocks, eps)
+    np.testing.assert_allclose(block_means(held, blocks), block_means(prior, blocks), atol=2e-6)
+    fixed = (prior == 0) | (prior == 1)
+    np.testing.assert_array_equal(held[fixed], prior[fixed])
+    assert (held >= np.where(fixed, 0, 2 * eps * prior) - 1e-7).all()
+    assert (held <= np.where(fixed, 1, 1 - 2 * eps * (1 - prior)) + 1e-7).all()
+    np.testing.assert_array_equal(within_budget(held, prior, blocks, eps), held)  # bit for bit
+
+
+def test_a_budget_takes_the_nearest_probabilities():
+    rho, prior, _ = drawn((1, 7))
+    low, high = 0.1 * prior, 1 - 0.1 * (1 - prior)
+    prior[prior == 0] = prior[prior == 1] = 0.5
+    low, high = 0.1 * prior[0], 1 - 0.1 * (1 - prior[0])
+    wanted = minimize(
+        lambda p: np.square(p - rho[0]).sum(), prior[0], bounds=list(zip(low, high, strict=True)), tol=1e-12,
+        constraints={"type": "eq", "fun": lambda p: (p - prior[0]).sum()},
+    )  # fmt: skip
+    held = within_budget(rho, prior, np.zeros_like(prior, np.int64), 0.05)
+    np.testing.assert_allclose(held[0], wanted.x, atol=1e-4)
+
+
+def test_a_block_that_is_decided_has_the_priors_density():
+    prior = np.full((20, 50), 0.1, np.float32)
+    present = np.arange(1000).reshape(20, 50) % 10 == 0
+    held = within_budget(present.astype(np.float32), prior, np.zeros((20, 50), np.int64), 0.01)
+    np.testing.assert_array_equal(held > 0.5, present)
+    np.testing.assert_allclose(np.unique(held), [0.002, 1 - 0.018], rtol=1e-4)
+
+
+def test_blocks_are_groups_and_levels():
+    groups = np.repeat([0, 1], 5)
+    prior = block_probabilities(10, {("E", "I"): 0.1, ("I", "I"): 0.0}, otherwise=0.3)
+    prior[:5, :2] = 0.7
+    blocks = budget_blocks(prior, groups, groups)
+    levels = {(0, 0, 0.7), (0, 0, 0.3), (0, 1, 0.1), (1, 0, 0.3), (1, 1, 0.0)}
+    assert blocks.max() + 1 == len(levels)
+    cells = zip(np.repeat(groups, 10), np.tile(groups, 10), np.round(prior.ravel().astype(float), 3), strict=True)
+    assert len({(*cell, block) for cell, block in zip(cells, blocks.ravel(), strict=True)}) == len(levels)
+
+
+def test_many_probabilities_are_classes_and_what_is_fixed_takes_none():
+    prior = distance_probabilities(ring(60), length=0.1, reach=0.2)
+    alike = np.zeros(60, np.int64)
+    blocks = budget_blocks(prior, alike, alike)
+    open_ = (prior > 0) & (prior < 1)
+    members = [prior[open_ & (blocks == block)] for block in np.unique(blocks[open_])]
+    assert LEVELS // 2 < len(members) <= LEVELS
+    ranges = sorted((part.min(), part.max()) for part in members)
+    assert all(high < low for (_, high), (low, _) in itertools.pairwise(ranges))
+
+
+def test_a_prior_is_left_without_a_budget_and_kept_with_it(tmp_path):
+    prior = {"recurrent": block_probabilities(40, BLOCKS)}
+    free = EvolvingConnectivityPolicy(**SMALL, initial_probability=prior).fit(Match)
+    means = free.connectome_.mean_probabilities()
+    assert all(means[pair] > 1.2 * BLOCKS[pair] for pair in [("E", "E"), ("E", "I")])
+    kept = EvolvingConnectivityPolicy(**SMALL, initial_probability=prior, keep_density=True).fit(Match)
+    wiring = kept.connectome_
+    means, densities = wiring.mean_probabilities(), wiring.densities()
+    for pair, p in BLOCKS.items():
+        assert means[pair] == pytest.approx(p, abs=1e-5)
+        assert densities[pair] == pytest.approx(p, rel=0.2, abs=0.01)
+    assert np.ptp(wiring.probabilities["recurrent"][:20, 20:]) > 0.9  # which ones there are is searched for
+    assert max(abs(p.mean() - 0.5) for name, p in wiring.probabilities.items() if name != "recurrent") > 1e-3
+
+    kept.save(tmp_path / "kept.ecp")
+    again = load(tmp_path / "kept.ecp").set_params(n_generations=8, warm_start=True).fit(Match)
+    straight = kept.set_params(n_generations=8).fit(Match)
+    for name, p in straight.search_probabilities_.items():
+        np.testing.assert_array_equal(again.search_probabilities_[name], p)
+
+    free.set_params(keep_density=True, warm_start=True, n_generations=7).fit(Match)
+    assert free.connectome_.mean_probabilities()["E", "I"] == pytest.approx(0.1, abs=1e-5)
+
+
+def test_a_number_is_kept_in_every_block_and_by_networks_without_groups():
+    policy = EvolvingConnectivityPolicy(**SMALL, initial_probability=0.3, keep_density=True).fit(Match)
+    assert all(mean == pytest.approx(0.3, abs=1e-5) for mean in policy.connectome_.mean_probabilities().values())
+    policy.set_params(network=Unsigned()).fit(Match)
+    assert policy.connection_probabilities_["output"].mean() == pytest.approx(0.3, abs=1e-5)
+
+
+@pytest.mark.parametrize("given", [1, "yes", None])
+def test_a_wrong_flag_is_named(given):
+    with pytest.raises(TypeError, match="keep_density must be True or False"):
+        EvolvingConnectivityPolicy(**SMALL, keep_density=given).fit(Match)
