@@ -2,13 +2,16 @@
 
 import itertools
 
+import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
-from test_connectome import Unsigned
+from scipy.sparse import csr_array
+from test_connectome import Unsigned, random_connectome
 
 from ecpolicy import EvolvingConnectivityPolicy, load
-from ecpolicy.anatomy import block_probabilities, distance_probabilities, ring
+from ecpolicy.anatomy import block_probabilities, distance_probabilities, edge_probabilities, mixed, ring
 from ecpolicy.distributions.budget import LEVELS, budget_blocks, within_budget
 from ecpolicy.networks import RSNN
 from probes import SEED, Match
@@ -118,3 +121,110 @@ def test_a_number_is_kept_in_every_block_and_by_networks_without_groups():
 def test_a_wrong_flag_is_named(given):
     with pytest.raises(TypeError, match="keep_density must be True or False"):
         EvolvingConnectivityPolicy(**SMALL, keep_density=given).fit(Match)
+
+
+# Tables of types and edges
+
+ATLAS = {("Pyr", "Pyr"): 0.1, ("Pyr", "PV"): 0.4, ("PV", "Pyr"): 0.5}
+TYPES = ["Pyr"] * 4 + ["PV"] * 3
+WIDE = pd.DataFrame({"Pyr": [0.1, 0.5], "PV": [0.4, np.nan]}, index=["Pyr", "PV"])  # rows presynaptic
+LONG = pd.DataFrame([(*ends, p) for ends, p in ATLAS.items()], columns=["pre", "post", "probability"])
+
+
+def written(tmp_path, text, name="atlas.csv"):
+    (tmp_path / name).write_text(text)
+    return tmp_path / name
+
+
+def test_an_atlas_is_a_mapping_a_table_or_a_file(tmp_path):
+    wanted = np.full((7, 7), 0.2, np.float32)
+    wanted[:4, :4], wanted[:4, 4:], wanted[4:, :4] = 0.1, 0.4, 0.5
+    WIDE.to_csv(tmp_path / "wide.csv")
+    LONG.to_csv(tmp_path / "long.tsv", index=False, sep="\t")
+    for source in (ATLAS, WIDE, LONG, tmp_path / "wide.csv", str(tmp_path / "long.tsv")):
+        np.testing.assert_array_equal(block_probabilities(TYPES, source, otherwise=0.2), wanted)
+    renamed = LONG.rename(columns={"pre": "source", "post": "target", "probability": "p"})
+    found = block_probabilities(TYPES, renamed, otherwise=0.2, columns=("source", "target", "p"))
+    np.testing.assert_array_equal(found, wanted)
+    shuffled = np.random.default_rng(0).permutation(7)
+    mixed_up = block_probabilities(np.array(TYPES)[shuffled], ATLAS, otherwise=0.2)
+    np.testing.assert_array_equal(mixed_up, wanted[np.ix_(shuffled, shuffled)])
+
+
+def test_a_connectome_goes_to_tables_and_graphs_and_back():
+    wiring = random_connectome(n=10, excitatory=6)
+    neurons, outputs = wiring.names[6:16], wiring.names[16:]
+    frame = wiring.to_pandas(absent=True)
+    for projection, pre, post in (("recurrent", neurons, None), ("output", neurons, outputs)):
+        again = edge_probabilities(frame[frame["projection"] == projection], pre, post)
+        np.testing.assert_array_equal(again, wiring.probabilities[projection])
+    recurrent = wiring.probabilities["recurrent"]
+    graph = wiring.to_networkx().subgraph(neurons.tolist())
+    np.testing.assert_array_equal(edge_probabilities(graph, neurons), np.where(recurrent > 0.5, recurrent, 0))
+    undirected = nx.Graph([("a", "b")])
+    np.testing.assert_array_equal(edge_probabilities(undirected, ["a", "b"], present=0.5), [[0, 0.5], [0.5, 0]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pre,post,probability\na,b,0.5\na,X,0.5\n", r"line 3 of .*atlas.csv, column 'probability': 'X' is none of"),
+        ("pre,post,probability\na,b,much\n", r"line 2 of .*: a probability must be a number in \[0, 1\]; got 'much'"),
+        ("pre,post,probability\na,b,1.5\n", r"line 2 of .*\[0, 1\]; got '1.5'"),
+        ("pre,post,probability\na,b,nan\n", r"line 2 of .*\[0, 1\]; got 'nan'"),
+        ("pre,post\na,b\na,b\n", r"line 3 of .*: 'a' to 'b' comes twice"),
+        ("pre,post\na,b,c\n", r"line 2 of .* has 3 cells, its header has 2"),
+        (",a,b\na,0.1,0.2\nb,0.3,-1\n", r"line 3 of .*, column 'b': .*got '-1'"),
+        (",a,c\na,0.1,0.2\n", r"line 2 of .*, column 'c': 'c' is none of the 2 neurons 'a', 'b'"),
+        ("", "is empty"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_found(text, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        edge_probabilities(written(tmp_path, text), ["a", "b"])
+
+
+def test_what_is_wrong_in_a_table_is_found():
+    with pytest.raises(ValueError, match=r"row 2, column 'probability': 'PV' is none of the 1 types of neurons 'Pyr'"):
+        block_probabilities(["Pyr"], LONG.drop(index=1))
+    with pytest.raises(ValueError, match=r"row 'PV', column 'Pyr': .*got 5.0"):
+        block_probabilities(TYPES, WIDE.replace(0.5, 5.0))
+    with pytest.raises(ValueError, match=r"row 0, column 'probability': a probability must be .*got None"):
+        block_probabilities(TYPES, LONG[["pre", "post"]])
+    with pytest.raises(ValueError, match="'a' twice"):
+        edge_probabilities([], ["a", "b", "a"])
+    with pytest.raises(TypeError, match="Edge 1 must be"):
+        edge_probabilities([("a", "b"), ("a",)], ["a", "b"])
+    with pytest.raises(TypeError, match=r"Edges are a CSV file.*got int"):
+        edge_probabilities(3, ["a"])
+    with pytest.raises(ValueError, match=r"comes twice"):
+        edge_probabilities(nx.MultiDiGraph([("a", "b"), ("a", "b")]), ["a", "b"])
+
+
+def test_types_and_distances_together():
+    types, positions = np.array(["E", "I"]).repeat(5), ring(10)
+    peak = block_probabilities(types, {("E", "I"): 0.9, ("I", "I"): 0.0}, otherwise=0.3)
+    length = block_probabilities(types, {("E", "I"): 0.1}, otherwise=0.5)
+    p = distance_probabilities(positions, length=length, peak=peak)
+    distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    np.testing.assert_allclose(p[:5, 5:], 0.9 * np.exp(-distance[:5, 5:] / 0.1), rtol=1e-5)
+    assert (p[5:, 5:] == 0).all()
+    with pytest.raises(ValueError, match=r"peak must be a number or have the shape \(10, 10\)"):
+        distance_probabilities(positions, length=1.0, peak=[0.5] * 3)
+
+
+def test_mixtures_keep_the_density():
+    prior = block_probabilities(TYPES, ATLAS, otherwise=0.2)
+    np.testing.assert_array_equal(mixed(prior, 1.0), prior)
+    np.testing.assert_allclose(mixed(prior, 0.0), prior.mean(), rtol=1e-6)
+    np.testing.assert_allclose(mixed(csr_array(prior), 0.3, flat=0.5), 0.3 * prior + 0.35, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"share must lie in \[0, 1\]"):
+        mixed(prior, 1.1)
+
+
+def test_a_sparse_array_is_a_prior(tmp_path):
+    prior = csr_array(block_probabilities(40, BLOCKS) * (np.arange(40) % 2))
+    policy = EvolvingConnectivityPolicy(**{**SMALL, "n_generations": 1}, initial_probability={"recurrent": prior})
+    policy.fit(Match).save(tmp_path / "sparse.ecp")
+    np.testing.assert_array_equal(policy.connection_probabilities_["recurrent"][:, ::2], 0)
+    np.testing.assert_array_equal(load(tmp_path / "sparse.ecp").initial_probability["recurrent"], prior.toarray())

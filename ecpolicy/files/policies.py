@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.distributions import Distribution
+from ecpolicy.edges import dense
 from ecpolicy.files import archive
 from ecpolicy.files.archive import Arrays, Document, ModelFileError
 from ecpolicy.files.codec import array, count, decode, encode, following, leaf, number, only, optional, take, texts
@@ -191,7 +192,7 @@ def _prior(given: Kwargs) -> Arrays:
     """The matrices of initial probabilities, which are no JSON."""
     prior = given.get("initial_probability")
     matrices = prior.items() if isinstance(prior, Mapping) else ()
-    return {f"prior/{name}": np.asarray(p, np.float32) for name, p in matrices if np.ndim(p)}
+    return {f"prior/{name}": dense(p).astype(np.float32) for name, p in matrices if np.ndim(p)}
 
 
 def _parameters_to_json(given: Kwargs) -> Document:

@@ -19,6 +19,7 @@ from ecpolicy.constraints import (
     optional,
     table,
 )
+from ecpolicy.edges import dense
 from ecpolicy.networks import Shape
 from ecpolicy.networks.accepted import with_bits, with_gradients, with_weights
 from ecpolicy.optimizers import OPTIMIZERS
@@ -63,7 +64,9 @@ SEED = Either(
     Integer(0, 2**64 - 1),
     "int, numpy Generator or RandomState, or None",
 )
-PRIOR = Either((Mapping,), Number(0, 1), "float in [0, 1], or dict of str to float or array of shape (pre, post)")
+PRIOR = Either(
+    (Mapping,), Number(0, 1), "float in [0, 1], or dict of str to float, array or sparse array of shape (pre, post)"
+)
 
 PLAYING = table(
     Parameter("backend", "auto", Choice(BACKENDS),
@@ -259,7 +262,7 @@ def check_initial_probability(value: Any, shapes: Mapping[str, Shape]) -> float 
         raise ValueError(f"initial_probability names the matrices {sorted(unknown)}; there are {list(shapes)}.")
     checked = {}
     for name, given in value.items():
-        p, shape = np.asarray(given), (shapes[name].pre, shapes[name].post)
+        p, shape = dense(given), (shapes[name].pre, shapes[name].post)
         if p.dtype.kind not in "fiub" or p.shape not in ((), shape):
             raise ValueError(
                 f"initial_probability[{name!r}] must be a number, or an array of numbers of shape {shape}, presynaptic "
