@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, record, plot, export, info, tuned, pretrained.
+"""The command line: train, evaluate, record, view, plot, export, info, tuned, pretrained.
 
 Exit status: 0 where all went well, 1 where it did not, with the reason on standard error, 2 where the command was
 wrong, 130 where Ctrl-C ended it. What was asked for goes to standard output, progress to standard error.
@@ -16,7 +16,7 @@ import gymnasium as gym
 
 import ecpolicy
 from ecpolicy.callbacks.writing import write_line
-from ecpolicy.cli.pictures import add_plot, add_record, plot, record
+from ecpolicy.cli.pictures import add_plot, add_record, add_view, plot, record, view
 from ecpolicy.cli.saved import add_evaluate, add_export, evaluate, export, info, show_pretrained, show_tuned
 from ecpolicy.cli.settings import add_policy
 from ecpolicy.cli.training import TRAIN_EXAMPLES, add_train, train
@@ -30,6 +30,7 @@ examples:
   ecpolicy train Hopper-v5 --max-env-steps 5_000_000 --n-jobs 2 --out hopper.ecp --resume
   ecpolicy evaluate hopper.ecp --episodes 100 --json
   ecpolicy record hopper.ecp hopper.mp4
+  ecpolicy view hopper.ecp --out hopper.html
   ecpolicy plot hopper.ecp --kind raster --out raster.png
   ecpolicy export hopper.ecp policy.nir
   ecpolicy info hopper.ecp
@@ -110,6 +111,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     add_train(command("train", train, "train a policy", usage=usage, epilog=TRAIN_EXAMPLES), given)
     add_evaluate(command("evaluate", evaluate, "play fresh episodes with a saved policy and report its returns"))
     add_record(command("record", record, "write a video of a saved policy"))
+    add_view(command("view", view, "write a page that plays an episode: video, spikes, actions, rewards and wiring"))
     add_plot(command("plot", plot, "draw learning curves, spikes, rates or connection probabilities"))
     add_export(command("export", export, "write the deployed network as a NIR graph or a C header"))
     described = command("info", info, "describe a saved policy")

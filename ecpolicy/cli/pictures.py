@@ -1,4 +1,4 @@
-"""``ecpolicy record`` and ``ecpolicy plot``."""
+"""``ecpolicy record``, ``ecpolicy view`` and ``ecpolicy plot``."""
 
 import argparse
 from pathlib import Path
@@ -30,6 +30,31 @@ def record(arguments: argparse.Namespace) -> None:
         max_episode_steps=arguments.max_steps,
     ):  # fmt: skip
         print(file)
+
+
+def add_view(parser: argparse.ArgumentParser) -> None:
+    """The options of ``view``."""
+    add_policy(parser)
+    add_environment(parser)
+    parser.add_argument("--out", type=Path, help="the page, ending in .html (default: named after the environment)")
+    parser.add_argument("--seed", type=int, default=0, help="of the episode (default: 0)")
+    parser.add_argument("--max-steps", type=int, default=1000, help="steps of the episode at most (default: 1000)")
+    parser.add_argument("--no-video", action="store_true", help="without the video, which takes longest")
+
+
+def view(arguments: argparse.Namespace) -> None:
+    """Write the page; print its path."""
+    from ecpolicy.inspection import record_page
+
+    policy = saved_policy(arguments.path)
+    environment = environment_of(policy, arguments)
+    out = arguments.out or Path(f"{str(getattr(environment, 'id', environment)).replace('/', '_')}.html")
+    print(
+        record_page(
+            policy, environment, out, seed=arguments.seed, max_episode_steps=arguments.max_steps,
+            video=not arguments.no_video,
+        )
+    )  # fmt: skip
 
 
 def add_plot(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from ecpolicy.inspection.activity import Activity, record_activity
 from ecpolicy.inspection.connection_probabilities import ConnectionProbabilityDisplay
 from ecpolicy.inspection.firing_rates import FiringRateDisplay
 from ecpolicy.inspection.learning_curve import LearningCurveDisplay
+from ecpolicy.inspection.page import record_page
 from ecpolicy.inspection.spike_raster import SpikeRasterDisplay
 from ecpolicy.inspection.video import record_video
 
@@ -17,5 +18,6 @@ __all__ = [
     "LearningCurveDisplay",
     "SpikeRasterDisplay",
     "record_activity",
+    "record_page",
     "record_video",
 ]

@@ -120,13 +120,17 @@ def record_activity(
     check_is_fitted(policy, "_deployed")
     Integer(0)("seed", seed)
     Integer(1)("max_episode_steps", max_episode_steps)
-    deployed = policy._deployed
-    if not isinstance(deployed.network, BooleanRSNN | RealRSNN):
-        raise TypeError(
-            f"{type(deployed.network).__name__} has no spikes to record; wanted RSNN, IntegerRSNN or RealRSNN."
-        )
+    network = spiking_network(policy)
     with one_environment(policy, environment) as made:
-        return _play(policy, deployed.network, made, seed, max_episode_steps)
+        return played(policy, network, made, seed, max_episode_steps)
+
+
+def spiking_network(policy: BasePolicy) -> BooleanRSNN | RealRSNN:
+    """The network of a fitted policy; TypeError where it has no spikes."""
+    network = policy._deployed.network
+    if not isinstance(network, BooleanRSNN | RealRSNN):
+        raise TypeError(f"{type(network).__name__} has no spikes to record; wanted RSNN, IntegerRSNN or RealRSNN.")
+    return network
 
 
 @contextmanager
@@ -151,9 +155,10 @@ def one_environment(
         yield made
 
 
-def _play(
+def played(
     policy: BasePolicy, network: BooleanRSNN | RealRSNN, environment: Env, seed: int, max_episode_steps: int
 ) -> Activity:
+    """One episode of this environment, with every spike."""
     deployed = policy._deployed
     connections, outputs = deployed.connections, action_outputs(policy.action_space_)
     substep: Any = network.one_substep()  # advances by one Euler step at a time

@@ -3,10 +3,12 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
@@ -87,7 +89,7 @@ def record_video(
         raise ValueError(f'The video is written as MP4: give a path that ends in ".mp4", got {str(path)!r}.')
     require("moviepy", "record_video", extra="video")
     files = []
-    with _without_a_screen():
+    with without_a_screen():
         for episode in range(n_episodes):
             file = path if episode == 0 else path.with_name(f"{path.stem}-{episode}.mp4")
             _film(policy, environment, file, seed + episode, max_episode_steps)
@@ -96,25 +98,48 @@ def record_video(
 
 
 def _film(policy: BasePolicy, environment: object, path: Path, seed: int, max_episode_steps: int | None) -> None:
+    with filmed(policy, environment, path) as made:
+        observation, _ = made.reset(seed=seed)
+        state, steps, over = None, 0, False
+        while not over:
+            action, state = policy.predict(observation, state)
+            observation, _, terminated, truncated, _ = made.step(action)
+            steps += 1
+            over = terminated or truncated or steps == max_episode_steps
+
+
+@contextmanager
+def filmed(policy: BasePolicy, environment: object, path: Path) -> Iterator[Env]:
+    """The environment, with a camera on it; the file is there after the context, unless something was raised."""
     with one_environment(policy, environment, make=_made_to_render) as made:
         if made.render_mode not in MODES:
             raise _unfit(made, f"its render_mode is {made.render_mode!r}")
         follow(made)
-        video = _Video(path, _frames_per_second(made))
+        video = _Video(path, frames_per_second(made))
         try:
-            observation, _ = made.reset(seed=seed)
-            video.add(_frame(made), made)
-            state, steps, over = None, 0, False
-            while not over:
-                action, state = policy.predict(observation, state)
-                observation, _, terminated, truncated, _ = made.step(action)
-                video.add(_frame(made), made)
-                steps += 1
-                over = terminated or truncated or steps == max_episode_steps
+            yield _Filmed(made, video)
             video.finish()
         except BaseException as error:
             clean_up(video.discard, error=error)
             raise
+
+
+class _Filmed(gym.Wrapper[Any, Any, Any, Any]):
+    """Adds a frame after every reset and step."""
+
+    def __init__(self, environment: Env, video: "_Video") -> None:
+        super().__init__(environment)
+        self._video = video
+
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+        found = self.env.reset(**arguments)
+        self._video.add(_frame(self.env), self.env)
+        return found
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        found = self.env.step(action)
+        self._video.add(_frame(self.env), self.env)
+        return found
 
 
 def _made_to_render(factory: Callable[..., Env]) -> Env:
@@ -176,7 +201,8 @@ def _image(frame: object) -> NDArray[np.uint8]:
     return np.pad(colors, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _frames_per_second(environment: Env) -> float:
+def frames_per_second(environment: Env) -> float:
+    """Of its metadata, or 30 where they name none that can be written."""
     metadata: object = environment.metadata
     given = metadata.get("render_fps", "") if isinstance(metadata, Mapping) else ""
     try:
@@ -238,7 +264,7 @@ class _Video:
             clean_up(self._writer.close, lambda: self._draft.unlink(missing_ok=True))
 
 
-class _without_a_screen:  # noqa: N801 -- a context manager, used like a function
+class without_a_screen:  # noqa: N801 -- a context manager, used like a function
     """Choose an off-screen renderer for MuJoCo where there is no display; SDL's dummy for those of pygame."""
 
     def __enter__(self) -> None:
