@@ -9,8 +9,7 @@ from ecpolicy.pretrained_policies import pretrained
 from ecpolicy.rollout.outcome import EpisodeError
 from ecpolicy.starts import best_start
 from ecpolicy.tuned_settings import tuned
-
-__version__ = "0.1.0"
+from ecpolicy.version import __version__
 
 __all__ = [
     "ESPolicy",

@@ -4,6 +4,7 @@ A constraint is called with the name and the value of a parameter: it gives the 
 raises TypeError or ValueError, with what was given and what is wanted. As a string it is the type in a docstring.
 """
 
+import difflib
 import inspect
 import sys
 import textwrap
@@ -187,6 +188,11 @@ class Parameter(NamedTuple):
 
 
 Table = Mapping[str, Parameter]
+
+
+def meant(given: str, known: Iterable[str]) -> str:
+    """A question that goes behind a message: the known name that is nearest to a mistyped one, or nothing."""
+    return "".join(f" Did you mean {name}?" for name in difflib.get_close_matches(given, list(known), 1))
 
 
 def table(*parameters: Parameter) -> dict[str, Parameter]:

@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from ecpolicy.cleanup import cleaning_up
+from ecpolicy.constraints import meant
 from ecpolicy.identity import chain, description, identity_of, of_instance, told
 from ecpolicy.ids import registered_spec
 from ecpolicy.optional import require
@@ -237,7 +238,7 @@ def _looked_at(made: AnyEnv) -> Iterator[list[AnyEnv]]:
 def check_trained_for(policy: Trained, resolved: Resolved) -> None:
     """Raise ValueError unless a fitted policy was trained for the spaces of these environments."""
     for name, trained, given in other_spaces(policy, resolved):
-        raise ValueError(f"The policy was trained for the {name} {trained}; the environment has {given}.")
+        raise ValueError(f"The policy was trained for the {name} {trained}: give one with it in the place of {given}.")
 
 
 def other_spaces(policy: Trained, resolved: Resolved) -> Iterator[tuple[str, Space, Space]]:
@@ -286,7 +287,7 @@ def _brax(name: str) -> object:
 
         known = sorted(envs._envs)
         if name not in known:
-            raise ValueError(f"Brax has no environment {name!r}; it has {', '.join(known)}.")
+            raise ValueError(f"Brax has no environment {name!r}; it has {', '.join(known)}.{meant(name, known)}")
         return envs.get_environment(name)
 
 

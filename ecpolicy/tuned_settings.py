@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gymnasium.envs.registration import EnvSpec
 
+from ecpolicy.constraints import meant
 from ecpolicy.ids import registered_id, registered_spec
 from ecpolicy.networks import RSNN
 from ecpolicy.untyped import Kwargs
@@ -60,7 +61,8 @@ def tuned(environment_id: str) -> Tuned:
     """
     table, name = _table(), registered_id(environment_id)
     if name not in table:
-        raise ValueError(f"There are no tuned settings for {environment_id!r}; there are for {', '.join(table)}.")
+        said = f"There are no tuned settings for {environment_id!r}; there are for {', '.join(table)}."
+        raise ValueError(said + meant(environment_id, table))
     entry = copy.deepcopy(table[name])
     network = {"network": RSNN(**entry["network"])} if "network" in entry else {}
     parameters = entry.get("parameters", {}) | network

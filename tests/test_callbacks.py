@@ -716,7 +716,7 @@ def test_the_command_line_on_a_full_disk(tmp_path):
         assert ended.returncode == 1
         assert [line.partition(" could")[0] for line in lines] == [
             "ecpolicy: warning: A line of JSON",
-            "ecpolicy: error: [Errno 28] No space left on device",
+            "ecpolicy train: error: No space left on device",
         ]
         assert ecpolicy.load(tmp_path / "CartPole-v1.ecp").n_generations_ == 3
         ended = command(tmp_path, stdout=full, stderr=subprocess.PIPE)

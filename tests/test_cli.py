@@ -1,12 +1,12 @@
 """The command line: what it does, prints and returns."""
 
-import argparse
 import csv
 import json
 import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import gymnasium as gym
@@ -16,6 +16,7 @@ import pytest
 
 import ecpolicy
 from ecpolicy.cli import main
+from ecpolicy.cli.parsing import Parser
 from ecpolicy.cli.settings import METHODS
 from ecpolicy.cli.training import add_train
 from ecpolicy.networks import RSNN
@@ -89,7 +90,7 @@ def test_json_lines_are_the_history_and_the_score(folder, capsys):
 def test_resume_goes_on_and_an_existing_file_is_not_overwritten_by_accident(trained, capsys):
     before = trained.read_bytes()
     arguments = ["train", "CartPole-v1", "--seed", "3", *QUICK, "--every", "0"]
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert "--resume" in capsys.readouterr().err
     assert trained.read_bytes() == before
     further = [*arguments, "--n-generations", "4"]
@@ -169,9 +170,16 @@ def test_info_describes_the_policy(trained, capsys):
     report, policy = json.loads(capsys.readouterr().out), ecpolicy.load(trained)
     assert report["connections"] == {name: int(p.sum()) for name, p in policy.connectivity_.items()}
     assert report["parameters"]["network"] == "RSNN(n_neurons=20)"
+    assert report["deployed_bytes"] == (8 * 20 + 20 * 20 + 20 * 2) // 8
+    assert report["file_bytes"] == trained.stat().st_size
+    assert report["seconds"] == pytest.approx(sum(record["seconds"] for record in policy.history_), abs=1e-3)
+    assert datetime.fromisoformat(report["saved"]) <= datetime.now()
+    assert report["ecpolicy"] == ecpolicy.__version__
     assert "learning_rate" not in report["parameters"]  # the default
     assert main(["info", str(trained)]) == 0
-    assert "environments: CartPole-v1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "environments: CartPole-v1\n" in printed
+    assert "time: 0 s\n" in printed
 
 
 def test_export_writes_both_forms(trained, capsys):
@@ -182,27 +190,31 @@ def test_export_writes_both_forms(trained, capsys):
     assert isinstance(nir.read("b.nir").nodes["neurons"], nir.LIF)
     policy = ecpolicy.load(trained)
     assert trained.with_name("my-net.h").read_text() == policy.to_c("my_net")
-    assert main(["export", str(trained), "d.txt"]) == 1
-    assert "--format" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["learning-curve", "raster", "rates", "probabilities"])
 def test_plot_draws_every_kind(trained, capsys, kind):
-    assert main(["plot", str(trained), "--kind", kind, "--out", "a.png", "--dark", "--dpi", "60"]) == 0
-    assert capsys.readouterr().out == "a.png\n"
-    assert trained.with_name("a.png").read_bytes().startswith(b"\x89PNG")
+    named = trained.with_name(f"CartPole-v1-{kind}.png")
+    for out, file in (([], named), (["--out", "new/a.png"], trained.parent / "new" / "a.png")):
+        assert main(["plot", str(trained), "--kind", kind, *out, "--dark", "--dpi", "60"]) == 0
+        assert capsys.readouterr().out == f"{file.relative_to(trained.parent)}\n"
+        assert file.read_bytes().startswith(b"\x89PNG")
 
 
 def test_plot_takes_several_for_the_learning_curve_alone(trained, capsys):
     assert main(["plot", str(trained), str(trained), "--out", "a.svg"]) == 0
-    assert main(["plot", str(trained), str(trained), "--kind", "raster", "--out", "a.svg"]) == 1
-    assert "one policy" in capsys.readouterr().err
 
 
-def test_record_writes_a_video(trained, capsys):
-    assert main(["record", str(trained), "a.mp4", "--max-steps", "5"]) == 0
-    assert capsys.readouterr().out == "a.mp4\n"
-    assert trained.with_name("a.mp4").stat().st_size > 500
+def test_record_writes_a_video_and_says_how_far_it_is(trained, capsys, monkeypatch):
+    monkeypatch.setattr("ecpolicy.cli.pictures.perf_counter", iter([0.0, 0.5, 1.5, 2.5, 7.0, 7.5, 8.0, 8.5]).__next__)
+    assert main(["record", str(trained), "new/a.mp4", "--max-steps", "5"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "new/a.mp4\n"
+    assert printed.err.splitlines() == [
+        "new/a.mp4: 2 frames | 1.3/s | at most 3 s left",
+        "new/a.mp4: 4 frames | 0.6/s | at most 4 s left",
+    ]
+    assert (trained.parent / "new" / "a.mp4").stat().st_size > 500
 
 
 def test_tuned_shows_the_table(capsys):
@@ -222,78 +234,6 @@ def test_options_of_the_network_join_the_tuned_ones(folder):
     assert ecpolicy.load("Pendulum-v1.ecp").network == RSNN(20)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["train", "Nope-v0"], "could not make 'Nope-v0'"),
-        (["train", "CartPole-v1", "--n-generations", "many"], "n_generations must be an integer"),
-        (["train", "CartPole-v1", "--env-setting", "gravity"], "takes NAME=VALUE"),
-        (["train", "CartPole-v1", "--config", "none.toml"], "none.toml"),
-        (["train", "CartPole-v1", "--config", "bad.toml"], "is not TOML"),
-        (["train", "CartPole-v1", "--config", "other.toml"], "it has 'search'"),
-        (["train", "CartPole-v1", "--config", "unknown.toml"], "ec has no parameter step; it has network"),
-        (["evaluate", "nothing.ecp"], "nothing.ecp"),
-        (["evaluate", "bad.toml"], "bad.toml"),
-        (["tuned", "Nope-v0"], "There are no tuned settings"),
-        (["train", "Nope-v0", "--env-setting", "a=1"], "Nope"),
-        (["train", "CartPole-v1", "--score-episodes", "-1"], "--score-episodes must be at least 0"),
-        (["train", "CartPole-v1", "--config", "verbose.toml"], "verbose is for the command line, --every"),
-        (
-            ["train", "CartPole-v1", "--config", "old.toml"],
-            "dt, gain_in belong in a table [network], not in [parameters]",
-        ),
-        (
-            ["train", "CartPole-v1", "--method", "es", "--network", "mlp"],
-            "network must be one of ['gru', 'lstm', 'real-rsnn']",
-        ),
-        (
-            ["train", "CartPole-v1", "--method", "es", "--network", "gru", "--network-dt", "1"],
-            "GRU has no dt; it has n_",
-        ),
-    ],
-)
-def test_failures_are_one_line_and_status_1(folder, capsys, arguments, message):
-    (folder / "bad.toml").write_text("[parameters\n")
-    (folder / "old.toml").write_text("[parameters]\ngain_in = 0.3\ndt = 0.5\n")
-    (folder / "other.toml").write_text("[search]\na = 1\n")
-    (folder / "verbose.toml").write_text("[parameters]\nverbose = 1\n")
-    (folder / "unknown.toml").write_text("[parameters]\nstep = 1\n")
-    assert main(arguments) == 1
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith("ecpolicy: error: ")
-    assert message in printed.err
-    assert printed.err.count("\n") == 1
-    with pytest.raises((ValueError, OSError, TypeError, gym.error.Error)):
-        main([*arguments, "--debug"])
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["frobnicate"],
-        ["train"],
-        ["train", "CartPole-v1", "--bogus", "3"],
-        ["train", "CartPole-v1", "--network-bogus", "3"],
-        ["train", "CartPole-v1", "--meth", "es"],
-        ["train", "CartPole-v1", "--resume", "--overwrite"],
-    ],
-)
-def test_wrong_commands_are_status_2(arguments, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(arguments)
-    assert exit_.value.code == 2
-    assert "--help'" in capsys.readouterr().err
-
-
-def test_an_option_that_is_spelt_as_it_was_prints_the_new_one(capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(["train", "CartPole-v1", "--gain-in", "0.3"])
-    assert exit_.value.code == 2
-    assert "--gain-in belongs to the network: give --network-gain-in 0.3\n" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--method", "ppo", "--help"]])
 def test_help_shows_examples(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
@@ -306,7 +246,7 @@ def test_help_shows_examples(arguments, capsys):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_help_describes_every_parameter(method):
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_train(parser, ["--method", method])
     text = " ".join(parser.format_help().split())
     for name in METHODS[method].estimator().get_params():
@@ -378,11 +318,11 @@ def test_an_episode_without_an_end_is_cut(folder, capsys):
 def test_settings_that_change_the_observation_are_refused_before_training(folder, capsys):
     setting = ["--env-setting", "exclude_current_positions_from_observation=false"]
     arguments = ["train", "Hopper-v5", *QUICK, "--every", "0", *setting]
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert "another observation space" in capsys.readouterr().err
     assert not (folder / "Hopper-v5.ecp").exists()
     assert main([*arguments, "--score-episodes", "0"]) == 0
-    assert main(["evaluate", "Hopper-v5.ecp", "--episodes", "1"]) == 1
+    assert main(["evaluate", "Hopper-v5.ecp", "--episodes", "1"]) == 2
     assert main(["evaluate", "Hopper-v5.ecp", "--episodes", "1", *setting]) == 0
 
 
@@ -403,8 +343,6 @@ def test_brax_ids_are_known_and_keep_the_output_clean(folder, capfd):
     assert [json.loads(line)["event"] for line in capfd.readouterr().out.splitlines()] == ["generation", "end"]
     assert main(["info", "brax-inverted_pendulum.ecp", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["environments"] == ["brax/inverted_pendulum"]
-    assert main(["train", "brax/hopper", "--env-setting", "a=1"]) == 1
-    assert "not for brax/hopper" in capfd.readouterr().err
 
 
 def test_a_prior_is_described_by_its_shape(folder, capsys):
@@ -489,11 +427,6 @@ def test_the_module_is_imported_before_the_settings_are_used(module, folder, cap
     assert main(score) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["return_mean"] == 2 * report["length_mean"]
-
-
-def test_a_module_that_is_not_there_is_named(folder, capsys):
-    assert main(["train", "no_such_module:Cart-v0", "--env-setting", "a=1"]) == 1
-    assert "names the module 'no_such_module', which cannot be found" in capsys.readouterr().err
 
 
 def test_tuned_settings_are_found_by_every_way_to_write_an_id(folder):

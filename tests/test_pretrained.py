@@ -45,7 +45,7 @@ def test_commands_take_it_as_a_file(tmp_path, capsys):
         assert main(["export", "pretrained:CartPole-v1", str(tmp_path / out)]) == 0
     assert main(["info", "pretrained:CartPole-v1"]) == 0
     capsys.readouterr()
-    assert main(["info", "pretrained:CartPole-v2"]) == 1
+    assert main(["info", "pretrained:CartPole-v2"]) == 2
     assert "no pretrained policy for 'CartPole-v2'" in capsys.readouterr().err
 
 

@@ -53,12 +53,12 @@ class Progress:
         stuck = stuck_for(view.history_[-STUCK - 1 :]) >= STUCK
         total = f"/{view.n_generations}" if hasattr(view, "n_generations") and view.max_env_steps is None else ""
         spread = f" ± {record['return_std']:.2f}, max {record['return_max']:.2f}" if "return_std" in record else ""
-        left = f"at most {_duration(elapsed * (1 - fraction) / fraction)} left" if 0 < fraction < 1 else "done"
+        left = f"at most {duration(elapsed * (1 - fraction) / fraction)} left" if 0 < fraction < 1 else "done"
         self._print(
             f"generation {record['generation']:>4}{total} | return {_score(record['return_mean']):>9}{spread}"
             f" | deployed {_score(record['deployed_return']):>9}{_gait(record)}, "
             f"best {_score(record['best_deployed_return'])}{f' for {STUCK} generations and more' if stuck else ''}"
-            f" | {record['n_env_steps']:>10,} steps, {self._speed(record):>7,.0f}/s | {_duration(elapsed)}, {left}"
+            f" | {record['n_env_steps']:>10,} steps, {self._speed(record):>7,.0f}/s | {duration(elapsed)}, {left}"
             f"{self._engine}"
         )
         self._engine = ""
@@ -105,7 +105,8 @@ def _gait(record: Record) -> str:
     return f" at {velocity:.2f} m/s" + (", standing still" if stands_still(record) else "")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "2 min 05 s"."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"

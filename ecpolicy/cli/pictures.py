@@ -1,10 +1,17 @@
 """``ecpolicy record``, ``ecpolicy view`` and ``ecpolicy plot``."""
 
 import argparse
+import sys
+from contextlib import suppress
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
-from ecpolicy.cli.settings import add_environment, add_policy, environment_of, saved_policy
+from ecpolicy.callbacks.progress import duration
+from ecpolicy.callbacks.writing import write_line
+from ecpolicy.cli.parsing import add_value
+from ecpolicy.cli.settings import add_environment, add_policy, destination, environment_of, saved_policy
+from ecpolicy.constraints import Integer
 from ecpolicy.policies.policy import BasePolicy
 
 PICTURES = ("learning-curve", "raster", "rates", "probabilities")
@@ -15,9 +22,9 @@ def add_record(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_environment(parser)
     parser.add_argument("out", type=Path, help="the video, ending in .mp4")
-    parser.add_argument("--episodes", type=int, default=1, help="how many; the second is OUT-1.mp4 (default: 1)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-steps", type=int, default=1000, help="steps of an episode at most (default: 1000)")
+    add_value(parser, "--episodes", Integer(1), default=1, help="how many; the second is OUT-1.mp4 (default: 1)")
+    add_value(parser, "--seed", Integer(0), default=0, help="episode k starts from reset(seed=seed + k) (default: 0)")
+    add_value(parser, "--max-steps", Integer(1), default=1000, help="steps of an episode at most (default: 1000)")
 
 
 def record(arguments: argparse.Namespace) -> None:
@@ -25,11 +32,33 @@ def record(arguments: argparse.Namespace) -> None:
     from ecpolicy.inspection import record_video
 
     policy = saved_policy(arguments.path)
+    if arguments.out.suffix == ".mp4":  # another one is refused below
+        destination(arguments.out)
     for file in record_video(
         policy, environment_of(policy, arguments), arguments.out, n_episodes=arguments.episodes, seed=arguments.seed,
         max_episode_steps=arguments.max_steps,
+        on_frame=_Frames(arguments.out, arguments.episodes * (arguments.max_steps + 1)),
     ):  # fmt: skip
         print(file)
+
+
+class _Frames:
+    """Lines of progress on standard error: the first after a second, and later ones every few seconds."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        self._path, self._most, self._done = path, most, 0
+        self._began, self._next = perf_counter(), 1.0
+
+    def __call__(self, _: int) -> None:
+        """Print a line where it is due."""
+        self._done += 1
+        elapsed = perf_counter() - self._began
+        if elapsed >= self._next:
+            self._next = elapsed + 5
+            speed = self._done / elapsed
+            left = duration((self._most - self._done) / speed)
+            with suppress(OSError, ValueError):
+                write_line(f"{self._path}: {self._done} frames | {speed:.1f}/s | at most {left} left", sys.stderr)
 
 
 def add_view(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +66,8 @@ def add_view(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
     add_environment(parser)
     parser.add_argument("--out", type=Path, help="the page, ending in .html (default: named after the environment)")
-    parser.add_argument("--seed", type=int, default=0, help="of the episode (default: 0)")
-    parser.add_argument("--max-steps", type=int, default=1000, help="steps of the episode at most (default: 1000)")
+    add_value(parser, "--seed", Integer(0), default=0, help="of the episode (default: 0)")
+    add_value(parser, "--max-steps", Integer(1), default=1000, help="steps of the episode at most (default: 1000)")
     parser.add_argument("--no-video", action="store_true", help="without the video, which takes longest")
 
 
@@ -52,7 +81,7 @@ def view(arguments: argparse.Namespace) -> None:
     print(
         record_page(
             policy, environment, out, seed=arguments.seed, max_episode_steps=arguments.max_steps,
-            video=not arguments.no_video,
+            video=not arguments.no_video, on_frame=_Frames(out, arguments.max_steps + 1),
         )
     )  # fmt: skip
 
@@ -62,14 +91,15 @@ def add_plot(parser: argparse.ArgumentParser) -> None:
     several = "; several for the learning curve, which then has their spread"
     add_policy(parser, "paths", several, nargs="+")
     parser.add_argument("--kind", choices=PICTURES, default=PICTURES[0], help=f"(default: {PICTURES[0]})")
-    parser.add_argument("--out", type=Path, required=True, help="the picture: .png, .pdf, .svg, ...")
+    parser.add_argument("--out", type=Path, help="the picture: .png, .pdf, .svg, ... (default: POLICY-KIND.png)")
     add_environment(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the episode that is drawn")
-    parser.add_argument("--y", default="best_deployed_return", help="what of the history is drawn")
-    parser.add_argument("--first-step", type=int, default=0, help="where raster and rates begin")
-    parser.add_argument("--steps", type=int, default=60, help="environment steps in raster and rates (default: 60)")
+    add_value(parser, "--seed", Integer(0), default=0, help="of the episode that is drawn (default: 0)")
+    parser.add_argument("--y", default="best_deployed_return", help="what of the history the learning curve shows "
+                        "(default: best_deployed_return)")  # fmt: skip
+    add_value(parser, "--first-step", Integer(0), default=0, help="where raster and rates begin (default: 0)")
+    add_value(parser, "--steps", Integer(1), default=60, help="environment steps in raster and rates (default: 60)")
     parser.add_argument("--dark", action="store_true", help="on a dark background")
-    parser.add_argument("--dpi", type=int, default=200)
+    add_value(parser, "--dpi", Integer(1, 2400), default=200, help="dots in an inch (default: 200)")
 
 
 def plot(arguments: argparse.Namespace) -> None:
@@ -98,6 +128,7 @@ def plot(arguments: argparse.Namespace) -> None:
             activity = inspection.record_activity(policy, environment_of(policy, arguments), seed=arguments.seed)
             kind = inspection.SpikeRasterDisplay if arguments.kind == "raster" else inspection.FiringRateDisplay
             display = kind.from_policy_run(activity, first_step=arguments.first_step, n_steps=arguments.steps)
-        display.figure_.savefig(arguments.out, dpi=arguments.dpi)
+        out = arguments.out or Path(f"{arguments.paths[0].stem.replace(':', '-')}-{arguments.kind}.png")
+        display.figure_.savefig(destination(out), dpi=arguments.dpi)
         plt.close(display.figure_)
-    print(arguments.out)
+    print(out)

@@ -4,8 +4,11 @@ import json
 
 import numpy as np
 
+from ecpolicy.callbacks.progress import duration
 from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.rollout.outcome import mean_and_std
+
+UNITS = {"x_velocity": " m/s", "x_position": " m", "length_mean": " steps"}
 
 
 def played(
@@ -39,11 +42,13 @@ def write_report(report: dict[str, object], as_json: bool) -> None:
             value = ", ".join(f"{key} = {part}" for key, part in value.items()) or "the defaults"
         elif isinstance(value, list):
             value = ", ".join(map(str, value)) or "unknown"
+        elif name == "seconds":
+            name, value = "time", duration(float(str(value)))
         elif isinstance(value, float):
-            value = f"{value:.2f}"
+            value = f"{value:.2f}{UNITS.get(name, '')}"
         elif isinstance(value, int) and not isinstance(value, bool):
             value = f"{value:,}"
-        print(f"{name.replace('_', ' ')}: {value}")
+        print(f"{name.removeprefix('n_').replace('_', ' ').replace('env ', 'environment ')}: {value}")
 
 
 def json_line(value: object) -> str:

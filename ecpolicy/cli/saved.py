@@ -1,16 +1,31 @@
 """What is done with a saved policy: ``ecpolicy evaluate``, ``export``, ``info``; and ``ecpolicy tuned``."""
 
 import argparse
+import math
 import os
+import re
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ecpolicy.cli.parsing import add_value
 from ecpolicy.cli.reports import json_line, played, write_report
-from ecpolicy.cli.settings import UNLIMITED, add_environment, add_policy, environment_of, non_default, saved_policy
+from ecpolicy.cli.settings import (
+    UNLIMITED,
+    add_environment,
+    add_policy,
+    destination,
+    environment_of,
+    non_default,
+    saved_file,
+    saved_policy,
+)
+from ecpolicy.constraints import Integer
+from ecpolicy.files import archive
 from ecpolicy.fitting.resumption import is_resumable
-from ecpolicy.policies.parameters import ENGINES
-from ecpolicy.policies.policy import BasePolicy
+from ecpolicy.policies.parameters import ENGINES, PLAYING
 from ecpolicy.pretrained_policies import pretrained_card, pretrained_ids
 from ecpolicy.registered import registered_ids
 from ecpolicy.tuned_settings import tuned, tuned_ids
@@ -20,11 +35,11 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """The options of ``evaluate``."""
     add_policy(parser)
     add_environment(parser)
-    parser.add_argument("--episodes", type=int, default=20, help="how many (default: 20)")
-    parser.add_argument("--seed", type=int, help="episode k starts from reset(seed=seed + k)")
-    parser.add_argument("--max-steps", type=int, help="steps of an episode at most (default: the environment's own "
-                        "limit; the training horizon where it has none)")  # fmt: skip
-    parser.add_argument("--n-jobs", type=int, help="workers, or threads of the engine mujoco")
+    add_value(parser, "--episodes", Integer(1), default=20, help="how many (default: 20)")
+    add_value(parser, "--seed", Integer(0), help="episode k starts from reset(seed=seed + k)")
+    add_value(parser, "--max-steps", Integer(1), help="steps of an episode at most (default: the environment's own "
+              "limit; the training horizon where it has none)")  # fmt: skip
+    add_value(parser, "--n-jobs", PLAYING["n_jobs"].accepts, help="workers, or threads of the engine mujoco")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="what plays Gymnasium's environments")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -47,7 +62,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     )
     formats = ["nir", "c", "ecp", "verilog"]
     parser.add_argument("--format", choices=formats, help="by default what the file's ending says")
-    parser.add_argument("--lanes", type=int, default=1, help="neurons that Verilog updates in a cycle (default: 1)")
+    add_value(parser, "--lanes", Integer(1), default=1, help="neurons that Verilog updates in a cycle (default: 1)")
     dialects = ["cuba-lif", "cuba-lif-flat", "lif"]
     parser.add_argument("--dialect", choices=dialects, default="cuba-lif", help="of the NIR graph (default: cuba-lif)")
     parser.add_argument("--name", help="prefix of what the header defines; by default the file's name")
@@ -69,19 +84,20 @@ def export(arguments: argparse.Namespace) -> None:
         graph = policy.to_nir(dialect=arguments.dialect)
         import nir
 
-        nir.write(out, graph)
+        nir.write(destination(out), graph)
     elif kind == "ecp":
-        policy.save(out, training_state=False)
+        policy.save(destination(out), training_state=False)
     elif kind == "verilog":
         policy.to_verilog(out, lanes=arguments.lanes)
     else:
-        out.write_text(policy.to_c(arguments.name or out.stem.replace("-", "_")))
+        header = policy.to_c(arguments.name or re.sub(r"\W|^(?=\d)", "_", out.stem, flags=re.ASCII))
+        destination(out).write_text(header)
     print(out)
 
 
 def info(arguments: argparse.Namespace) -> None:
     """Describe a saved policy."""
-    policy: BasePolicy = saved_policy(arguments.path)
+    policy, path = saved_policy(arguments.path), saved_file(arguments.path)
     generations = policy.n_updates_ if hasattr(policy, "n_updates_") else policy.n_generations_
     last = policy.history_[-1] if policy.history_ else {}
     given = {name: _described(value) for name, value in non_default(policy).items()}
@@ -94,19 +110,37 @@ def info(arguments: argparse.Namespace) -> None:
         "action_space": str(policy.action_space_),
         "generations": generations,
         "n_env_steps": policy.n_env_steps_,
-        "hours": round(sum(entry["seconds"] for entry in policy.history_) / 3600, 3),
+        "seconds": round(sum(entry["seconds"] for entry in policy.history_), 3),
         "best_deployed_return": last.get("best_deployed_return"),
         "stop_reason": policy.stop_reason_,
         "resumable": is_resumable(policy),
+        "deployed_bytes": _deployed_bytes(policy),
+        "file_bytes": path.stat().st_size,
+        "saved": f"{datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}",
+        "ecpolicy": _release(path),
         "parameters": given,
     }
     if len(policy.history_) < generations:  # what is left of it does not tell
-        del report["hours"]
+        del report["seconds"]
     if getattr(policy, "excitatory_", None) is not None:
         connectome = policy.connectome_
         report["connections"] = {name: int(present.sum()) for name, present in connectome.connectivity.items()}
         report["densities"] = {f"{pre} to {post}": round(d, 3) for (pre, post), d in connectome.densities().items()}
     write_report(report, arguments.json)
+
+
+def _release(path: Path) -> str:
+    """The version of this library that wrote a file, which is as hostile as other files."""
+    release = archive.read(path)[0].get("release")
+    return release if isinstance(release, str) and release.isprintable() else "unknown"
+
+
+def _deployed_bytes(policy: Any) -> int:
+    """What the deployed network's connections take: a bit each, or a float32."""
+    if hasattr(policy, "connectivity_"):
+        bits: int = sum(present.size for present in policy.connectivity_.values())
+        return math.ceil(bits / 8)
+    return sum(int(weights.nbytes) for weights in policy.weights_.values())
 
 
 def _described(value: object) -> object:

@@ -1,17 +1,23 @@
 """Values on the command line, and the settings of environments."""
 
 import argparse
+import inspect
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 import ecpolicy
-from ecpolicy.constraints import Choice, Parameter
+from ecpolicy.cli.parsing import option_of, value_of
+from ecpolicy.constraints import Choice, Parameter, meant
+from ecpolicy.files.archive import check_writable
 from ecpolicy.ids import without_module
 from ecpolicy.networks import NETWORKS, Settings
+from ecpolicy.policies.parameterised import SETTINGS
 from ecpolicy.policies.policy import BasePolicy
+from ecpolicy.pretrained_policies import pretrained_file
 from ecpolicy.registered import BRAX, registered_ids
 from ecpolicy.tuned_settings import Tuned
 
@@ -31,6 +37,27 @@ METHODS = {
     "es": Method(ecpolicy.ESPolicy, ("real-rsnn", "gru", "lstm")),
     "ppo": Method(ecpolicy.SurrogateGradientPPOPolicy, ("real-rsnn",)),
 }
+SET_OTHERWISE = {"random_state": "--seed", "verbose": "--every", "warm_start": "--resume"}
+FAMILIAR = {"lr": "--learning-rate", "timesteps": "--max-env-steps", "total_timesteps": "--max-env-steps"}  # elsewhere
+WORD_ENDS = r"(?![\w/]|\.\w)"
+SPOKEN = {  # words of the library's messages, and what the command line has for them; one word alone may be any word
+    "Fit without warm_start": "Give --overwrite",
+    "fit without resume_from": "give --overwrite",
+    "name must be a C": "--name must be a C",
+    **{rf"network={kind.__name__}\(\)": f"--network {name}" for name, kind in NETWORKS.items()},
+    **{f"{name}{WORD_ENDS}": option_of(f"network__{name}") for name in SETTINGS if "_" in name},
+    **{
+        f"{name}{WORD_ENDS if '_' in name else '(?==)'}": option_of(name)
+        for method in METHODS.values()
+        for name in method.estimator.table
+        if name != "network"
+    },
+    **{f"{name}{WORD_ENDS}": option for name, option in SET_OTHERWISE.items() if "_" in name},
+    "resume_from": "--resume",
+    "n_episodes": "--episodes",
+    "first_step": "--first-step",
+}
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def non_default(policy: BasePolicy) -> dict[str, object]:
@@ -69,21 +96,26 @@ def plain(about: str) -> str:
     return re.sub(r":\w+:`(?:\w+\.)*([^`]*)`|``", r"\1", about)
 
 
-def value_of(text: str) -> object:
-    """A value as TOML or Python has it, or else the text itself."""
-    words = {"none": None, "true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    try:
-        return tomllib.loads(f"value = {text}", parse_float=number)["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+def spoken(message: str) -> str:
+    """What the library says of parameters, in the words of the command line."""
+    for words, option in SPOKEN.items():
+        message = re.sub(rf"(?<![\w./-]){words}", option, message)
+    return message
 
 
-def number(text: str) -> float | int:
-    """A number that TOML takes for a float; 1e6 is a whole one."""
-    value = float(text)
-    return int(value) if "." not in text and value.is_integer() else value
+def existing(path: Path, pattern: str, otherwise: str = "") -> Path:
+    """The path of a file that is there; raises FileNotFoundError, which says what could be meant."""
+    if not path.exists():
+        beside = [file.name for file in path.parent.glob(pattern)]
+        raise FileNotFoundError(f"There is no file {path}.{meant(path.name, beside)}{otherwise}")
+    return path
+
+
+def destination(path: Path) -> Path:
+    """A path that a file can be written to, in a folder that is made where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path)
+    return path
 
 
 def environment_settings(arguments: argparse.Namespace) -> dict[str, object]:
@@ -103,7 +135,26 @@ def made_with(environment_id: str, settings: dict[str, object]) -> object:
         return environment_id
     if environment_id.startswith(BRAX):
         raise ValueError(f"Settings of an environment are for Gymnasium's, not for {environment_id}.")
-    return Tuned(environment_id, {}, settings, {}).environment
+    spec = Tuned(environment_id, {}, settings, {}).environment
+    known = _settings_of(spec)
+    unknown = [] if known is None else [name for name in settings if name not in known]
+    if known is not None and unknown:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise ValueError(f"{environment_id} has no setting {unknown[0]}; {has}.{meant(unknown[0], known)}")
+    return spec
+
+
+def _settings_of(spec: EnvSpec) -> list[str] | None:
+    """What the constructor of an environment takes; None where it takes whatever there is."""
+    made_by: Any = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    kinds = made_by.__mro__ if isinstance(made_by, type) else ()
+    found: dict[str, None] = {}
+    for constructor in [vars(kind)["__init__"] for kind in kinds if "__init__" in vars(kind)] or [made_by]:
+        taken = inspect.signature(constructor).parameters.values()
+        found |= dict.fromkeys(one.name for one in taken if one.kind in NAMED and one.name != "self")
+        if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken):
+            return sorted(found)
+    return None
 
 
 def add_policy(
@@ -114,12 +165,18 @@ def add_policy(
     parser.add_argument(name, type=Path, metavar="path", nargs=nargs, help=about)
 
 
-def saved_policy(path: Path) -> BasePolicy:
-    """The policy of this file, or the pretrained one."""
+def saved_file(path: Path) -> Path:
+    """The file that was meant, which may be that of a pretrained policy."""
     given = str(path)
     if given.startswith(PRETRAINED):
-        return ecpolicy.pretrained(given.removeprefix(PRETRAINED))
-    return ecpolicy.load(path)
+        return pretrained_file(given.removeprefix(PRETRAINED))
+    otherwise = f" ecpolicy train makes one; {PRETRAINED}Hopper-v5 comes with the package."
+    return existing(path, "*.ecp", otherwise)
+
+
+def saved_policy(path: Path) -> BasePolicy:
+    """The policy of the file that was meant."""
+    return ecpolicy.load(saved_file(path))
 
 
 def file_name(environment_id: str) -> str:

@@ -3,37 +3,43 @@
 import argparse
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import ecpolicy
 from ecpolicy.callbacks import Checkpoint, CSVLog, Progress, StandingStill, TensorBoardLog
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import Excuse, write_line
+from ecpolicy.cli.parsing import Parser, add_value, number, option_of
 from ecpolicy.cli.reports import json_line, played, write_report
 from ecpolicy.cli.settings import (
+    FAMILIAR,
     METHODS,
+    SET_OTHERWISE,
     UNLIMITED,
     Method,
+    destination,
     environment_settings,
+    existing,
     file_name,
     made_with,
-    number,
     parameter_options,
     plain,
-    value_of,
+    spoken,
     with_network,
 )
+from ecpolicy.constraints import Integer, Parameter, meant
 from ecpolicy.environments import resolve
 from ecpolicy.fitting.backends import choose, engine
 from ecpolicy.ids import registered_id
 from ecpolicy.policies.parameterised import SETTINGS
+from ecpolicy.policies.parameters import SEED
 from ecpolicy.spaces import interchangeable
 from ecpolicy.tuned_settings import Tuned, is_tuned, tuned
 
-SET_OTHERWISE = {"random_state": "--seed", "verbose": "--every", "warm_start": "--resume"}
+TABLES = ("parameters", "network", "environment", "starts")  # of a configuration file
 
 TRAIN_EXAMPLES = """\
 examples:
@@ -49,7 +55,7 @@ counts: the method's defaults, the tuned settings of the environment, the file, 
 """
 
 
-def add_train(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
+def add_train(parser: Parser, given: Sequence[str]) -> None:
     """The options of ``train``; those of the method depend on which one was ``given``."""
     parser.add_argument("environment", help="an environment id, such as Hopper-v5, module:Id-v0 or brax/hopper")
     parser.add_argument("--method", choices=METHODS, default="ec", help="evolving connectivity (default), evolution "
@@ -58,43 +64,36 @@ def add_train(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on from --out, if it exists")
     existing.add_argument("--overwrite", action="store_true", help="start anew although --out exists")
-    parser.add_argument("--seed", type=int, help="makes the training repeat bit for bit")
+    add_value(parser, "--seed", SEED, help="makes the training repeat bit for bit")
     parser.add_argument("--config", type=Path, help="a TOML file with settings")
     parser.add_argument("--env-setting", action="append", default=[], metavar="NAME=VALUE",
                         help="of the environment when training; scores are of the registered one")  # fmt: skip
     parser.add_argument("--not-tuned", action="store_true", help="leave the tuned settings of the environment alone")
-    parser.add_argument("--n-starts", type=value_of, metavar="N", help="starts of the search, of which the one with "
-                        "the best population goes on (default: 1)")  # fmt: skip
-    parser.add_argument("--start-env-steps", type=value_of, metavar="N", help="environment steps of every start, where "
-                        "there are several (default: 1000000)")  # fmt: skip
-    parser.add_argument("--score-episodes", type=int, default=100, help="fresh episodes at the end (default: 100)")
-    parser.add_argument("--every", type=int, default=1, help="generations between progress lines; 0: none")
+    add_value(parser, "--n-starts", Integer(1), help="starts of the search, of which the one with the best "
+              "population goes on (default: 1)")  # fmt: skip
+    add_value(parser, "--start-env-steps", Integer(1), help="environment steps of every start, where there are "
+              "several (default: 1000000)")  # fmt: skip
+    add_value(parser, "--score-episodes", Integer(0), default=100, help="fresh episodes at the end (default: 100)")
+    add_value(parser, "--every", Integer(0), default=1, help="generations between progress lines (default: 1); 0: none")
     parser.add_argument("--csv", type=Path, help="write the history here as well")
     parser.add_argument("--tensorboard", type=Path, help="write the history to this folder as well")
     parser.add_argument("--json", action="store_true", help="print a JSON line per generation, and one at the end")
     group = parser.add_argument_group("parameters of the method", "numbers, words, or values as in TOML")
     method = _chosen_method(given)
-    for name, parameter in parameter_options(method).items():
+    options = parameter_options(method)
+    for name, parameter in options.items():
         if name not in SET_OTHERWISE:
-            group.add_argument(
-                _option(name), dest=f"parameter:{name}", type=value_of, metavar="VALUE", default=argparse.SUPPRESS,
-                help=f"{plain(parameter.sentence).replace('%', '%%')} (default: {parameter.default})",
+            add_value(
+                group, option_of(name), parameter.accepts, dest=f"parameter:{name}", metavar="VALUE",
+                default=argparse.SUPPRESS,
+                help=f"{spoken(plain(parameter.sentence)).replace('%', '%%')} (default: {parameter.default})",
             )  # fmt: skip
-    for name in sorted(SETTINGS):
-        group.add_argument(_option(name), action=_OfTheNetwork, help=argparse.SUPPRESS)
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('__', '-').replace('_', '-')}"
-
-
-class _OfTheNetwork(argparse.Action):
-    """An option that is spelt otherwise now."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: object, values: object, option: str | None = None
-    ) -> None:
-        parser.error(f"{option} belongs to the network: give {_option(f'network__{self.dest}')} {values}")
+    others = {name: word for word, one in METHODS.items() for name in parameter_options(one) if name not in options}
+    parser.elsewhere = {
+        **{option_of(name): f" It is for another method: add --method {word}." for name, word in others.items()},
+        **{option_of(name): f" It is {option} here." for name, option in {**SET_OTHERWISE, **FAMILIAR}.items()},
+        **{option_of(n): f" It belongs to the network: give {option_of(f'network__{n}')}." for n in SETTINGS},
+    }
 
 
 def _chosen_method(given: Sequence[str]) -> Method:
@@ -119,19 +118,22 @@ def _tuned(arguments: argparse.Namespace) -> Tuned:
 def _settings(arguments: argparse.Namespace) -> tuple[dict[str, object], dict[str, object], dict[str, Any]]:
     """Parameters of the method, settings of the environment and starts: tuned, from the file and from the options."""
     _, parameters, environment, starts = _tuned(arguments)
+    method, refuse = METHODS[arguments.method], arguments.parser.error
+    known = parameter_options(method)
     if arguments.config is not None:
-        given = _configuration(arguments.config)
+        given = _configuration(arguments.config, refuse)
         moved = sorted(SETTINGS & set(given.get("parameters", {})))
         if moved:
-            raise ValueError(
-                f"{arguments.config}: {', '.join(moved)} belong in a table [network], not in [parameters]."
-            )
+            refuse(f"{arguments.config}: {', '.join(moved)} belong in a table [network], not in [parameters].")
         misplaced = sorted({"verbose", "warm_start"} & set(given.get("parameters", {})))
         if misplaced:
             option = SET_OTHERWISE[misplaced[0]]
-            raise ValueError(f"{arguments.config}: {misplaced[0]} is for the command line, {option}.")
-        parameters |= given.get("parameters", {})
-        parameters |= {f"network__{name}": value for name, value in given.get("network", {}).items()}
+            refuse(f"{arguments.config}: {misplaced[0]} is for the command line, {option}.")
+        read = given.get("parameters", {})
+        read |= {f"network__{name}": value for name, value in given.get("network", {}).items()}
+        for name, value in read.items():
+            _check(name, value, known, arguments)
+        parameters |= read
         environment |= given.get("environment", {})
         starts |= given.get("starts", {})
     environment |= environment_settings(arguments)
@@ -142,30 +144,34 @@ def _settings(arguments: argparse.Namespace) -> tuple[dict[str, object], dict[st
     }
     if arguments.seed is not None:
         parameters["random_state"] = arguments.seed
-    method = METHODS[arguments.method]
-    known = parameter_options(method)
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
-        raise ValueError(f"{arguments.method} has no parameter {', '.join(unknown)}; it has {', '.join(known)}.")
     if parameters.get("max_env_steps") is not None and "n_generations" in known:
         parameters.setdefault("n_generations", UNLIMITED)
     if starts and arguments.method == "ppo":
-        raise ValueError(
-            "ppo has no search that could start several times: leave out --n-starts and --start-env-steps."
-        )
+        refuse("ppo has no search that could start several times: leave out --n-starts and --start-env-steps.")
     return with_network(parameters, method), environment, starts
 
 
-def _configuration(path: Path) -> dict[str, Any]:
+def _check(name: str, value: object, known: Mapping[str, Parameter], arguments: argparse.Namespace) -> None:
+    """Refuse a parameter of the configuration file that there is not, or cannot have this value."""
+    path, refuse, written = arguments.config, arguments.parser.error, name.removeprefix("network__")
+    if name not in known:
+        kin = [one.removeprefix("network__") for one in known if ("__" in one) == (name != written)]
+        there = f"{arguments.method} has no {'setting of the network' if name != written else 'parameter'} {written}"
+        refuse(f"{path}: {there}; it has {', '.join(kin)}.{meant(written, kin)}")
     try:
-        given = tomllib.loads(path.read_text(), parse_float=number)
+        known[name].accepts(f"{path}: {written}", value)
+    except (TypeError, ValueError) as error:
+        refuse(str(error))
+
+
+def _configuration(path: Path, refuse: Callable[[str], NoReturn]) -> dict[str, Any]:
+    try:
+        given = tomllib.loads(existing(path, "*.toml").read_text(), parse_float=number)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
+        refuse(f"{path} is not TOML: {error}")
     for name, table in given.items():
-        if name not in ("parameters", "network", "environment", "starts") or not isinstance(table, dict):
-            raise ValueError(
-                f"{path} may hold the tables [parameters], [network], [environment] and [starts]; it has {name!r}."
-            )
+        if name not in TABLES or not isinstance(table, dict):
+            refuse(f"{path} may hold the tables [{'], ['.join(TABLES)}]; it has {name!r}.{meant(name, TABLES)}")
     return given
 
 
@@ -212,8 +218,6 @@ def train(arguments: argparse.Namespace) -> None:
     """Train and save; report the deployed network's score on fresh episodes of the registered environment."""
     parameters, settings, starts = _settings(arguments)
     environment = made_with(arguments.environment, settings)
-    if arguments.score_episodes < 0:
-        raise ValueError(f"--score-episodes must be at least 0, got {arguments.score_episodes}.")
     if settings and arguments.score_episodes:
         trained, scored = resolve(environment), resolve(arguments.environment)
         if not interchangeable(trained.observation_space, scored.observation_space):
@@ -222,10 +226,13 @@ def train(arguments: argparse.Namespace) -> None:
                 "the policy would be scored: give --score-episodes 0, and the same --env-setting to evaluate."
             )
     path = arguments.out or Path(file_name(arguments.environment))
-    if path.exists() and not (arguments.resume or arguments.overwrite):
+    if path.is_file() and not (arguments.resume or arguments.overwrite):
         raise FileExistsError(f"{path} exists: go on with it by --resume, or start anew by --overwrite.")
+    for file in (path, arguments.csv):
+        if file is not None:
+            destination(file)
     checkpoint = Checkpoint(path, every=None, seconds=30)
-    callbacks: list[object] = [_Opening(arguments, settings, environment), checkpoint]
+    callbacks: list[object] = [checkpoint]
     if arguments.json:
         callbacks.append(_JSONLines())
     elif arguments.every:
@@ -235,6 +242,7 @@ def train(arguments: argparse.Namespace) -> None:
         callbacks.append(CSVLog(arguments.csv))
     if arguments.tensorboard is not None:
         callbacks.append(TensorBoardLog(arguments.tensorboard))
+    callbacks.append(_Opening(arguments, settings, environment))  # last: others may find that they cannot begin
     policy = METHODS[arguments.method].estimator(**parameters)
     further: dict[str, Any] = {"callbacks": callbacks, "resume_from": checkpoint if arguments.resume else None}
     if starts:

@@ -46,8 +46,8 @@ class ModelFileError(ValueError):
     """A model file that is damaged, foreign, or not what was asked for."""
 
 
-class NewerFileError(ModelFileError):
-    """A model file of a format version that this release does not know."""
+class UnfitFileError(ModelFileError):
+    """A model file that is whole, and of a newer format or another class than what reads it."""
 
 
 def as_path(path: object) -> Path:
@@ -158,7 +158,7 @@ def _temporary(path: Path) -> Iterator[tuple[int, Path, Path]]:
             temporary.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-        missing = isinstance(error, FileNotFoundError)
+        missing = isinstance(error, FileNotFoundError) and not target.parent.is_dir()
         what = f"its folder {target.parent} does not exist" if missing else error.strerror or error
         kept = "The file that was there is unchanged." if os.path.isfile(path) else "Nothing was written."  # noqa: PTH113
         message = f"{path} could not be saved: {what}. {kept}"
@@ -223,8 +223,8 @@ def damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except MemoryError:
         raise
-    except NewerFileError as error:
-        raise NewerFileError(f"{path} cannot be read by this release: {_sentence(error)} Upgrade ecpolicy.") from None
+    except UnfitFileError as error:
+        raise UnfitFileError(f"{path} cannot be loaded: {_sentence(error)}") from None
     except Exception as error:  # a damaged file can fail anywhere, in zlib, JSON, NumPy, Gymnasium or here
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of impossible places in a file
             raise
@@ -256,8 +256,9 @@ def _read(archive: zipfile.ZipFile, file_size: int) -> tuple[Document, Arrays]:
         raise ModelFileError(f"its {DOCUMENT} does not say format {FORMAT!r}.")
     version = document.get("version")
     if type(version) is not int or not 1 <= version <= VERSION:
-        kind = NewerFileError if type(version) is int and version > VERSION else ModelFileError
-        raise kind(f"it has format version {version!r}; this release reads versions 1 to {VERSION}.")
+        said = f"it has format version {version!r}; this release reads versions 1 to {VERSION}."
+        newer = type(version) is int and version > VERSION
+        raise UnfitFileError(f"{said} Upgrade ecpolicy.") if newer else ModelFileError(said)
     listing = {name: _listed(name, **listed) for name, listed in document["arrays"].items()}
     total = sum(prod(shape) * dtype.itemsize for dtype, shape in listing.values())
     if total > max(SMALL, INFLATION * file_size):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ecpolicy.distributions import Distribution
 from ecpolicy.edges import dense
 from ecpolicy.files import archive
-from ecpolicy.files.archive import Arrays, Document, ModelFileError
+from ecpolicy.files.archive import Arrays, Document, ModelFileError, UnfitFileError
 from ecpolicy.files.codec import array, count, decode, encode, following, leaf, number, only, optional, take, texts
 from ecpolicy.files.migrations import HISTORY, up_to_date
 from ecpolicy.files.spaces import space_from_json, space_to_json
@@ -27,6 +27,7 @@ from ecpolicy.networks.layout import unpack, words_per_row
 from ecpolicy.normalization import Standardizer
 from ecpolicy.spaces import action_outputs, check_spaces, observation_size
 from ecpolicy.untyped import Kwargs, Space
+from ecpolicy.version import __version__
 
 MACHINE = {"n_jobs", "timeout", "verbose", "backend", "engine"}  # parameters that say nothing about the policy
 MACHINE_KWARGS = {"device"}  # among ppo_kwargs, likewise
@@ -85,7 +86,8 @@ def to_file(policy: Trainable[Any], training_state: bool) -> tuple[Document, Arr
         document["deployed"], arrays = encode(schema, Acting(connections, deployed.standardizer, shown))
         history = History()
     arrays |= {f"{HISTORY}{name}": column for name, column in history.columns.items()}
-    return {"class": type(policy).__name__, **document}, arrays | _prior(given)
+    about = {"class": type(policy).__name__, "release": __version__}
+    return {**about, **document}, arrays | _prior(given)
 
 
 def from_file(cls: type, document: Document, arrays: Arrays, network: Network | None) -> Any:
@@ -134,7 +136,8 @@ def load(path: str | os.PathLike[str], kinds: Mapping[str, type], network: Netwo
         document, arrays = up_to_date(*archive.read(path))
         kind = kinds.get(str(document["class"]))
         if kind is None:
-            raise ModelFileError(f"it holds a {document['class']!r}, to be loaded as such; wanted {' or '.join(kinds)}")
+            found = f"it holds a policy of the class {str(document['class'])!r:.80}"
+            raise UnfitFileError(f"{found}; wanted {' or '.join(kinds)}")
         return from_file(kind, document, arrays, network)
 
 

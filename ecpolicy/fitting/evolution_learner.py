@@ -137,10 +137,12 @@ class EvolutionLearner:
         trained = {name: p.shape for name, p in training.search.parameters.items()}
         wanted = {name: limits.shape for name, limits in self.distribution(0).limits.items()}
         if trained != wanted:
-            raise ValueError(f"Training so far was of matrices {trained}; the parameters now say {wanted}.")
+            said = f"Training so far was of matrices {trained}; the parameters now say {wanted}."
+            raise ValueError(f"{said} Fit without warm_start to start anew.")
         before, now = training.setting.optimizer, self.setting.optimizer
         if before != now:
-            raise ValueError(f"Training so far used optimizer {before!r}; it cannot go on with {now!r}.")
+            said = f"Training so far used optimizer {before!r}; it cannot go on with {now!r}."
+            raise ValueError(f"{said} Fit without warm_start to start anew.")
 
     def measure_again(self, training: Training) -> Training:
         """Measure the network that was kept, or said to solve the task, on what is trained on now.

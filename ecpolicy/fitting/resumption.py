@@ -6,13 +6,10 @@ from numbers import Integral
 from typing import Any, Protocol, TypeVar
 
 from ecpolicy.callbacks import Checkpoint
-from ecpolicy.files.archive import ModelFileError, NewerFileError
+from ecpolicy.files.archive import ModelFileError, UnfitFileError
 from ecpolicy.fitting.learner import Trainable
 
-NOT_RESUMABLE = (
-    "it was saved without its training state (training_state=False), so it acts but cannot be resumed; fit without "
-    "warm_start to start anew"
-)
+NOT_RESUMABLE = "it was saved without its training state (training_state=False), so it acts but cannot be resumed"
 
 ResumeFrom = str | os.PathLike[str] | Checkpoint
 P = TypeVar("P", bound=Trainable[Any])
@@ -41,10 +38,12 @@ def is_resumable(policy: Trained) -> bool:
     return not isinstance(policy._training, NoTraining)
 
 
-def check_resumable(policy: Trained, what: str = "The policy cannot go on") -> None:
+def check_resumable(
+    policy: Trained, what: str = "The policy cannot go on", then: str = " Fit without warm_start to start anew."
+) -> None:
     """Raise ValueError where a fitted policy was saved without its training state."""
     if not is_resumable(policy):
-        raise ValueError(f"{what}: {NOT_RESUMABLE}.")
+        raise ValueError(f"{what}: {NOT_RESUMABLE}.{then}")
 
 
 def own_training(policy: P) -> P | None:
@@ -80,7 +79,7 @@ def _earlier(policy: P, resume_from: ResumeFrom | P | None) -> P | None:
     if restored is not None and isinstance(policy.random_state, Integral) and policy.random_state != restored.seed_:
         raise ValueError(
             f"resume_from continues a training of random_state={restored.seed_}; random_state is now "
-            f"{policy.random_state}. Give the same, or None, or start anew without resume_from."
+            f"{policy.random_state}. Give that one or none, or fit without resume_from to start anew."
         )
     return restored
 
@@ -102,7 +101,7 @@ def _newest(policy: P, checkpoint: Checkpoint) -> P | None:
     for path in checkpoint.files():
         try:
             return _load(policy, path)
-        except NewerFileError:
+        except UnfitFileError:
             raise
         except ModelFileError as error:
             warnings.warn(f"{error} Trying the checkpoint before it.", RuntimeWarning, stacklevel=2)

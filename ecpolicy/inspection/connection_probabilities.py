@@ -77,7 +77,7 @@ class ConnectionProbabilityDisplay:
             generation yet.
         """
         check_is_fitted(policy, "_deployed")
-        check_resumable(policy, "There are no probabilities to draw")
+        check_resumable(policy, "There are no probabilities to draw", " Take the file that the training saved.")
         if not hasattr(policy, "connection_probabilities_"):
             raise TypeError(f"{type(policy).__name__} has no connection probabilities; EvolvingConnectivityPolicy has.")
         excitatory = getattr(policy, "excitatory_", None)

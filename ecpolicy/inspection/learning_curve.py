@@ -121,7 +121,7 @@ class LearningCurveDisplay:
         for run in several:
             if isinstance(run, BaseEstimator):
                 check_is_fitted(run, "history_")
-                check_resumable(run, "There is no history to draw")
+                check_resumable(run, "There is no history to draw", " Take the file that the training saved.")
         histories = [run if _is_sequence(run) else run.history_ for run in several]
         if not histories or not all(histories):
             raise ValueError("There is nothing to draw: a training without a generation.")

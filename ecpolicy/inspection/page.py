@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ import ecpolicy
 from ecpolicy.cleanup import clean_up
 from ecpolicy.constraints import Integer
 from ecpolicy.inspection.activity import Activity, one_environment, played, spiking_network
-from ecpolicy.inspection.video import filmed, frames_per_second, without_a_screen
+from ecpolicy.inspection.video import OnFrame, filmed, frames_per_second, without_a_screen
 from ecpolicy.networks import BooleanRSNN, RealRSNN
 from ecpolicy.optional import require
 from ecpolicy.policies.policy import BasePolicy
@@ -32,6 +33,7 @@ def record_page(
     seed: int = 0,
     max_episode_steps: int = 1000,
     video: bool = True,
+    on_frame: OnFrame = None,
 ) -> Path:
     """Play an episode with the deployed network and write it as a page that a browser plays, without a server.
 
@@ -52,6 +54,8 @@ def record_page(
         The episode is cut after so many steps.
     video : bool
         False leaves the video out, for environments that cannot be rendered.
+    on_frame : callable (frames), optional
+        Called after every frame of the video with how many there are so far.
 
     Returns
     -------
@@ -78,7 +82,7 @@ def record_page(
         raise ValueError(f'The page is HTML: give a path that ends in ".html", got {str(path)!r}.')
     if video:
         require("moviepy", "record_page", extra="video")
-    episode = _filmed if video else _played
+    episode = partial(_filmed, on_frame) if video else _played
     text = json.dumps(episode(policy, network, environment, seed, max_episode_steps)).replace("<", "\\u003c")
     page = TEMPLATE.read_text(encoding="utf-8").replace("EPISODE", text)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,11 +97,16 @@ def record_page(
 
 
 def _filmed(
-    policy: BasePolicy, network: BooleanRSNN | RealRSNN, environment: object, seed: int, max_episode_steps: int
+    on_frame: OnFrame,
+    policy: BasePolicy,
+    network: BooleanRSNN | RealRSNN,
+    environment: object,
+    seed: int,
+    max_episode_steps: int,
 ) -> Kwargs:
     with TemporaryDirectory() as folder, without_a_screen():
         film = Path(folder) / "episode.mp4"
-        with filmed(policy, environment, film) as made:
+        with filmed(policy, environment, film, on_frame) as made:
             activity, fps = played(policy, network, made, seed, max_episode_steps), frames_per_second(made)
         seen = f"data:video/mp4;base64,{_text(film.read_bytes())}"
     return _described(policy, network, made, activity, seed) | {"fps": fps, "video": seen}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MODES = ("rgb_array", "rgb_array_list")  # render modes that give images
 FPS = 30  # frames per second where an environment names none
 SLOWEST = 0.01  # frames per second that can be written
+OnFrame = Callable[[int], None] | None
 
 
 def record_video(
@@ -38,6 +39,7 @@ def record_video(
     n_episodes: int = 1,
     seed: int = 0,
     max_episode_steps: int | None = 1000,
+    on_frame: OnFrame = None,
 ) -> list[Path]:
     """Play episodes with the deployed network and write a video of each.
 
@@ -58,6 +60,8 @@ def record_video(
         Episode k starts from ``env.reset(seed=seed + k)``.
     max_episode_steps : int or None
         Cut episodes after so many steps.
+    on_frame : callable (frames), optional
+        Called after every frame with how many the episode's video has so far.
 
     Returns
     -------
@@ -92,13 +96,15 @@ def record_video(
     with without_a_screen():
         for episode in range(n_episodes):
             file = path if episode == 0 else path.with_name(f"{path.stem}-{episode}.mp4")
-            _film(policy, environment, file, seed + episode, max_episode_steps)
+            _film(policy, environment, file, seed + episode, max_episode_steps, on_frame)
             files.append(file)
     return files
 
 
-def _film(policy: BasePolicy, environment: object, path: Path, seed: int, max_episode_steps: int | None) -> None:
-    with filmed(policy, environment, path) as made:
+def _film(
+    policy: BasePolicy, environment: object, path: Path, seed: int, max_episode_steps: int | None, on_frame: OnFrame
+) -> None:
+    with filmed(policy, environment, path, on_frame) as made:
         observation, _ = made.reset(seed=seed)
         state, steps, over = None, 0, False
         while not over:
@@ -109,13 +115,13 @@ def _film(policy: BasePolicy, environment: object, path: Path, seed: int, max_ep
 
 
 @contextmanager
-def filmed(policy: BasePolicy, environment: object, path: Path) -> Iterator[Env]:
+def filmed(policy: BasePolicy, environment: object, path: Path, on_frame: OnFrame = None) -> Iterator[Env]:
     """The environment, with a camera on it; the file is there after the context, unless something was raised."""
     with one_environment(policy, environment, make=_made_to_render) as made:
         if made.render_mode not in MODES:
             raise _unfit(made, f"its render_mode is {made.render_mode!r}")
         follow(made)
-        video = _Video(path, frames_per_second(made))
+        video = _Video(path, frames_per_second(made), on_frame)
         try:
             yield _Filmed(made, video)
             video.finish()
@@ -227,11 +233,12 @@ def _described(error: Exception) -> str:
 class _Video:
     """Frames on their way to a file, which is there once it is whole."""
 
-    def __init__(self, path: Path, fps: float) -> None:
+    def __init__(self, path: Path, fps: float, on_frame: OnFrame) -> None:
         self._path = path
         self._draft = path.with_name(f".{path.stem}-{os.getpid()}.mp4")
         self._fps = fps
         self._shape: tuple[int, ...] = ()
+        self._on_frame, self._frames = on_frame, 0
         self._writer: FFMPEG_VideoWriter | None = None
 
     def add(self, frame: NDArray[np.uint8], environment: Env) -> None:
@@ -248,6 +255,9 @@ class _Video:
             self._writer.write_frame(frame)
         except OSError as error:
             raise OSError(f"{self._path} could not be written: {' '.join(str(error).split())}") from error
+        self._frames += 1
+        if self._on_frame is not None:
+            self._on_frame(self._frames)
 
     def finish(self) -> None:
         """Put the file where it was wanted."""

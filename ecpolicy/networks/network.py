@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, Typ
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.constraints import Table, check
+from ecpolicy.constraints import Table, check, meant
 from ecpolicy.random import Key
 from ecpolicy.untyped import Kwargs
 
@@ -93,7 +93,8 @@ class Settings(DataclassInstance):
         known = self.get_params()
         unknown = sorted(set(settings) - set(known))
         if unknown:
-            raise ValueError(f"{type(self).__name__} has no {', '.join(unknown)}; it has {', '.join(known)}.")
+            said = f"{type(self).__name__} has no {', '.join(unknown)}; it has {', '.join(known)}."
+            raise ValueError(said + meant(unknown[0], known))
         return replace(self, **settings)
 
     def checked(self) -> Self:

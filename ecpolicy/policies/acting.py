@@ -130,7 +130,7 @@ class Acting:
 
         An environment's networks follow from its place in the batch and from its own episodes, whoever is beside it.
         """
-        check_resumable(self, "There are no probabilities to sample networks from, give deterministic=True")
+        check_resumable(self, "There are no probabilities to sample networks from, give deterministic=True", "")
         if state.keys is None:
             starts = np.ones_like(starts)
             batch = fold_in(reserved_key(self._deployed.seed, Stream.CONNECTIONS), self._n_sampled)

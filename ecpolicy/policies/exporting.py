@@ -181,8 +181,8 @@ class Exporting:
         if not isinstance(network, kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(
-                f"A {type(network).__name__} cannot be exported in this form; wanted {wanted}."
-                + (f" {why}." if why else "")
+                f"A {type(network).__name__} cannot be exported in this form; wanted {wanted}, so train with "
+                f"network={kinds[0].__name__}()." + (f" {why}." if why else "")
             )
         return network
 

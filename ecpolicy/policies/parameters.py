@@ -95,7 +95,7 @@ OBSERVING = table(
     Parameter("normalize_observations", True, Flag(),
         "Standardise observations by the mean and variance of all observations acted upon so far.", VEC_NORMALIZE),
     Parameter("observation_clip", 10.0, POSITIVE,
-        "(Standardised) observations are clipped to [-observation_clip, observation_clip].", VEC_NORMALIZE),
+        "(Standardised) observations are clipped to plus and minus this.", VEC_NORMALIZE),
 )  # fmt: skip
 ENDING = table(
     Parameter("score_threshold", "auto", Custom('"auto", float or None', _threshold),

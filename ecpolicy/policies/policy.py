@@ -201,7 +201,7 @@ class BasePolicy(Acting, Exporting, Parameterised, Trainable[Any]):
         path = archive.as_path(path)
         training_state = Flag()("training_state", training_state)
         if training_state:
-            check_resumable(self, f"{path} was not saved, give training_state=False")
+            check_resumable(self, f"{path} was not saved, give training_state=False", "")
         archive.write(
             path,
             *policies.to_file(self, bool(training_state)),

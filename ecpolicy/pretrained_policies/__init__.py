@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ecpolicy.constraints import meant
 from ecpolicy.files.load import load
 from ecpolicy.ids import registered_id
 from ecpolicy.policies.policy import BasePolicy
@@ -54,14 +55,20 @@ def pretrained(environment_id: str) -> BasePolicy:
     >>> policy.score("CartPole-v1", n_episodes=5, seed=0)
     500.0
     """
-    return load(FOLDER / f"{pretrained_card(environment_id).environment_id}.ecp")
+    return load(pretrained_file(environment_id))
+
+
+def pretrained_file(environment_id: str) -> Path:
+    """Return where the pretrained policy for this environment is; see :func:`pretrained`."""
+    return FOLDER / f"{pretrained_card(environment_id).environment_id}.ecp"
 
 
 def pretrained_card(environment_id: str) -> Card:
     """Return how the pretrained policy for this environment was made and what it earns; see :func:`pretrained`."""
     cards, name = _cards(), registered_id(environment_id)
     if name not in cards:
-        raise ValueError(f"There is no pretrained policy for {environment_id!r}; there are for {', '.join(cards)}.")
+        said = f"There is no pretrained policy for {environment_id!r}; there are for {', '.join(cards)}."
+        raise ValueError(said + meant(environment_id, cards))
     return cards[name]
 
 
