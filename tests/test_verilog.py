@@ -4,10 +4,12 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.cli import main
+from ecpolicy.inspection import record_activity
 from ecpolicy.networks import RSNN, IntegerRSNN
 from probes import ACTION_SPACES, Anything
 
@@ -51,6 +53,39 @@ def test_saturated_networks_are_the_same_in_verilog(tmp_path):
     assert simulate(tmp_path).startswith("PASS: 4 steps")
     most = max(int(line, 16).bit_count() for line in (tmp_path / "spikes.hex").read_text().split())
     assert most > 127
+
+
+@simulated
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Pendulum-v1"])
+def test_a_test_bench_plays_the_episodes_that_it_is_given(environment, tmp_path):
+    policy = trained(environment, IntegerRSNN(33, gain_in=1.0))
+    episodes = [record_activity(policy, environment, seed=seed, max_episode_steps=9) for seed in (1, 2)]
+    policy.to_verilog(tmp_path, episodes=[episode.observations for episode in episodes])
+    assert simulate(tmp_path).startswith("PASS: 18 steps")
+    assert int((tmp_path / "first.hex").read_text().replace("\n", ""), 2) == (1 << 17) + (1 << 8)
+    spikes = [[int(bit) for bit in f"{int(line, 16):033b}"[::-1]] for line in (tmp_path / "spikes.hex").open()]
+    np.testing.assert_array_equal(spikes, np.concatenate([each.spikes.reshape(-1, 33) for each in episodes]))
+    actions = [int(line, 16) for line in (tmp_path / "actions.hex").open()]
+    if environment == "CartPole-v1":
+        np.testing.assert_array_equal(actions, np.concatenate([each.actions for each in episodes]))
+    assert len(set(actions)) > 1
+
+
+@pytest.mark.parametrize(
+    ("episodes", "message"),
+    [
+        ([np.zeros((5, 3))], r"episodes\[0\] must be finite observations \(steps, 4\); got an array of shape \(5, 3\)"),
+        (np.zeros((5, 4)), r"episodes\[0\] must be .* shape \(4,\)"),
+        ([np.zeros((1, 4)), np.full((1, 4), np.nan)], r"episodes\[1\] must be finite"),
+        ([], "episodes must have a step"),
+        ([np.zeros((0, 4))], "episodes must have a step"),
+    ],
+    ids=["width", "one", "nan", "none", "empty"],
+)
+def test_episodes_that_are_none_are_named(episodes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        trained("CartPole-v1", IntegerRSNN(8)).to_verilog(tmp_path / "chip", episodes=episodes)
+    assert not (tmp_path / "chip").exists()
 
 
 @simulated

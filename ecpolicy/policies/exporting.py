@@ -1,5 +1,6 @@
 """The deployed network for other tools: NIR, C, Verilog and ONNX."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ class Exporting:
     """What writes the deployed network in the forms that neuromorphic tools and microcontrollers take."""
 
     action_space_: Space
+    n_features_in_: int
     _deployed: DeployedPolicy
 
     def to_nir(self, *, dialect: str = "cuba-lif") -> "NIRGraph":
@@ -133,13 +135,19 @@ class Exporting:
         )
         return model
 
-    def to_verilog(self, folder: str | Path, *, lanes: int = 1, steps: int = 100) -> None:
+    def to_verilog(
+        self,
+        folder: str | Path,
+        *,
+        lanes: int = 1,
+        steps: int = 100,
+        episodes: Sequence[NDArray[np.float64]] | None = None,
+    ) -> None:
         """Write the deployed network of integers as Verilog-2005 for synthesis, and a test bench.
 
         The folder gets ``policy.v``, the connections as ``*.hex`` for its block RAM, and ``policy_tb.v``, which
         compares every spike, readout and action of recorded steps with those of the library. The comments at the top
-        of ``policy.v`` describe its ports, and how many clock cycles an action takes. The recorded observations are
-        drawn: standard normal, as standardised ones are, some at the limits.
+        of ``policy.v`` describe its ports, and how many clock cycles an action takes.
 
         Parameters
         ----------
@@ -148,7 +156,11 @@ class Exporting:
         lanes : int
             Neurons that are updated in a clock cycle.
         steps : int
-            Environment steps of the test bench, in two episodes.
+            Environment steps of the test bench, in two episodes of observations that are drawn: standard normal, as
+            standardised ones are, some at the limits.
+        episodes : sequence of ndarray (steps, obs_size), optional
+            Observations of episodes that the test bench plays instead, as ``record_activity(...).observations`` has
+            them.
 
         Raises
         ------
@@ -156,14 +168,21 @@ class Exporting:
         TypeError
             Where the network is no :class:`ecpolicy.networks.IntegerRSNN`.
         ValueError
-            Where ``lanes`` or ``steps`` is no positive whole number.
+            Where ``lanes`` or ``steps`` is no positive whole number, or ``episodes`` are no observations.
         """
-        from ecpolicy.export.verilog import record, verilog
+        from ecpolicy.export.verilog import verilog
+        from ecpolicy.export.verilog_bench import drawn, record
 
         network = self._spiking(IntegerRSNN)
         Integer(1, network.n_neurons)("lanes", lanes)
         Integer(2)("steps", steps)
-        recorded = record(network, self._deployed.connections, self._deployed.start, self.action_space_, steps)
+        if episodes is None:
+            seen = drawn(network, self.n_features_in_, steps)
+        else:
+            seen = [self._standardized(number, episode) for number, episode in enumerate(episodes)]
+        if not any(map(len, seen)):
+            raise ValueError("episodes must have a step; got none.")
+        recorded = record(network, self._deployed.connections, self._deployed.start, self.action_space_, seen)
         files = verilog(
             network, self._present(), self._initial_potentials(network), self.action_space_, recorded, lanes=lanes
         )
@@ -174,6 +193,20 @@ class Exporting:
     def _present(self) -> dict[str, NDArray[np.bool_]]:
         """The deployed connections by name, (pre, post)."""
         return {name: p > 0.5 for name, p in self._deployed.parameters.items()}
+
+    def _standardized(self, number: int, episode: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The observations of an episode as the network takes them, (steps, obs_size)."""
+        from ecpolicy.networks.numba.bits import standardize
+
+        seen = np.ascontiguousarray(episode, np.float64)
+        x, rows = np.empty(seen.shape, np.float32), np.arange(len(seen))
+        known = seen.ndim == 2 and seen.shape[1] == self.n_features_in_
+        if not known or standardize(seen, rows, *self._deployed.standardizer, x) >= 0:
+            raise ValueError(
+                f"episodes[{number}] must be finite observations (steps, {self.n_features_in_}); got an array of shape "
+                f"{seen.shape}."
+            )
+        return x
 
     def _spiking(self, *kinds: type, why: str = "") -> Any:
         check_is_fitted(self, "_deployed")
