@@ -19,8 +19,8 @@ from itertools import takewhile
 import numpy as np
 
 NAMES = ("c_header", "cluster_model", "clusters", "device_throughput", "import_time", "integer_step", "memory",
-         "microcontroller", "mujoco_engine", "network_step", "saving", "search", "throughput",
-         "tuned_trainings")  # fmt: skip
+         "microcontroller", "mujoco_engine", "network_step", "saving", "search", "simulation", "synthesis",
+         "throughput", "tuned_trainings")  # fmt: skip
 
 
 def options_of(benchmark, arguments):

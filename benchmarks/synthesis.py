@@ -5,19 +5,18 @@ Synthesised and placed for a Lattice iCE40 UP5K (5,280 look-up tables, 30 blocks
 clock is nextpnr's estimate for the placed and routed design.
 
 Needs Debian's yosys, nextpnr-ice40 and fpga-icestorm.
-
-    python benchmarks/synthesis.py [--env Hopper-v5] [--neurons 256] [--lanes 1]
 """
 
 import re
 import subprocess
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import ecpolicy
-import runner
 from ecpolicy.networks import IntegerRSNN
 
+OPTIONS = {"env": ["CartPole-v1", "Hopper-v5", "HalfCheetah-v5"], "neurons": [64, 256], "lanes": 1}
 TOP = """\
 module top (input wire clk, reset, start, shift, bit_in, x_valid, output wire bit_out, ready, done);
     reg signed [13:0] x;
@@ -83,24 +82,9 @@ def measure(policy, lanes):
     return found
 
 
-def main():
-    parser = runner.parser(__doc__)
-    parser.add_argument("--env", nargs="+", default=["CartPole-v1", "Hopper-v5", "HalfCheetah-v5"])
-    parser.add_argument("--neurons", type=int, nargs="+", default=[64, 256])
-    parser.add_argument("--lanes", type=int, default=1, help="neurons that are updated in a cycle")
-    arguments = parser.parse_args()
-    for environment in arguments.env:
-        for neurons in arguments.neurons:
-            policy = ecpolicy.EvolvingConnectivityPolicy(
-                network=IntegerRSNN(neurons), n_generations=1, population_size=4, max_episode_steps=20, random_state=0
-            ).fit(environment)
-            found = measure(policy, arguments.lanes)
-            figures = ", ".join(
-                f"{name} {value:,.1f}" if isinstance(value, float) else f"{name} {value}"
-                for name, value in found.items()
-            )
-            print(f"{environment}, {neurons} neurons, {arguments.lanes} a cycle: {figures}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def rows(options):
+    for environment, neurons in product(options.env, options.neurons):
+        policy = ecpolicy.EvolvingConnectivityPolicy(
+            network=IntegerRSNN(neurons), n_generations=1, population_size=4, max_episode_steps=20, random_state=0
+        ).fit(environment)
+        yield {"task": environment, "neurons": neurons, "a cycle": options.lanes, **measure(policy, options.lanes)}
