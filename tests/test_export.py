@@ -324,10 +324,11 @@ def test_c_of_integers_acts_like_predict_over_ten_whole_episodes(environment, tm
 
 @pytest.mark.parametrize("network", [RSNN, IntegerRSNN])
 @pytest.mark.parametrize("neurons", [1, 31, 63, 64, 65, 257])
-def test_cpp_of_2011_compiles_the_header_and_acts_like_predict(network, neurons, tmp_path):
+def test_c_and_cpp_of_2011_act_like_predict_at_odd_sizes(network, neurons, tmp_path):
     policy = trained("Pendulum-v1", network=network(neurons, gain_in=1.0))
-    compiled = Compiled(policy, tmp_path, compiler=("g++", "-std=c++11"))
-    assert assert_same_episodes(policy, compiled, gym.make("Pendulum-v1"), 1) == 200
+    for name, compiler in {"c": ("gcc", "-std=c99"), "cpp": ("g++", "-std=c++11")}.items():
+        compiled = Compiled(policy, tmp_path, name, compiler=compiler)
+        assert assert_same_episodes(policy, compiled, gym.make("Pendulum-v1"), 1) == 200
 
 
 def test_saturated_integers_are_the_same_in_c(tmp_path):

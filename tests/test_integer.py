@@ -1,12 +1,17 @@
 """The network of integers: one step is the same bits everywhere, nothing overflows, and it is trained as others are."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 from itertools import product
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, PartitionSpec
 from numba import njit
 
 import ecpolicy
@@ -19,11 +24,12 @@ from ecpolicy.networks.xla import bits as device
 from ecpolicy.networks.xla.twins import twin
 from ecpolicy.random import fold_in, key_from_seed
 
+TESTS = Path(__file__).parent
 WIDTHS = [1, 31, 63, 64, 65, 128, 257]
 
 
 def check_against_reference(network, *, obs_size=5, n_outputs=3, steps=12, scale=1.0, density=0.5, on_device=False):
-    """Kernel, XLA where wanted, and reference side by side from the same keys; the spikes that were compared."""
+    """Kernel, XLA (on all devices) where wanted, and reference from the same keys; the spikes that were compared."""
     members, n, generator = 2, network.n_neurons, np.random.default_rng(0)
     shapes = network.shapes(obs_size, n_outputs)
     dense = {name: generator.random((members, s.pre, s.post)) < density for name, s in shapes.items()}
@@ -36,7 +42,10 @@ def check_against_reference(network, *, obs_size=5, n_outputs=3, steps=12, scale
     xla = twin(network)
     theirs, matrices = xla.initial_state(keys, n_outputs), xla.prepare({k: halves(part) for k, part in packed.items()})
     np.testing.assert_array_equal(theirs.v, state.v[:, :n])
-    xla_step, spikes = jax.jit(xla.step), 0
+    mesh, split = Mesh(np.array(jax.devices()), ("members",)), PartitionSpec("members")
+    specs = split, split, split, PartitionSpec()
+    xla_step = jax.jit(jax.shard_map(xla.step, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False))
+    spikes = 0
     for _ in range(steps):
         x = (scale * generator.standard_normal((members, obs_size))).astype(np.float32)
         network.step(packed, state, x, output, owners=rows, rows=rows)
@@ -66,6 +75,19 @@ def check_against_reference(network, *, obs_size=5, n_outputs=3, steps=12, scale
 def test_numba_and_xla_equal_the_reference(neurons, ratio):
     network = IntegerRSNN(neurons, excitatory_ratio=ratio, gain_in=0.3)
     assert check_against_reference(network, scale=2.0, on_device=True) > 0
+
+
+def test_two_devices_equal_the_reference():
+    code = (
+        f"import sys; sys.path[:0] = [{str(TESTS)!r}]\n"
+        "import jax, test_integer as t\n"
+        "spikes = [t.check_against_reference(t.IntegerRSNN(n, gain_in=0.3), scale=2.0, steps=6, on_device=True)"
+        " for n in (1, 31, 63, 64, 65, 257)]\n"
+        "print(len(jax.devices()), min(spikes) > 0)"
+    )
+    environ = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
+    assert done.stdout.split() == ["2", "True"], done.stderr
 
 
 @pytest.mark.parametrize(("obs_size", "n_outputs"), [(1, 1), (348, 17), (70, 65)])
