@@ -15,7 +15,7 @@ from learnt import fingerprint
 from probes import Linear, Match
 
 ESTIMATORS = [EvolvingConnectivityPolicy, ESPolicy, SurrogateGradientPPOPolicy]
-MOST = {EvolvingConnectivityPolicy: 26, ESPolicy: 23, SurrogateGradientPPOPolicy: 28}
+MOST = {EvolvingConnectivityPolicy: 27, ESPolicy: 24, SurrogateGradientPPOPolicy: 28}
 
 
 @pytest.fixture(params=[*ESTIMATORS, *NETWORKS.values()], ids=lambda kind: kind.__name__)

@@ -13,7 +13,7 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from joblib import parallel_config
 
-from ecpolicy import EvolvingConnectivityPolicy
+from ecpolicy import ESPolicy, EvolvingConnectivityPolicy
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.environments import resolve
 from ecpolicy.networks import RSNN, reference
@@ -404,3 +404,27 @@ def test_a_vector_environment_in_other_processes_is_known_as_well(small):
     ):
         assert policy.fit(pays).history_[-1]["best_deployed_return"] > 100
         assert policy.set_params(n_generations=4).fit(less).history_[-1]["best_deployed_return"] <= 10
+
+
+class Lottery(gym.Env):
+    """The return depends on the seed alone."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (1,)), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), float(self.np_random.random()), True, False, {}
+
+
+@pytest.mark.parametrize("estimator", [EvolvingConnectivityPolicy, ESPolicy])
+def test_common_episodes_are_the_same_for_all_members_and_others_in_every_generation(estimator):
+    settings = {"population_size": 20, "n_generations": 3, "episodes_per_member": 2, "random_state": 0}
+    common = estimator(common_episodes=True, **settings).fit(Lottery).history_
+    assert [record["return_std"] for record in common] == pytest.approx([0, 0, 0], abs=1e-12)
+    assert len({record["return_mean"] for record in common}) == 3
+    assert all(record["return_std"] > 0.1 for record in estimator(**settings).fit(Lottery).history_)
+    workers = estimator(common_episodes=True, n_jobs=2, **settings).fit(Lottery).history_
+    assert [record["return_mean"] for record in workers] == [record["return_mean"] for record in common]

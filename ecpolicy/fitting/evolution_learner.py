@@ -111,6 +111,7 @@ class EvolutionLearner:
     fitness_shaping: FitnessShaping
     population_size: int
     episodes_per_member: int
+    common_episodes: bool
     horizons: Callable[[int], tuple[float, ...]]  # likewise, by environment
     setting: Setting
     keep_best: bool
@@ -222,7 +223,10 @@ class EvolutionLearner:
         search, steps = training.search, training.n_env_steps
         networks = self._networks(self._allowed(training), search.moments, steps)
         keys = member_keys(key_from_seed(self.seed), search.generation, self.population_size)
-        return population(networks, keys, n_episodes=self.episodes_per_member, horizons=self.horizons(steps))
+        return population(
+            networks, keys, n_episodes=self.episodes_per_member, horizons=self.horizons(steps),
+            common=self.common_episodes,
+        )  # fmt: skip
 
     def _play(self, training: Training, played: Outcome | Exception | None, *_: object) -> Outcome:
         """The outcome of the next generation's population, unless it has been played already."""

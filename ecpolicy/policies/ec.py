@@ -88,6 +88,7 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         keep_density: bool = False,
         eps: float | Sequence[tuple[int, float]] = 0.01,
         episodes_per_member: int = 1,
+        common_episodes: bool = False,
         max_episode_steps: int | Sequence[tuple[int, int]] | None = 1000,
         normalize_observations: bool = True,
         observation_clip: float = 10.0,
@@ -114,6 +115,7 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         self.keep_density = keep_density
         self.eps = eps
         self.episodes_per_member = episodes_per_member
+        self.common_episodes = common_episodes
         self.max_episode_steps = max_episode_steps
         self.normalize_observations = normalize_observations
         self.observation_clip = observation_clip

@@ -69,6 +69,7 @@ class ESPolicy(EvolvedPolicy):
         learning_rate: float | Sequence[tuple[int, float]] | None = None,
         weight_decay: float = 0.1,
         episodes_per_member: int = 1,
+        common_episodes: bool = False,
         max_episode_steps: int | Sequence[tuple[int, int]] | None = 1000,
         normalize_observations: bool = True,
         observation_clip: float = 10.0,
@@ -93,6 +94,7 @@ class ESPolicy(EvolvedPolicy):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.episodes_per_member = episodes_per_member
+        self.common_episodes = common_episodes
         self.max_episode_steps = max_episode_steps
         self.normalize_observations = normalize_observations
         self.observation_clip = observation_clip

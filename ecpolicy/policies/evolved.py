@@ -28,6 +28,7 @@ class EvolvedPolicy(BasePolicy):
     n_generations: int
     population_size: int
     episodes_per_member: int
+    common_episodes: bool
     max_episode_steps: int | Sequence[tuple[int, int]] | None
     normalize_observations: bool
     observation_clip: float
@@ -78,6 +79,7 @@ class EvolvedPolicy(BasePolicy):
             fitness_shaping=self.fitness_shaping,
             population_size=int(self.population_size),
             episodes_per_member=int(self.episodes_per_member),
+            common_episodes=bool(self.common_episodes),
             horizons=lambda n_env_steps: resolved.horizons(scheduled(wanted, n_env_steps), otherwise=endless),
             keep_best=bool(self.keep_best),
         )

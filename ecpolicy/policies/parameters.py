@@ -117,6 +117,9 @@ SIZES = table(
 POPULATION = table(
     Parameter("episodes_per_member", 1, Integer(1),
         "Episodes over which a member's return is averaged, on each environment."),
+    Parameter("common_episodes", False, Flag(),
+        "All members of a generation play episodes of the same seeds, so that they differ in their networks alone. "
+        "Every generation has others. Vector environments that seed themselves take no seeds."),
     Parameter("max_episode_steps", 1000, optional(Schedule(Integer(1, 2**63))),
         "Training horizon: episodes of the population are cut after so many steps. A list is a schedule by "
         "environment steps taken, such as ``[(0, 200), (3_000_000, 1000)]``. The deployed network's score is always "

@@ -71,7 +71,9 @@ class Table(NamedTuple):
         return self.networks.sampler.sample(self.keys[:: self.episodes]), np.arange(self.members)
 
 
-def population(networks: Networks, keys: Key, *, n_episodes: int, horizons: Sequence[float]) -> Table:
+def population(
+    networks: Networks, keys: Key, *, n_episodes: int, horizons: Sequence[float], common: bool = False
+) -> Table:
     """``n_episodes`` on every environment for every member: potentials and seeds follow from the member's key.
 
     Parameters
@@ -81,11 +83,14 @@ def population(networks: Networks, keys: Key, *, n_episodes: int, horizons: Sequ
     n_episodes : int
     horizons : sequence of float
         Of the environments.
+    common : bool
+        All members' seeds follow from the first one's key instead, so that all play the same episodes.
     """
     members, plays = keys.shape[0], np.arange(len(horizons) * n_episodes)
     environments = plays // n_episodes
     membrane_keys = fold_in(fold_in(keys, Stream.MEMBRANE)[:, None, :], plays)
-    seeds = environment_seed(fold_in(fold_in(keys, Stream.ENVIRONMENT)[:, None, :], plays))
+    seeding = np.broadcast_to(keys[:1], keys.shape) if common else keys
+    seeds = environment_seed(fold_in(fold_in(seeding, Stream.ENVIRONMENT)[:, None, :], plays))
     return Table(
         networks,
         np.repeat(keys, plays.size, axis=0),
