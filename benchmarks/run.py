@@ -18,8 +18,8 @@ from itertools import takewhile
 
 import numpy as np
 
-NAMES = ("c_header", "cluster_model", "clusters", "device_throughput", "import_time", "integer_step", "memory",
-         "microcontroller", "mujoco_engine", "network_step", "saving", "search", "simulation", "synthesis",
+NAMES = ("c_header", "cluster_model", "clusters", "device_throughput", "import_time", "memory", "microcontroller",
+         "mujoco_engine", "network_step", "neurons_step", "saving", "search", "simulation", "synthesis",
          "throughput", "tuned_trainings")  # fmt: skip
 
 

@@ -55,6 +55,7 @@ def reference_state(state, row, neurons):
         unpack(state.spikes[row], neurons),
         np.zeros(neurons, np.float32),
         np.zeros(n_outputs, np.float32),
+        state.held[row, :neurons].copy() if hasattr(state, "held") else 0,
     )
 
 

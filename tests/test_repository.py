@@ -136,7 +136,7 @@ def test_example_of_an_own_simulator():
 
 SPEED = {
     "network_step": "--neurons 16 --rounds 1",
-    "integer_step": "--neurons 16 --population 4 --rounds 1",
+    "neurons_step": "--neurons 16 --population 4 --rounds 1",
     "throughput": "--env InvertedPendulum-v5 --population 16 --train-steps 50 --generations 1 --rounds 1",
     "mujoco_engine": "--env Hopper-v5 --steps 20 --episodes 2 --timed-steps 5 --rounds 1",
     "import_time": "--rounds 1",

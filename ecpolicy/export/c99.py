@@ -1,15 +1,53 @@
 """A 1-bit spiking policy as one C99 header: packed connections, sums by bits, no allocation."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.export.c_parts import WORD, check_name, counting, decode, number, numbers, standardized
 from ecpolicy.networks import RSNN
+from ecpolicy.networks.cells import CellConstants
 from ecpolicy.networks.layout import FLUSH
 from ecpolicy.normalization import Standardizer
 from ecpolicy.untyped import Space
+
+
+class Neurons(NamedTuple):
+    """C of what neurons have: the constants of neuron j as expressions, and what refractory periods take."""
+
+    decay_syn: str
+    decay_m: str
+    r_in: str
+    r_h: str
+    threshold: str = "1.0f"
+    tables: str = ""
+    state: str = ""  # a member of the struct
+    reset: str = ""
+    hold: str = ""  # before a potential is compared
+    begin: str = ""  # after a spike
+
+
+def own_constants(name: str, cells: CellConstants) -> Neurons:
+    """Those of neurons that have constants of their own, as tables."""
+    single, n = ("decay_syn", "decay_m", "r_in", "r_h", "threshold"), cells.threshold.size
+    tables = "".join(
+        f"static const {kind} {name}_{key}[{n}] = {{\n{numbers(getattr(cells, key))}}};\n"
+        for key, kind in {**dict.fromkeys(single, "float"), "refractory": "int32_t"}.items()
+    )
+    return Neurons(*(f"{name}_{key}[j]" for key in single))._replace(
+        tables=f"\n/* Constants of every neuron; refractory periods are in substeps. */\n{tables}",
+        state=f"    int32_t held[{n}];       /* substeps that are left of the refractory period */\n",
+        reset="        s->held[j] = 0;\n",
+        hold="""\
+            if (s->held[j] > 0) {
+                s->held[j]--;
+                v = 0.0f;
+            }
+""",
+        begin=f"                s->held[j] = {name}_refractory[j];\n",
+    )
 
 
 def c_header(
@@ -36,11 +74,17 @@ def c_header(
     """
     check_name(name)
     observed, (n, outputs) = connectivity["input"].shape[0] // 2, connectivity["output"].shape
-    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = network.constants(observed)
+    cells = network.constants(observed)
+    decay_out, r_out, per_dt = (number(cells[k]) for k in (2, 5, 6))
     counts, size, words, planes = counting(name, connectivity, network.n_excitatory)
     moments, standardize = standardized(name, standardizer, real)
     constants = size + 4 * n + (16 if real == "double" else 8) * observed
     state, stack = 8 * n + 4 * words + 4 * outputs, 4 * (n + words * planes)
+    if network.are_alike:
+        own = Neurons(*(number(cells[k]) for k in (0, 1, 3, 4)))
+    else:
+        own = own_constants(name, cells)
+        constants, state = constants + 24 * n, state + 4 * n
     decoding, action_type, action_size = decode(action_space, f"{name}_action", real)
     equal = "bit for bit" if real == "double" else "to rounding"
     return f"""\
@@ -73,22 +117,22 @@ def c_header(
 typedef {action_type} {name}_action;
 
 typedef struct {{
-    float v[{n}];           /* membrane potentials; the threshold is 1 */
+    float v[{n}];           /* membrane potentials */
     float i_syn[{n}];       /* synaptic currents */
     uint32_t spikes[{words}];   /* of the last substep */
     float readout[{outputs}];      /* filtered spike counts of the outputs */
-}} {name}_state;
+{own.state}}} {name}_state;
 
 static const float {name}_v0[{n}] = {{
 {numbers(initial_potentials)}}};
 {moments}
-
+{own.tables}
 {counts}
 static inline void {name}_reset({name}_state *s) {{
     for (int j = 0; j < {n}; j++) {{
         s->v[j] = {name}_v0[j];
         s->i_syn[j] = 0.0f;
-    }}
+{own.reset}    }}
     for (int w = 0; w < {words}; w++) s->spikes[w] = 0;
     for (int a = 0; a < {outputs}; a++) s->readout[a] = 0.0f;
 }}
@@ -106,7 +150,7 @@ static inline void {name}_forward({name}_state *s, const {real} *observation, fl
         }}
     }}
     for (int j = 0; j < {n}; j++) {{
-        i_in[j] *= {number(r_in)};
+        i_in[j] *= {own.r_in};
         if (fabsf(s->i_syn[j]) < {number(FLUSH)}) s->i_syn[j] = 0.0f;
         if (fabsf(s->v[j]) < {number(FLUSH)}) s->v[j] = 0.0f;
     }}
@@ -118,21 +162,21 @@ static inline void {name}_forward({name}_state *s, const {real} *observation, fl
         for (int w = 0; w < {words}; w++) s->spikes[w] = 0;
         for (int j = 0; j < {n}; j++) {{
             const int count = {name}_received(planes, used, j);
-            s->i_syn[j] = {number(decay_syn)} * s->i_syn[j] + {number(r_h)} * (float)count;
+            s->i_syn[j] = {own.decay_syn} * s->i_syn[j] + {own.r_h} * (float)count;
             const float u = s->i_syn[j] + i_in[j];
-            float v = u + {number(decay_m)} * (s->v[j] - u);
-            if (v > 1.0f) {{
+            float v = u + {own.decay_m} * (s->v[j] - u);
+{own.hold}            if (v > {own.threshold}) {{
                 s->spikes[j / {WORD}] |= (uint32_t)1 << (j % {WORD});
-                v = 0.0f;
+{own.begin}                v = 0.0f;
             }}
             s->v[j] = v;
         }}
         for (int a = 0; a < {outputs}; a++) {{
-            const float total = (float){name}_count({name}_k_out[a], s->spikes) * {number(per_dt)};
-            s->readout[a] = total + {number(decay_out)} * (s->readout[a] - total);
+            const float total = (float){name}_count({name}_k_out[a], s->spikes) * {per_dt};
+            s->readout[a] = total + {decay_out} * (s->readout[a] - total);
         }}
     }}
-    for (int a = 0; a < {outputs}; a++) output[a] = {number(r_out)} * s->readout[a];
+    for (int a = 0; a < {outputs}; a++) output[a] = {r_out} * s->readout[a];
 }}
 
 static inline void {name}_step({name}_state *s, const {real} *observation, {name}_action *action) {{

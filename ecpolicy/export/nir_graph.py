@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import nir
 
 
+Numbers: TypeAlias = Any  # a number, or an array of one for each neuron
 DIALECTS = ("cuba-lif", "cuba-lif-flat", "lif")
 DT = 1e-4  # s, of graphs with current-based neurons: what most importers integrate with, some with nothing else
 
@@ -51,12 +52,15 @@ def nir_graph(
     ------
     ImportError
         Where nir is missing.
+    TypeError
+        Where a refractory period, or in some dialects a neuron's own tau_syn, has no place in a graph.
     ValueError
         Where ``dialect`` is none of these.
     """
     require("nir", "to_nir")
     if dialect not in DIALECTS:
         raise ValueError(f"dialect must be one of {', '.join(map(repr, DIALECTS))}; got {dialect!r}.")
+    _refuse(network, dialect)
     matrices = {name: np.asarray(weights[name], np.float32) for name in ("recurrent", "output")}
     if isinstance(network, RSNN):  # its input matrix takes every number with both signs: one where they cancel
         plus, minus = np.split(np.asarray(weights["input"], np.int8), 2)
@@ -86,16 +90,16 @@ def _with_lif(
     import nir
 
     observed, (n, outputs) = len(matrices["input"]), matrices["output"].shape
-    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = network.constants(observed).astype(np.float64)
+    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt, threshold = _constants(network, observed)
 
-    def integrator(decay: float, gain: float, size: int) -> nir.LI:
-        return nir.LI(tau=_tau(network, decay, size), r=np.full(size, gain), v_leak=np.zeros(size))
+    def integrator(decay: Numbers, gain: Numbers, size: int) -> nir.LI:
+        return nir.LI(tau=_tau(network, decay, size), r=_full(size, gain), v_leak=np.zeros(size))
 
     nodes = {
         "observation": nir.Input(input_type={"input": np.array([observed])}),
         "input": nir.Linear(weight=np.ascontiguousarray(matrices["input"].T)),
-        "input_gain": nir.Scale(scale=np.full(n, r_in)),
-        "neurons": _lif(network, decay_m, n),
+        "input_gain": nir.Scale(scale=_full(n, r_in)),
+        "neurons": _lif(network, decay_m, threshold, n),
         "recurrent": nir.Linear(weight=np.ascontiguousarray(matrices["recurrent"].T)),
         "synapse": integrator(decay_syn, r_h / (1 - decay_syn), n),
         "output": nir.Linear(weight=np.ascontiguousarray(matrices["output"].T)),
@@ -125,21 +129,21 @@ def _with_cuba_lif(
     import nir
 
     observed, (n, outputs) = len(matrices["input"]), matrices["output"].shape
-    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = network.constants(observed).astype(np.float64)
-    tau_syn, tau_mem = np.full(n, DT / (1 - decay_syn)), np.full(n, DT / (1 - decay_m))
+    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt, threshold = _constants(network, observed)
+    tau_syn, tau_mem = _full(n, DT / (1 - decay_syn)), _full(n, DT / (1 - decay_m))
     neurons = nir.CubaLIF(
-        tau_syn=tau_syn, tau_mem=tau_mem, r=tau_mem / DT, v_leak=np.zeros(n), v_threshold=np.ones(n),
+        tau_syn=tau_syn, tau_mem=tau_mem, r=tau_mem / DT, v_leak=np.zeros(n), v_threshold=_full(n, threshold),
         v_reset=np.zeros(n), w_in=tau_syn / DT,
     )  # fmt: skip
-    recurrent = nir.Linear(weight=_float32((1 - decay_m) * r_h * matrices["recurrent"].T))
+    recurrent = nir.Linear(weight=_float32(_each_row((1 - decay_m) * r_h) * matrices["recurrent"].T))
     nodes = {
         "observation": nir.Input(input_type={"input": np.array([observed])}),
-        "input": nir.Linear(weight=_float32((1 - decay_m) * r_in * matrices["input"].T)),
+        "input": nir.Linear(weight=_float32(_each_row((1 - decay_m) * r_in) * matrices["input"].T)),
         "output": nir.Linear(weight=_float32(r_out * per_dt * matrices["output"].T)),
         "action": nir.Output(output_type={"output": np.array([outputs])}),
     }
     loop = [("neurons", "recurrent"), ("recurrent", "neurons")]
-    metadata = {**metadata, "dt": DT, "input_alpha": float(decay_syn), "readout_decay": float(decay_out)}
+    metadata = {**metadata, "dt": DT, "input_alpha": float(np.ravel(decay_syn)[0]), "readout_decay": float(decay_out)}
     if nested:
         inside = {
             "input": nir.Input(input_type={"input": np.array([n])}),
@@ -154,17 +158,44 @@ def _with_cuba_lif(
     return nir.NIRGraph(nodes, [*path, *loop], metadata)
 
 
-def _lif(network: RSNN | RealRSNN, decay: float, n: int) -> "nir.LIF":
+def _refuse(network: RSNN | RealRSNN, dialect: str) -> None:
+    """Raise where a graph cannot hold what the neurons have."""
+    if network.each("t_ref").any():
+        raise TypeError("A refractory period cannot be exported in this form: NIR's neurons have none.")
+    if dialect != "lif" and np.ptp(network.each("tau_syn")):
+        raise TypeError(
+            f"Neurons with a tau_syn of their own cannot be exported as {dialect!r}, whose caller filters the input by "
+            'one tau_syn; wanted dialect="lif".'
+        )
+
+
+def _constants(network: RSNN | RealRSNN, observed: int) -> tuple[Numbers, ...]:
+    """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt and the threshold, in double precision."""
+    constants = network.constants(observed)
+    return tuple(np.float64(part) for part in (*constants[:7], 1.0 if network.are_alike else constants[7]))
+
+
+def _lif(network: RSNN | RealRSNN, decay: Numbers, threshold: Numbers, n: int) -> "nir.LIF":
     import nir
 
     return nir.LIF(
-        tau=_tau(network, decay, n), r=np.ones(n), v_leak=np.zeros(n), v_threshold=np.ones(n), v_reset=np.zeros(n)
-    )
+        tau=_tau(network, decay, n), r=np.ones(n), v_leak=np.zeros(n), v_threshold=_full(n, threshold),
+        v_reset=np.zeros(n),
+    )  # fmt: skip
 
 
-def _tau(network: RSNN | RealRSNN, decay: float, size: int) -> NDArray[np.float64]:
+def _tau(network: RSNN | RealRSNN, decay: Numbers, size: int) -> NDArray[np.float64]:
     """Time constants, in s, with which a forward Euler step of dt decays as ours does."""
-    return np.full(size, network.dt * 1e-3 / (1 - decay))
+    return _full(size, network.dt * 1e-3 / (1 - decay))
+
+
+def _full(size: int, numbers: Numbers) -> NDArray[np.float64]:
+    return np.array(np.broadcast_to(numbers, size), np.float64)
+
+
+def _each_row(numbers: Numbers) -> Numbers:
+    """Numbers of the postsynaptic neurons, as rows of a matrix (post, pre) take them."""
+    return numbers[:, None] if np.ndim(numbers) else numbers
 
 
 def _float32(weights: NDArray[np.float64]) -> NDArray[np.float32]:

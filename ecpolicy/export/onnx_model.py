@@ -15,6 +15,7 @@ from ecpolicy.spaces import box_bounds
 from ecpolicy.untyped import Space
 
 STATE = ("v", "i_syn", "spikes", "readout")
+HELD = "held"  # part of the state where neurons have constants of their own
 
 
 class Graph:
@@ -67,7 +68,8 @@ def onnx_model(
     x = graph.op("Cast", graph.op("Clip", x, np.float64(-clip), np.float64(clip)), to=TensorProto.FLOAT)
     # States of one episode, such as those at the start, stand for a whole batch.
     zero = graph.op("Mul", graph.op("Slice", x, _whole([0]), _whole([1]), _whole([1])), np.float32(0))
-    state = tuple(graph.op("Add", name, zero) for name in STATE)
+    names = STATE if isinstance(network, IntegerRSNN) or network.are_alike else (*STATE, HELD)
+    state = tuple(graph.op("Add", name, zero) for name in names)
     if isinstance(network, RealRSNN):
         observed, sign = n_inputs, np.ones(n)
     else:
@@ -79,7 +81,7 @@ def onnx_model(
         output = _step(graph, network, x, state, weights["input"], signed)
     graph.named(_decided(graph, output, action_space), "action")
 
-    start = dict.fromkeys(STATE, np.zeros((1, n), np.float32))
+    start = dict.fromkeys(names, np.zeros((1, n), np.float32))
     start |= {"v": initial_potentials[None].astype(np.float32), "readout": np.zeros((1, outputs), np.float32)}
     inputs = [helper.make_tensor_value_info("observation", TensorProto.DOUBLE, ["batch", observed])]
     inputs += [
@@ -120,18 +122,21 @@ def _substeps(graph: Graph, body: Graph, after: tuple[str, ...], substeps: int, 
     """The state after a loop over substeps whose body computes the state ``after`` from the values named STATE."""
     from onnx import TensorProto, helper
 
+    names = (*STATE, HELD)[: len(start)]
     inputs = [
         helper.make_tensor_value_info("substep", TensorProto.INT64, []),
         helper.make_tensor_value_info("go", TensorProto.BOOL, []),
     ]
-    inputs += [helper.make_tensor_value_info(f"{name}_in", TensorProto.FLOAT, [None, None]) for name in STATE]
+    inputs += [helper.make_tensor_value_info(f"{name}_in", TensorProto.FLOAT, [None, None]) for name in names]
     outputs = [helper.make_tensor_value_info("go_on", TensorProto.BOOL, [])]
     outputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None]) for name in after]
     body.named("go", "go_on")
     inner = helper.make_graph(body.nodes, "substep", inputs, outputs, body.constants)
-    names = [f"next_{name}" for name in STATE]
-    graph.nodes.append(helper.make_node("Loop", [graph.constant(np.int64(substeps)), "", *start], names, body=inner))
-    return names
+    following = [f"next_{name}" for name in names]
+    graph.nodes.append(
+        helper.make_node("Loop", [graph.constant(np.int64(substeps)), "", *start], following, body=inner)
+    )
+    return following
 
 
 def _step(
@@ -143,28 +148,34 @@ def _step(
     signed: Mapping[str, NDArray[np.float32]],
 ) -> str:
     """The operations of ``reference.rsnn_step``, in its order and precision."""
-    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = network.constants(
-        len(k_in) // (2 if isinstance(network, RSNN) else 1)
-    )
+    constants = network.constants(len(k_in) // (2 if isinstance(network, RSNN) else 1))
+    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = constants[:7]
+    threshold = np.float32(1) if network.are_alike else constants.threshold
     if isinstance(network, RSNN):
         i_in = _input_current(graph, x, k_in)
     else:
         i_in = graph.op("MatMul", x, k_in.astype(np.float32))
     i_in = graph.op("Mul", i_in, r_in)
-    start = tuple(
-        graph.op("Where", graph.op("Less", graph.op("Abs", part), FLUSH), np.float32(0), part) for part in state
+    start: tuple[str, ...] = tuple(
+        graph.op("Where", graph.op("Less", graph.op("Abs", part), FLUSH), np.float32(0), part) for part in state[:4]
     )
     body = Graph("b")
     received = body.op("MatMul", "spikes_in", signed["recurrent"])
     i_syn = body.op("Add", body.op("Mul", "i_syn_in", decay_syn), body.op("Mul", received, r_h))
     u = body.op("Add", i_syn, i_in)
     v = body.op("Add", u, body.op("Mul", body.op("Sub", "v_in", u), decay_m))
-    fired = body.op("Greater", v, np.float32(1))
+    if not network.are_alike:
+        v = body.op("Where", body.op("Greater", f"{HELD}_in", np.float32(0)), np.float32(0), v)
+    fired = body.op("Greater", v, threshold)
     spikes = body.op("Cast", fired, to=1)
     total = body.op("Mul", body.op("MatMul", spikes, signed["output"]), per_dt)
     readout = body.op("Add", total, body.op("Mul", body.op("Sub", "readout_in", total), decay_out))
-    v = body.op("Where", fired, np.float32(0), v)
-    after = _substeps(graph, body, (v, i_syn, spikes, readout), network.substeps, start)
+    following: tuple[str, ...] = (body.op("Where", fired, np.float32(0), v), i_syn, spikes, readout)
+    if not network.are_alike:
+        left = body.op("Max", body.op("Sub", f"{HELD}_in", np.float32(1)), np.float32(0))
+        start = (*start, state[4])
+        following = (*following, body.op("Where", fired, constants.refractory.astype(np.float32), left))
+    after = _substeps(graph, body, following, network.substeps, start)
     return graph.op("Mul", after[3], r_out)
 
 

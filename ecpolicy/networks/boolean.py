@@ -17,8 +17,7 @@ class BooleanRSNN(Settings):
     n_neurons: int
     excitatory_ratio: float
 
-    @staticmethod
-    def _kernel(words: int) -> Callable[..., None]:
+    def _kernel(self, words: int) -> Callable[..., None]:
         """The compiled step for rows of ``words`` words."""
         raise NotImplementedError
 
@@ -36,6 +35,11 @@ class BooleanRSNN(Settings):
     def n_excitatory(self) -> int:
         """Number of excitatory neurons; they come first."""
         return round(self.excitatory_ratio * self.n_neurons)
+
+    @property
+    def types(self) -> NDArray[np.str_]:
+        """The cell type of every neuron, (neurons,)."""
+        return np.where(np.arange(self.n_neurons) < self.n_excitatory, "E", "I")
 
     def constants(self, obs_size: int) -> object:
         """What the kernel takes."""
@@ -95,13 +99,15 @@ class BooleanRSNN(Settings):
         rows : ndarray of int64
             The episodes to advance; the others are left alone.
         """
+        parts, held = state[:4], state[4:]
         self._kernel(words_per_row(self.n_neurons))(
             connections["input"],
             connections["recurrent"],
             connections["output"],
             owners,
             rows,
-            *state,
+            *parts,
+            *(held or parts[:1]),
             x,
             output,
             self.n_excitatory,

@@ -1,5 +1,6 @@
 """The spiking network in integers: sums, shifts and comparisons, for machines without floating point."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import log1p, log2
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from ecpolicy.constraints import Integer, Parameter, Table, documented, table
 from ecpolicy.networks.boolean import BooleanRSNN
+from ecpolicy.networks.cells import MOST_SUBSTEPS, constants_of
 from ecpolicy.networks.layout import LARGEST_CURRENT, READOUT_SHIFT, WEIGHT_SHIFT, Words
 from ecpolicy.networks.numba import spiking as kernels
-from ecpolicy.networks.spiking import BITS, MOST_SUBSTEPS, constants_of
+from ecpolicy.networks.spiking import BITS
 from ecpolicy.random import Key, uniform
 
 SHIFT = Integer(1, 8)
@@ -95,8 +97,6 @@ class IntegerRSNN(BooleanRSNN):
     gain_out: float = 5.0
     density: float = 0.5
 
-    _kernel = staticmethod(kernels.integer_rsnn_step)
-
     @property
     def dt(self) -> float:
         """Milliseconds of a substep."""
@@ -138,6 +138,9 @@ class IntegerRSNN(BooleanRSNN):
     def constants(self, obs_size: int) -> IntegerConstants:
         """Shifts, threshold and scales: what the kernels take."""
         return _integer_constants(self, obs_size)
+
+    def _kernel(self, words: int) -> Callable[..., None]:
+        return kernels.integer_rsnn_step(words)
 
     def initial_state(self, keys: Key, n_outputs: int) -> IntegerRSNNState:
         """States at the start of episodes: potentials uniform in [0, threshold] from their keys (episodes, 2)."""

@@ -114,7 +114,14 @@ class Settings(DataclassInstance):
         return {name: value for name, value in self.get_params().items() if value != default[name]}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.given().items())})"
+        return f"{type(self).__name__}({', '.join(f'{name}={_short(value)}' for name, value in self.given().items())})"
+
+
+def _short(value: object) -> str:
+    """A setting as Python writes it; of many numbers, the first three and the last."""
+    if isinstance(value, tuple) and len(value) > 8:
+        return f"({', '.join(map(repr, value[:3]))}, ..., {value[-1]!r})"
+    return repr(value)
 
 
 def copied(state: State) -> State:

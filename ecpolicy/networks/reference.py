@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ecpolicy.networks.cells import Constants
 from ecpolicy.networks.layout import WORD, words_per_row
 from ecpolicy.random import Key, threefry2x32
 
@@ -44,6 +45,10 @@ class State(NamedTuple):
     spike: NDArray[np.bool_]
     rate: NDArray[np.float32]
     readout: np.ndarray
+    held: NDArray[np.int32] | int = 0  # substeps that are left of the refractory period
+
+
+ALIKE = np.float32(1), np.int32(0)  # threshold and refractory period of neurons without constants of their own
 
 
 def rsnn_step(
@@ -55,7 +60,7 @@ def rsnn_step(
     *,
     n_excitatory: int,
     substeps: int,
-    constants: NDArray[np.float32],
+    constants: Constants,
     raster: list[NDArray[np.bool_]] | None = None,
 ) -> tuple[State, NDArray[np.float32], NDArray[np.float32]]:
     """One environment step of one network (equations 3 to 7).
@@ -67,10 +72,11 @@ def rsnn_step(
     Parameters
     ----------
     k_in : (2 obs_size, neurons); k_h : (neurons, neurons) pre by post; k_out : (neurons, outputs); x : (obs_size,)
-    constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt
+    constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt; or CellConstants
     """
-    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = constants
-    v, i_syn, spike, rate, readout = state
+    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = constants[:7]
+    threshold, refractory = constants[7:] if len(constants) > 7 else ALIKE
+    v, i_syn, spike, rate, readout, held = state
     flush = np.float32(1e-12)
     v = np.where(np.abs(v) < flush, np.float32(0), v)
     i_syn = np.where(np.abs(i_syn) < flush, np.float32(0), i_syn)
@@ -87,16 +93,17 @@ def rsnn_step(
         count = (sign * spike) @ k_h.astype(np.int64)
         i_syn = decay_syn * i_syn + r_h * count.astype(np.float32)
         u = i_syn + i_in
-        v = u + decay_m * (v - u)
-        spike = v > 1
+        v = np.where(held > 0, np.float32(0), u + decay_m * (v - u))
+        spike = v > threshold
         v = np.where(spike, np.float32(0), v)
+        held = np.where(spike, refractory, np.maximum(held - 1, 0))
         signed = (sign * spike).astype(np.float32) * per_dt
         rate = signed + decay_out * (rate - signed)
         total = ((sign * spike) @ k_out.astype(np.int64)).astype(np.float32) * per_dt
         readout = total + decay_out * (readout - total)
         if raster is not None:
             raster.append(spike)
-    return State(v, i_syn, spike, rate, readout), r_out * readout, r_out * (rate @ k_out.astype(np.float32))
+    return State(v, i_syn, spike, rate, readout, held), r_out * readout, r_out * (rate @ k_out.astype(np.float32))
 
 
 def integer_rsnn_step(
@@ -151,7 +158,7 @@ def real_rsnn_step(
     x: NDArray[np.float32],
     *,
     substeps: int,
-    constants: NDArray[np.float32],
+    constants: Constants,
 ) -> tuple[State, NDArray[np.float32]]:
     """One environment step of one network with real weights: the new state (without rates) and the output.
 
@@ -161,19 +168,21 @@ def real_rsnn_step(
     Parameters
     ----------
     w_in : (obs_size, neurons); w_h : (neurons, neurons) pre by post; w_out : (neurons, outputs); x : (obs_size,)
-    constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt
+    constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt; or CellConstants
     """
-    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = constants
+    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = constants[:7]
+    threshold, refractory = constants[7:] if len(constants) > 7 else ALIKE
     flush = np.float32(1e-12)
     v, i_syn, readout = (np.where(np.abs(a) < flush, np.float32(0), a) for a in (state.v, state.i_syn, state.readout))
-    spike = state.spike
+    spike, held = state.spike, state.held
     i_in = (x @ w_in) * r_in
     for _ in range(substeps):
         i_syn = decay_syn * i_syn + r_h * (spike.astype(np.float32) @ w_h)
         u = i_syn + i_in
-        v = u + decay_m * (v - u)
-        spike = v > 1
+        v = np.where(held > 0, np.float32(0), u + decay_m * (v - u))
+        spike = v > threshold
         v = np.where(spike, np.float32(0), v)
+        held = np.where(spike, refractory, np.maximum(held - 1, 0))
         total = (spike.astype(np.float32) @ w_out) * per_dt
         readout = total + decay_out * (readout - total)
-    return State(v, i_syn, spike, state.rate, readout), r_out * readout
+    return State(v, i_syn, spike, state.rate, readout, held), r_out * readout

@@ -1,37 +1,38 @@
 """The recurrent spiking networks of the paper: leaky integrate-and-fire neurons with 1-bit or real connections."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecpolicy.constraints import POSITIVE, Flag, Integer, Number, Parameter, Table, documented, table
 from ecpolicy.networks.boolean import BooleanRSNN
+from ecpolicy.networks.cells import LeakyNeurons, PerNeuron, Varied
 from ecpolicy.networks.layout import Words
-from ecpolicy.networks.network import Settings, Shape
+from ecpolicy.networks.network import Shape
 from ecpolicy.networks.numba import spiking, weights
-from ecpolicy.random import Key, uniform
+from ecpolicy.random import Key
 
-if TYPE_CHECKING:
-    from ecpolicy.networks.integer import IntegerRSNN
-
-MOST_SUBSTEPS = 100_000
 APPENDIX = "paper, appendix A"
 
 SIZE = Parameter("n_neurons", 256, Integer(1), "Neurons.", APPENDIX)
 LEAKY = table(
     Parameter("step_ms", 16.6, POSITIVE, "Milliseconds of network time in an environment step.", APPENDIX),
     Parameter("dt", 0.5, POSITIVE, "Milliseconds of an Euler substep.", APPENDIX),
-    Parameter("tau_syn", 5.0, POSITIVE, "Time constant of the synaptic currents, in ms.", APPENDIX),
-    Parameter("tau_m", 10.0, POSITIVE, "Time constant of the membrane potentials, in ms.", APPENDIX),
+    Parameter("tau_syn", 5.0, PerNeuron(POSITIVE), "Time constant of the synaptic currents, in ms.", APPENDIX),
+    Parameter("tau_m", 10.0, PerNeuron(POSITIVE), "Time constant of the membrane potentials, in ms.", APPENDIX),
     Parameter("tau_out", 10.0, POSITIVE, "Time constant of the readout, in ms.", APPENDIX),
     Parameter("gain_in", 0.1, Number(0), "Gain of the observation, K_in of the paper.", APPENDIX),
     Parameter("gain_recurrent", 1.0, Number(0), "Gain of the recurrent connections, K_h of the paper.", APPENDIX),
     Parameter("gain_out", 5.0, Number(0), "Gain of the readout, K_out of the paper.", APPENDIX),
 )
+CELLS = table(
+    Parameter("threshold", 1.0, PerNeuron(POSITIVE), "Potential above which a neuron spikes."),
+    Parameter("t_ref", 0.0, PerNeuron(Number(0)),
+        "Absolute refractory period, in ms, rounded to substeps: so long after a spike, the potential is held at 0."),
+)  # fmt: skip
 SHARE = Number(0, 1, open_low=True)
 BITS = table(
     SIZE,
@@ -40,6 +41,7 @@ BITS = table(
     ),
     *LEAKY.values(),
     Parameter("density", 0.5, SHARE, "Share of present connections for which the gains are normalised.", APPENDIX),
+    *CELLS.values(),
 )
 WEIGHTS = table(
     SIZE,
@@ -49,21 +51,32 @@ WEIGHTS = table(
         "Start episodes from random potentials, as RSNN does; otherwise from zero."),
     Parameter("dense", False, Flag(),
         "Multiply by every spike instead of adding the rows of the neurons that fire: for measuring what that costs."),
+    *CELLS.values(),
 )  # fmt: skip
 
 
 class RSNNState(NamedTuple):
     """State of a batch of networks between environment steps; all arrays are updated in place."""
 
-    v: NDArray[np.float32]  # (episodes, lanes) membrane potential, threshold 1
+    v: NDArray[np.float32]  # (episodes, lanes) membrane potential
     i_syn: NDArray[np.float32]  # (episodes, lanes) synaptic current
     spikes: Words  # (episodes, words) spikes of the last substep
     readout: NDArray[np.float32]  # (episodes, outputs) filtered signed spike counts, per ms
 
 
+class CellsState(NamedTuple):
+    """The same of neurons with constants of their own."""
+
+    v: NDArray[np.float32]
+    i_syn: NDArray[np.float32]
+    spikes: Words
+    readout: NDArray[np.float32]
+    held: NDArray[np.int32]  # (episodes, lanes) substeps that are left of the refractory period
+
+
 @documented(BITS)
 @dataclass(frozen=True, repr=False)
-class RSNN(BooleanRSNN):
+class RSNN(LeakyNeurons, BooleanRSNN):
     """Recurrent spiking neural network with boolean connections (paper, section 3 and appendix A).
 
     One environment step lasts ``step_ms`` and is integrated in ``round(step_ms / dt)`` Euler substeps. The first
@@ -81,6 +94,11 @@ class RSNN(BooleanRSNN):
     n_neurons))`` and ``R_out = gain_out sqrt(1 / (density n_neurons))``. Filter and readout are linear, so the filter
     is applied to the outputs' spike counts instead of to every neuron's rate.
 
+    ``tau_m``, ``tau_syn``, ``threshold`` and ``t_ref`` are each a number, an array of one for each neuron, or a dict by
+    cell type, such as ``tau_m={"E": 20.0, "I": 10.0}``; types that it leaves out have the default. A neuron's gains
+    follow from its own time constants, so that equal spikes bring equal charges. With a refractory period, a neuron
+    that has fired has ``v = 0`` for the next ``round(t_ref / dt)`` substeps.
+
     Parameters
     ----------
     <parameters>
@@ -92,52 +110,49 @@ class RSNN(BooleanRSNN):
     excitatory_ratio: float = 0.5
     step_ms: float = 16.6
     dt: float = 0.5
-    tau_syn: float = 5.0
-    tau_m: float = 10.0
+    tau_syn: Varied = 5.0
+    tau_m: Varied = 10.0
     tau_out: float = 10.0
     gain_in: float = 0.1
     gain_recurrent: float = 1.0
     gain_out: float = 5.0
     density: float = 0.5
+    threshold: Varied = 1.0
+    t_ref: Varied = 0.0
 
-    _kernel = staticmethod(spiking.rsnn_step)
+    types = BooleanRSNN.types
 
-    @property
-    def substeps(self) -> int:
-        """Euler steps per environment step: 33 for 16.6 ms and 0.5 ms."""
-        return round(self.step_ms / self.dt)
+    def _kernel(self, words: int) -> Callable[..., None]:
+        return spiking.rsnn_step(words) if self.are_alike else spiking.cells_step(words)
 
-    def one_substep(self) -> Self:
-        """The same network, of which a step is one substep."""
-        return replace(self, step_ms=self.dt)
-
-    def checked(self) -> Self:
-        """The network, its settings plain Python numbers; raises where one is wrong."""
-        network = super().checked()
-        _check_constants(network)
-        return network
-
-    def constants(self, obs_size: int) -> NDArray[np.float32]:
-        """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt: what the kernels take."""
-        return constants_of(self, obs_size)
-
-    def initial_state(self, keys: Key, n_outputs: int) -> RSNNState:
-        """States at the start of episodes: potentials uniform in [0, 1) from each episode's key (episodes, 2)."""
-        return RSNNState(*self._at_start(keys, n_outputs, uniform(keys, self.n_neurons), np.float32))
+    def initial_state(self, keys: Key, n_outputs: int) -> RSNNState | CellsState:
+        """States at the start of episodes: potentials uniform from 0 to the threshold, by their keys (episodes, 2)."""
+        parts = self._at_start(keys, n_outputs, self.potentials(keys), np.float32)
+        return RSNNState(*parts) if self.are_alike else CellsState(*parts, np.zeros(parts[0].shape, np.int32))
 
 
 class RealRSNNState(NamedTuple):
     """State of a batch of networks with real weights between environment steps; updated in place."""
 
-    v: NDArray[np.float32]  # (episodes, neurons) membrane potential, threshold 1
+    v: NDArray[np.float32]  # (episodes, neurons) membrane potential
     i_syn: NDArray[np.float32]  # (episodes, neurons) synaptic current
     spikes: NDArray[np.bool_]  # (episodes, neurons) spikes of the last substep
     readout: NDArray[np.float32]  # (episodes, outputs) filtered spike counts, weighted, per ms
 
 
+class RealCellsState(NamedTuple):
+    """The same of neurons with constants of their own."""
+
+    v: NDArray[np.float32]
+    i_syn: NDArray[np.float32]
+    spikes: NDArray[np.bool_]
+    readout: NDArray[np.float32]
+    held: NDArray[np.int32]  # (episodes, neurons) substeps that are left of the refractory period
+
+
 @documented(WEIGHTS)
 @dataclass(frozen=True, repr=False)
-class RealRSNN(Settings):
+class RealRSNN(LeakyNeurons):
     """Recurrent spiking neural network with real weights, as Evolution Strategies and surrogate gradients train it.
 
     The equations are those of :class:`RSNN`, with one group of neurons of either sign, the observation alone as input,
@@ -153,8 +168,8 @@ class RealRSNN(Settings):
     n_neurons: int = 256
     step_ms: float = 16.6
     dt: float = 0.5
-    tau_syn: float = 5.0
-    tau_m: float = 10.0
+    tau_syn: Varied = 5.0
+    tau_m: Varied = 10.0
     tau_out: float = 10.0
     gain_in: float = 0.1
     gain_recurrent: float = 1.0
@@ -162,15 +177,8 @@ class RealRSNN(Settings):
     density: float = 1.0
     random_start: bool = True
     dense: bool = False
-
-    @property
-    def substeps(self) -> int:
-        """Euler steps per environment step."""
-        return round(self.step_ms / self.dt)
-
-    def one_substep(self) -> Self:
-        """The same network, of which a step is one substep."""
-        return replace(self, step_ms=self.dt)
+    threshold: Varied = 1.0
+    t_ref: Varied = 0.0
 
     def shapes(self, obs_size: int, n_outputs: int) -> dict[str, Shape]:
         """The weight matrices, presynaptic by postsynaptic."""
@@ -181,27 +189,18 @@ class RealRSNN(Settings):
         """Standard deviations of the initial weights: 1, as in the paper."""
         return dict.fromkeys(self.shapes(obs_size, n_outputs), 1.0)
 
-    def checked(self) -> Self:
-        """The network, its settings plain Python numbers; raises where one is wrong."""
-        network = super().checked()
-        _check_constants(network)
-        return network
-
-    def constants(self, obs_size: int) -> NDArray[np.float32]:
-        """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt: what the kernels take."""
-        return constants_of(self, obs_size)
-
-    def initial_state(self, keys: Key, n_outputs: int) -> RealRSNNState:
-        """States at the start of episodes: potentials uniform in [0, 1) from each key (episodes, 2), or zero."""
+    def initial_state(self, keys: Key, n_outputs: int) -> RealRSNNState | RealCellsState:
+        """States at the start of episodes: potentials uniform from 0 to the threshold by their keys, or zero."""
         shape = keys.shape[0], self.n_neurons
-        v = uniform(keys, self.n_neurons) if self.random_start else np.zeros(shape, np.float32)
+        v = self.potentials(keys) if self.random_start else np.zeros(shape, np.float32)
         readout = np.zeros((keys.shape[0], n_outputs), np.float32)
-        return RealRSNNState(v, np.zeros(shape, np.float32), np.zeros(shape, np.bool_), readout)
+        parts = v, np.zeros(shape, np.float32), np.zeros(shape, np.bool_), readout
+        return RealRSNNState(*parts) if self.are_alike else RealCellsState(*parts, np.zeros(shape, np.int32))
 
     def step(
         self,
         connections: Mapping[str, NDArray[np.float32]],
-        state: RealRSNNState,
+        state: RealRSNNState | RealCellsState,
         x: NDArray[np.float32],
         output: NDArray[np.float32],
         *,
@@ -209,46 +208,19 @@ class RealRSNN(Settings):
         rows: NDArray[np.int64],
     ) -> None:
         """Advance the episodes ``rows`` by one environment step, in place; see :class:`ecpolicy.networks.Network`."""
-        weights.rsnn_step(
+        parts, held = state[:4], state[4:]
+        kernel = weights.rsnn_step if self.are_alike else weights.cells_step
+        kernel(
             connections["input"],
             connections["recurrent"],
             connections["output"],
             owners,
             rows,
-            *state,
+            *parts,
+            *(held or parts[:1]),
             x,
             output,
             self.substeps,
-            constants_of(self, x.shape[1]),
+            self.constants(x.shape[1]),
             self.dense,
         )
-
-
-@lru_cache(maxsize=64)
-def constants_of(network: "RSNN | RealRSNN | IntegerRSNN", obs_size: int) -> NDArray[np.float32]:
-    """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt."""
-    density = network.density
-    return np.array(
-        [
-            np.exp(-network.dt / network.tau_syn),
-            np.exp(-network.dt / network.tau_m),
-            np.exp(-network.dt / network.tau_out),
-            network.gain_in * network.tau_m * np.sqrt(2 / (density * obs_size)),
-            network.gain_recurrent * network.tau_m / network.tau_syn * np.sqrt(2 / (density * network.n_neurons)),
-            network.gain_out * np.sqrt(1 / (density * network.n_neurons)),
-            1 / network.dt,
-        ],
-        dtype=np.float32,
-    )
-
-
-def _check_constants(network: RSNN | RealRSNN) -> None:
-    """Raise where settings that are right one by one do not go together."""
-    if not 1 <= network.substeps <= MOST_SUBSTEPS:
-        raise ValueError(
-            f"dt must give 1 to {MOST_SUBSTEPS:,} substeps per step_ms of {network.step_ms}, so be at most step_ms; "
-            f"got {network.dt}."
-        )
-    with np.errstate(over="ignore"):
-        if not np.isfinite(network.constants(1)).all():
-            raise ValueError(f"Times, gains and density must give constants of single precision; got {network}.")

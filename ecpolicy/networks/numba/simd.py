@@ -365,6 +365,67 @@ def store_sums(typing_context, array, offset, sums):  # type: ignore[no-untyped-
     return types.none(array, types.intp, sums), codegen
 
 
+def _euler(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
+    """What :func:`fire` and :func:`fire_cells` do; constants are numbers, or arrays of one for each lane."""
+    words, varied = signature.args[6].words, len(args) > 10
+    floats, ints = ir.VectorType(F32, FLOATS), ir.VectorType(I32, FLOATS)
+    lane, origin = builder.mul(args[4], ir.Constant(I64, 64)), ir.Constant(I64, 0)
+
+    def pointer_to(k: int, kind: ir.Type, start: Value = lane) -> Value:
+        return _pointer(context, builder, signature.args[k], args[k], start, kind)
+
+    def constant(k: int, kind: ir.Type = floats) -> Callable[[Sequence[Value]], Value]:
+        """The values of a constant at an index."""
+        if varied:
+            start = pointer_to(k, kind)
+            return lambda index: builder.load(builder.gep(start, index), align=4)
+        value = _splat(builder, args[k], FLOATS)
+        return lambda index: value
+
+    v_start, syn_start, in_start = (pointer_to(k, floats) for k in range(3))
+    spike_start = _pointer(context, builder, signature.args[3], args[3], args[4], I64)
+    decay_syn, decay_m, r_h = (constant(k) for k in (7, 8, 9))
+    in_array = isinstance(signature.args[5], types.Array)
+    if in_array:
+        count_start = pointer_to(5, ints, origin)
+    if varied:
+        threshold, refractory, held_start = constant(10), constant(11, ints), pointer_to(12, ints)
+    zero, one, fired = ir.Constant(floats, None), ir.Constant(floats, [1.0] * FLOATS), ir.Constant(I64, 0)
+    for start in range(0, 64 * words, FLOATS):
+        index = [ir.Constant(I32, start // FLOATS)]
+        if in_array:
+            count = builder.load(builder.gep(count_start, index), align=4)
+        else:
+            count = builder.sext(_lanes(builder, args[5], start, FLOATS), ints)
+        count = builder.sitofp(count, floats)
+        pointer = builder.gep(syn_start, index)
+        kept = builder.fmul(decay_syn(index), builder.load(pointer, align=4))
+        current = builder.fadd(kept, builder.fmul(r_h(index), count))
+        builder.store(current, pointer, align=4)
+        target = builder.fadd(current, builder.load(builder.gep(in_start, index), align=4))
+        pointer = builder.gep(v_start, index)
+        gap = builder.fsub(builder.load(pointer, align=4), target)
+        potential = builder.fadd(target, builder.fmul(decay_m(index), gap))
+        if varied:
+            held_pointer, none = builder.gep(held_start, index), ir.Constant(ints, None)
+            held = builder.load(held_pointer, align=4)
+            waits = builder.icmp_signed(">", held, none)
+            potential = builder.select(waits, zero, potential)
+            spike = builder.fcmp_ordered(">", potential, threshold(index))
+            left = builder.select(waits, builder.sub(held, ir.Constant(ints, [1] * FLOATS)), none)
+            builder.store(builder.select(spike, refractory(index), left), held_pointer, align=4)
+        else:
+            spike = builder.fcmp_ordered(">", potential, one)
+        builder.store(builder.select(spike, zero, potential), pointer, align=4)
+        # Words are written whole: the next substep reads bytes of them, and must not wait for several stores.
+        bits = builder.zext(builder.bitcast(spike, ir.IntType(FLOATS)), I64)
+        fired = builder.or_(fired, builder.shl(bits, ir.Constant(I64, start % 64)))
+        if (start + FLOATS) % 64 == 0:
+            builder.store(fired, builder.gep(spike_start, [ir.Constant(I32, start // 64)]), align=8)
+            fired = ir.Constant(I64, 0)
+    return context.get_dummy_value()
+
+
 @_intrinsic
 def fire(typing_context, v, i_syn, i_in, spikes, word, counts, like, decay_syn, decay_m, r_h):  # type: ignore[no-untyped-def]
     """One Euler step of the neurons of a block, as wide as ``like``, from their synaptic counts.
@@ -373,48 +434,20 @@ def fire(typing_context, v, i_syn, i_in, spikes, word, counts, like, decay_syn, 
     spikes and is reset to 0. Updates ``v`` and ``i_syn`` in place and writes the block's spike words. The counts are
     ``Counts``, or the int32 numbers of an array.
     """
+    single = types.float32
+    return types.none(v, i_syn, i_in, spikes, types.intp, counts, like, single, single, single), _euler
 
-    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
-        words, in_array = signature.args[6].words, isinstance(signature.args[5], types.Array)
-        floats, ints = ir.VectorType(F32, FLOATS), ir.VectorType(I32, FLOATS)
-        lane = builder.mul(args[4], ir.Constant(I64, 64))
-        v_start, syn_start, in_start = (
-            _pointer(context, builder, signature.args[k], args[k], lane, floats) for k in range(3)
-        )
-        spike_start = _pointer(context, builder, signature.args[3], args[3], args[4], I64)
-        decay_syn, decay_m, r_h = (_splat(builder, args[k], FLOATS) for k in (7, 8, 9))
-        if in_array:
-            count_start = _pointer(context, builder, signature.args[5], args[5], ir.Constant(I64, 0), ints)
-        zero, one, fired = ir.Constant(floats, None), ir.Constant(floats, [1.0] * FLOATS), ir.Constant(I64, 0)
-        for start in range(0, 64 * words, FLOATS):
-            index = [ir.Constant(I32, start // FLOATS)]
-            if in_array:
-                count = builder.load(builder.gep(count_start, index), align=4)
-            else:
-                count = builder.sext(_lanes(builder, args[5], start, FLOATS), ints)
-            count = builder.sitofp(count, floats)
-            pointer = builder.gep(syn_start, index)
-            current = builder.fadd(builder.fmul(decay_syn, builder.load(pointer, align=4)), builder.fmul(r_h, count))
-            builder.store(current, pointer, align=4)
-            target = builder.fadd(current, builder.load(builder.gep(in_start, index), align=4))
-            pointer = builder.gep(v_start, index)
-            potential = builder.fadd(
-                target, builder.fmul(decay_m, builder.fsub(builder.load(pointer, align=4), target))
-            )
-            spike = builder.fcmp_ordered(">", potential, one)
-            builder.store(builder.select(spike, zero, potential), pointer, align=4)
-            # Words are written whole: the next substep reads bytes of them, and must not wait for several stores.
-            bits = builder.zext(builder.bitcast(spike, ir.IntType(FLOATS)), I64)
-            fired = builder.or_(fired, builder.shl(bits, ir.Constant(I64, start % 64)))
-            if (start + FLOATS) % 64 == 0:
-                builder.store(fired, builder.gep(spike_start, [ir.Constant(I32, start // 64)]), align=8)
-                fired = ir.Constant(I64, 0)
-        return context.get_dummy_value()
 
-    signature = types.none(
-        v, i_syn, i_in, spikes, types.intp, counts, like, types.float32, types.float32, types.float32
-    )
-    return signature, codegen
+@_intrinsic
+def fire_cells(  # type: ignore[no-untyped-def]
+    typing_context, v, i_syn, i_in, spikes, word, counts, like, decay_syn, decay_m, r_h, threshold, refractory, held
+):
+    """:func:`fire` with arrays of constants, one for each lane, and a number of substeps that neurons are held at 0.
+
+    A neuron with ``held > 0`` has ``v = 0``, and ``held`` falls by one; one that spikes has ``held = refractory``.
+    """
+    constants = decay_syn, decay_m, r_h, threshold, refractory, held
+    return types.none(v, i_syn, i_in, spikes, types.intp, counts, like, *constants), _euler
 
 
 def _clamped(builder: IRBuilder, vector: Value, limit: int) -> Value:

@@ -6,7 +6,7 @@ One kernel is compiled twice, for floats and for integers. Its obviously correct
 
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -58,13 +58,19 @@ def _add_eight(ones: Bits, twos: Bits, fours: Bits, i: int, at: Rows) -> tuple[B
 @cache
 def rsnn_step(words: int) -> Callable[..., None]:
     """The compiled step of an RSNN for rows of ``words`` words; see :func:`_make_rsnn_step`."""
-    return _make_rsnn_step(block_words(words), False)
+    return _make_rsnn_step(block_words(words))
+
+
+@cache
+def cells_step(words: int) -> Callable[..., None]:
+    """The compiled step of an RSNN whose neurons have constants of their own; see :func:`_make_rsnn_step`."""
+    return _make_rsnn_step(block_words(words), varied=True)
 
 
 @cache
 def integer_rsnn_step(words: int) -> Callable[..., None]:
     """The compiled step of an IntegerRSNN for rows of ``words`` words; see :func:`_make_rsnn_step`."""
-    return _make_rsnn_step(block_words(words), True)
+    return _make_rsnn_step(block_words(words), integer=True)
 
 
 @njit(inline="always")
@@ -73,7 +79,15 @@ def _clamped(number: float | np.number, limit: float | np.number) -> float | np.
     return min(max(number, -limit), limit - 1)
 
 
-def _make_rsnn_step(block: int, integer: bool) -> Callable[..., None]:
+@njit
+def _padded(numbers: np.ndarray, lanes: int) -> np.ndarray:
+    """Numbers of the neurons, and ones for the lanes beyond them."""
+    padded = np.ones(lanes, numbers.dtype)
+    padded[: numbers.size] = numbers
+    return padded
+
+
+def _make_rsnn_step(block: int, integer: bool = False, varied: bool = False) -> Callable[..., None]:
     @compiled
     def step(
         k_in: Words,
@@ -85,11 +99,12 @@ def _make_rsnn_step(block: int, integer: bool) -> Callable[..., None]:
         i_syn: np.ndarray,
         spikes: Words,
         readout: np.ndarray,
+        held: np.ndarray,
         x: NDArray[np.float32],
         output: NDArray[np.float32],
         n_excitatory: int,
         substeps: int,
-        constants: Iterable[float],
+        constants: Iterable[Any],
     ) -> None:
         """Advance the networks of ``rows`` by one environment step: all substeps, in place.
 
@@ -105,10 +120,16 @@ def _make_rsnn_step(block: int, integer: bool) -> Callable[..., None]:
         owners : (episodes,) the network of each episode
         rows : (live,) the episodes to advance
         v, i_syn : (episodes, words * 64); spikes : (episodes, words); readout : (episodes, outputs)
+        held : (episodes, words * 64) where neurons have constants of their own; elsewhere it is not read
         x : (episodes, obs_size); output : (episodes, outputs), written
-        constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt; or IntegerConstants
+        constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt; or CellConstants, or IntegerConstants
         """
-        if integer:
+        if varied:
+            decay_syn, decay_m, decay_out, r_in, r_h, r_out, rate, threshold, refractory = constants
+            decay_syn, decay_m = _padded(decay_syn, v.shape[1]), _padded(decay_m, v.shape[1])
+            r_in, r_h = _padded(r_in, v.shape[1]), _padded(r_h, v.shape[1])
+            threshold, refractory = _padded(threshold, v.shape[1]), _padded(refractory, v.shape[1])
+        elif integer:
             shift_syn, shift_m, shift_out, threshold, scale_in, scale_out = constants
         else:
             decay_syn, decay_m, decay_out, r_in, r_h, r_out, rate = constants
@@ -160,7 +181,7 @@ def _make_rsnn_step(block: int, integer: bool) -> Callable[..., None]:
                 if integer:
                     i_in[lane] = _clamped(sums[lane], np.int32(LARGEST_CURRENT))
                 else:
-                    i_in[lane] = sums[lane] * r_in
+                    i_in[lane] = sums[lane] * (r_in[lane] if varied else r_in)
                     row_syn[lane] = np.float32(0) if abs(row_syn[lane]) < FLUSH else row_syn[lane]
                     row_v[lane] = np.float32(0) if abs(row_v[lane]) < FLUSH else row_v[lane]
 
@@ -195,7 +216,12 @@ def _make_rsnn_step(block: int, integer: bool) -> Callable[..., None]:
                     if many:  # in int32 from here on
                         simd.add_counts(surplus, count, np.int32(1))
                         surplus -= np.int32(n_inhibitory)
-                        if integer:
+                        if varied:
+                            simd.fire_cells(
+                                row_v, row_syn, i_in, row_spikes, w, surplus, ones, decay_syn, decay_m, r_h,
+                                threshold, refractory, held[row],
+                            )  # fmt: skip
+                        elif integer:
                             simd.fire_integers(
                                 row_v, row_syn, i_in, row_spikes, w, surplus, ones, shift_syn, shift_m, threshold
                             )
@@ -204,7 +230,12 @@ def _make_rsnn_step(block: int, integer: bool) -> Callable[..., None]:
                         surplus[:] = 0
                     else:
                         count = simd.less(count, n_inhibitory)
-                        if integer:
+                        if varied:
+                            simd.fire_cells(
+                                row_v, row_syn, i_in, row_spikes, w, count, ones, decay_syn, decay_m, r_h,
+                                threshold, refractory, held[row],
+                            )  # fmt: skip
+                        elif integer:
                             simd.fire_integers(
                                 row_v, row_syn, i_in, row_spikes, w, count, ones, shift_syn, shift_m, threshold
                             )

@@ -4,6 +4,9 @@ Matrices are (networks, pre, post) in float32 and are read row by row, in the or
 contiguous, so the additions are vectorised over postsynaptic neurons without being reordered.
 """
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,86 +87,109 @@ def _add_product(total: NDArray[np.float32], x: NDArray[np.float32], matrix: NDA
             total[j] += value * matrix[i, j]
 
 
-@compiled
-def rsnn_step(
-    w_in: NDArray[np.float32],
-    w_h: NDArray[np.float32],
-    w_out: NDArray[np.float32],
-    owners: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    v: NDArray[np.float32],
-    i_syn: NDArray[np.float32],
-    spikes: NDArray[np.bool_],
-    readout: NDArray[np.float32],
-    x: NDArray[np.float32],
-    output: NDArray[np.float32],
-    substeps: int,
-    constants: NDArray[np.float32],
-    dense: bool,
-) -> None:
-    """Advance the networks of ``rows`` by one environment step: all substeps, in place.
+def _make_rsnn_step(varied: bool) -> Callable[..., None]:
+    @compiled
+    def step(
+        w_in: NDArray[np.float32],
+        w_h: NDArray[np.float32],
+        w_out: NDArray[np.float32],
+        owners: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        v: NDArray[np.float32],
+        i_syn: NDArray[np.float32],
+        spikes: NDArray[np.bool_],
+        readout: NDArray[np.float32],
+        held: np.ndarray,
+        x: NDArray[np.float32],
+        output: NDArray[np.float32],
+        substeps: int,
+        constants: Iterable[Any],
+        dense: bool,
+    ) -> None:
+        """Advance the networks of ``rows`` by one environment step: all substeps, in place.
 
-    Event-driven: the rows of the neurons that fire, a few per cent, are added up, in the order of the neurons.
-    ``dense`` multiplies every row by its spike instead, which gives the same sums at the cost of a matrix product.
+        Event-driven: the rows of the neurons that fire, a few per cent, are added up, in the order of the neurons.
+        ``dense`` multiplies every row by its spike instead, which gives the same sums at the cost of a matrix product.
 
-    Parameters
-    ----------
-    w_in : (networks, obs_size, neurons); w_h : (networks, neurons, neurons); w_out : (networks, neurons, outputs)
-    owners : (episodes,) the network of each episode
-    rows : (live,) the episodes to advance
-    v, i_syn, spikes : (episodes, neurons); readout : (episodes, outputs)
-    x : (episodes, obs_size); output : (episodes, outputs), written
-    constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt
-    """
-    decay_syn, decay_m, decay_out, r_in, r_h, r_out, rate = constants
-    neurons, outputs = v.shape[1], readout.shape[1]
-    i_in, current = np.empty(neurons, np.float32), np.empty(neurons, np.float32)
-    total, fired = np.empty(outputs, np.float32), np.empty(neurons, np.int64)
-    zero, one = np.float32(0), np.float32(1)
-    for row in rows:
-        network = owners[row]
-        row_v, row_syn, row_spikes, row_readout = v[row], i_syn[row], spikes[row], readout[row]
-        i_in[:] = zero
-        _add_product(i_in, x[row], w_in[network])
-        for j in range(neurons):
-            i_in[j] *= r_in
-            row_syn[j] = zero if abs(row_syn[j]) < FLUSH else row_syn[j]
-            row_v[j] = zero if abs(row_v[j]) < FLUSH else row_v[j]
-        for a in range(outputs):
-            row_readout[a] = zero if abs(row_readout[a]) < FLUSH else row_readout[a]
-        n = 0
-        for i in range(neurons):
-            if row_spikes[i]:
-                fired[n] = i
-                n += 1
-        for _ in range(substeps):
-            current[:] = zero
-            if dense:
-                for i in range(neurons):
-                    value = one if row_spikes[i] else zero
-                    for j in range(neurons):
-                        current[j] += value * w_h[network, i, j]
-            else:
-                for k in range(n):
-                    _add_row(current, w_h[network, fired[k]])
+        Parameters
+        ----------
+        w_in : (networks, obs_size, neurons); w_h : (networks, neurons, neurons); w_out : (networks, neurons, outputs)
+        owners : (episodes,) the network of each episode
+        rows : (live,) the episodes to advance
+        v, i_syn, spikes : (episodes, neurons); readout : (episodes, outputs)
+        held : (episodes, neurons) where neurons have constants of their own; elsewhere it is not read
+        x : (episodes, obs_size); output : (episodes, outputs), written
+        constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt; or CellConstants
+        """
+        if varied:
+            decay_syn, decay_m, decay_out, r_in, r_h, r_out, rate, threshold, refractory = constants
+        else:
+            decay_syn, decay_m, decay_out, r_in, r_h, r_out, rate = constants
+        neurons, outputs = v.shape[1], readout.shape[1]
+        i_in, current = np.empty(neurons, np.float32), np.empty(neurons, np.float32)
+        total, fired = np.empty(outputs, np.float32), np.empty(neurons, np.int64)
+        zero, one = np.float32(0), np.float32(1)
+        for row in rows:
+            network = owners[row]
+            row_v, row_syn, row_spikes, row_readout = v[row], i_syn[row], spikes[row], readout[row]
+            i_in[:] = zero
+            _add_product(i_in, x[row], w_in[network])
             for j in range(neurons):
-                row_syn[j] = decay_syn * row_syn[j] + r_h * current[j]
-                u = row_syn[j] + i_in[j]
-                potential = u + decay_m * (row_v[j] - u)
-                row_spikes[j] = potential > one
-                row_v[j] = zero if potential > one else potential
+                i_in[j] *= r_in[j] if varied else r_in
+                row_syn[j] = zero if abs(row_syn[j]) < FLUSH else row_syn[j]
+                row_v[j] = zero if abs(row_v[j]) < FLUSH else row_v[j]
+            for a in range(outputs):
+                row_readout[a] = zero if abs(row_readout[a]) < FLUSH else row_readout[a]
             n = 0
             for i in range(neurons):
-                fired[n] = i
-                n += row_spikes[i]
-            total[:] = zero
-            for k in range(n):
-                _add_row(total, w_out[network, fired[k]])
+                if row_spikes[i]:
+                    fired[n] = i
+                    n += 1
+            for _ in range(substeps):
+                current[:] = zero
+                if dense:
+                    for i in range(neurons):
+                        value = one if row_spikes[i] else zero
+                        for j in range(neurons):
+                            current[j] += value * w_h[network, i, j]
+                else:
+                    for k in range(n):
+                        _add_row(current, w_h[network, fired[k]])
+                for j in range(neurons):
+                    if varied:
+                        row_syn[j] = decay_syn[j] * row_syn[j] + r_h[j] * current[j]
+                        u = row_syn[j] + i_in[j]
+                        potential = u + decay_m[j] * (row_v[j] - u)
+                        left = held[row, j]
+                        potential = zero if left > 0 else potential
+                        fires = potential > threshold[j]
+                        held[row, j] = refractory[j] if fires else max(left - 1, 0)
+                        row_spikes[j] = fires
+                        row_v[j] = zero if fires else potential
+                    else:
+                        row_syn[j] = decay_syn * row_syn[j] + r_h * current[j]
+                        u = row_syn[j] + i_in[j]
+                        potential = u + decay_m * (row_v[j] - u)
+                        row_spikes[j] = potential > one
+                        row_v[j] = zero if potential > one else potential
+                n = 0
+                for i in range(neurons):
+                    fired[n] = i
+                    n += row_spikes[i]
+                total[:] = zero
+                for k in range(n):
+                    _add_row(total, w_out[network, fired[k]])
+                for a in range(outputs):
+                    target = total[a] * rate
+                    row_readout[a] = target + decay_out * (row_readout[a] - target)
             for a in range(outputs):
-                target = total[a] * rate
-                row_readout[a] = target + decay_out * (row_readout[a] - target)
-        for a in range(outputs):
-            output[row, a] = r_out * row_readout[a]
+                output[row, a] = r_out * row_readout[a]
+
+    return step
+
+
+rsnn_step = _make_rsnn_step(False)
+cells_step = _make_rsnn_step(True)  # of neurons with constants of their own
 
 
 @compiled

@@ -6,7 +6,7 @@ members of a population are the leading axis.
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 from numpy.typing import NDArray
 
+from ecpolicy.networks.cells import Constants
 from ecpolicy.networks.layout import FLUSH, MEMBERS_AT_A_TIME, PLANES, WORD, Words, halves
 from ecpolicy.random import Key, normal_table, threefry_rounds
 
@@ -28,6 +29,7 @@ class State(NamedTuple):
     i_syn: Array  # (members, neurons) synaptic current
     spikes: Array  # (members, words) spikes of the last substep
     readout: Array  # (members, outputs) filtered signed spike counts, per ms
+    held: Array | None = None  # (members, neurons) substeps that are left of the refractory period
 
 
 def uniform(keys: Array, size: int) -> Array:
@@ -191,7 +193,7 @@ def rsnn_step(
     *,
     n_excitatory: int,
     substeps: int,
-    constants: NDArray[np.float32],
+    constants: Constants,
 ) -> tuple[State, Array]:
     """One environment step of a population (equations 3 to 7).
 
@@ -201,14 +203,14 @@ def rsnn_step(
         presynaptic neurons; (members, outputs, words), packed along the neurons
     x : (members, obs_size)
     zero : uint32 scalar that is zero; see :func:`rounded`
-    constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt
+    constants : decay_syn, decay_m, decay_out, r_in, r_h, r_out, 1/dt; or CellConstants
 
     Returns
     -------
     (State, output (members, outputs))
     """
     k_in, k_h, k_out = connections
-    decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = (jnp.float32(c) for c in constants)
+    (decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt), *cells = on_device(constants)
     neurons, words = state.v.shape[1], state.spikes.shape[1]
     excitatory = jnp.asarray(excitatory_words(words, n_excitatory))[None, None]
     i_in = rounded(input_current(k_in, x, neurons) * r_in, zero)
@@ -218,17 +220,37 @@ def rsnn_step(
         count = recurrent_count(k_h, carry.spikes, n_excitatory)
         i_syn = rounded(decay_syn * carry.i_syn, zero) + rounded(r_h * count.astype(jnp.float32), zero)
         u = i_syn + i_in
-        v = u + rounded(decay_m * (carry.v - u), zero)
-        fired = v > 1
+        own = (carry.held, *cells) if cells else ()
+        v, fired, *held = fire(u + rounded(decay_m * (carry.v - u), zero), *own)
         spikes = pack(fired, words)
         reaching = spikes[:, None, :] & k_out  # (members, outputs, words)
         signed = (2 * counted(reaching & excitatory) - counted(reaching)).sum(axis=-1, dtype=jnp.int32)
         target = rounded(signed.astype(jnp.float32) * per_dt, zero)
         readout = target + rounded(decay_out * (carry.readout - target), zero)
-        return State(jnp.where(fired, 0, v), i_syn, spikes, readout)
+        return State(v, i_syn, spikes, readout, *held)
 
-    state = lax.fori_loop(0, substeps, substep, State(v, i_syn, state.spikes, readout))
+    state = lax.fori_loop(0, substeps, substep, State(v, i_syn, state.spikes, readout, state.held))
     return state, r_out * state.readout
+
+
+def on_device(constants: Constants) -> tuple[Any, ...]:
+    """The first seven constants, then thresholds and refractory periods if there are any; those of neurons as rows."""
+    rows = tuple(jnp.asarray(part)[None] if np.ndim(part) else jnp.asarray(part) for part in constants)
+    return rows[:7], *rows[7:]
+
+
+def fire(v: Array, *cells: Array) -> tuple[Array, ...]:
+    """Potentials after the reset, and the spikes.
+
+    With ``cells`` (held, thresholds, refractory periods), also the substeps for which neurons are then held at 0.
+    """
+    if not cells:
+        fired = v > 1
+        return jnp.where(fired, 0, v), fired
+    held, threshold, refractory = cells
+    v = jnp.where(held > 0, 0, v)
+    fired = v > threshold
+    return jnp.where(fired, 0, v), fired, jnp.where(fired, refractory, jnp.maximum(held - 1, 0))
 
 
 def excitatory_words(words: int, n_excitatory: int) -> NDArray[np.uint32]:

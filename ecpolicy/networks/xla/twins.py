@@ -23,7 +23,7 @@ from ecpolicy.random import Key
 Drawn = Mapping[str, Array]  # matrices by name: uint32 words (networks, rows, words) or float32 (networks, pre, post)
 Tree: TypeAlias = Any  # arrays within tuples, named tuples and dicts, to which JAX gives no type
 Matrices: TypeAlias = tuple[Array, Array, Array]  # of the inputs, between neurons, of the outputs
-Spiking: TypeAlias = tuple[Array, Array, Array, Array]  # potentials, synaptic currents, spikes, readout
+Spiking: TypeAlias = tuple[Array, ...]  # potentials, currents, spikes, readout, and of CellConstants what is held
 Pair: TypeAlias = tuple[Array, Array]  # what units show and what they keep
 
 
@@ -54,10 +54,11 @@ class RSNNTwin:
         """Random potentials, the host's."""
         n, episodes = self.network.n_neurons, keys.shape[0]
         return kernels.State(
-            kernels.uniform(keys, n),
+            _potentials(self.network, keys),
             jnp.zeros((episodes, n), jnp.float32),
             jnp.zeros((episodes, 2 * words_per_row(n)), jnp.uint32),
             jnp.zeros((episodes, n_outputs), jnp.float32),
+            None if self.network.are_alike else jnp.zeros((episodes, n), jnp.int32),
         )
 
     def step(self, matrices: Matrices, state: kernels.State, x: Array, zero: Array) -> tuple[kernels.State, Array]:
@@ -97,6 +98,12 @@ class IntegerRSNNTwin:
         )  # fmt: skip
 
 
+def _potentials(network: RSNN | RealRSNN, keys: Array) -> Array:
+    """The host's: uniform from 0 to the threshold."""
+    drawn = kernels.uniform(keys, network.n_neurons)
+    return drawn if network.are_alike else drawn * kernels.on_device(network.constants(1))[1]
+
+
 def _along_presynaptic(drawn: Drawn, n_neurons: int) -> Matrices:
     return drawn["input"], kernels.transpose_bits(drawn["recurrent"], n_neurons), drawn["output"]
 
@@ -113,30 +120,31 @@ class RealRSNNTwin:
 
     def initial_state(self, keys: Array, n_outputs: int) -> Spiking:
         """Random potentials, the host's, or zero."""
-        zeros = jnp.zeros((keys.shape[0], self.network.n_neurons), jnp.float32)
-        v = kernels.uniform(keys, self.network.n_neurons) if self.network.random_start else zeros
-        return v, zeros, zeros, jnp.zeros((keys.shape[0], n_outputs), jnp.float32)
+        shape = keys.shape[0], self.network.n_neurons
+        zeros = jnp.zeros(shape, jnp.float32)
+        v = _potentials(self.network, keys) if self.network.random_start else zeros
+        start = v, zeros, zeros, jnp.zeros((keys.shape[0], n_outputs), jnp.float32)
+        return start if self.network.are_alike else (*start, jnp.zeros(shape, jnp.int32))
 
     def step(self, matrices: tuple[Array, ...], state: Spiking, x: Array, zero: Array) -> tuple[Spiking, Array]:
         """One environment step: the equations of :class:`ecpolicy.networks.RealRSNN`."""
         w_in, w_h, w_out = matrices
-        constants = self.network.constants(x.shape[1])
-        decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = (jnp.float32(c) for c in constants)
+        constants, *cells = kernels.on_device(self.network.constants(x.shape[1]))
+        decay_syn, decay_m, decay_out, r_in, r_h, r_out, per_dt = constants
         i_in = kernels.rounded(r_in * _product(x, w_in), zero)
-        v, i_syn, spikes, readout = (jnp.where(jnp.abs(part) < FLUSH, 0, part) for part in state)
+        v, i_syn, spikes, readout = (jnp.where(jnp.abs(part) < FLUSH, 0, part) for part in state[:4])
 
         def substep(_: Array, carry: Spiking) -> Spiking:
-            v, i_syn, spikes, readout = carry
+            v, i_syn, spikes, readout, *held = carry
             i_syn = kernels.rounded(decay_syn * i_syn, zero) + kernels.rounded(r_h * _product(spikes, w_h), zero)
             u = i_syn + i_in
-            v = u + kernels.rounded(decay_m * (v - u), zero)
-            fired = v > 1
+            v, fired, *held = kernels.fire(u + kernels.rounded(decay_m * (v - u), zero), *held, *cells)
             spikes = fired.astype(jnp.float32)
             target = kernels.rounded(_product(spikes, w_out) * per_dt, zero)
             readout = target + kernels.rounded(decay_out * (readout - target), zero)
-            return jnp.where(fired, 0, v), i_syn, spikes, readout
+            return v, i_syn, spikes, readout, *held
 
-        state = lax.fori_loop(0, self.network.substeps, substep, (v, i_syn, spikes, readout))
+        state = lax.fori_loop(0, self.network.substeps, substep, (v, i_syn, spikes, readout, *state[4:]))
         return state, r_out * state[3]
 
 

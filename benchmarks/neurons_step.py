@@ -1,8 +1,9 @@
-"""Time an environment step of networks of integers against that of networks of floats: one thread, one process.
+"""Time an environment step of other kinds of neurons against that of the plain one: one thread, one process.
 
-Both have the same connections, inputs and observations; rounds alternate, and the best of each is
-reported, as other work on the machine only adds. The share of neurons that fire is part of what a step costs, so it is
-printed, as is the time of a substep.
+They are those of integers, and floats with constants of their own for each neuron: the plain one's, so that the same
+spikes cost what they cost, and with a refractory period of 2 ms. All have the same connections, inputs and
+observations; rounds alternate, and the best of each is reported, as other work on the machine only adds. The share of
+neurons that fire is part of what a step costs, so it is printed, as is the time of a substep.
 """
 
 import time
@@ -36,10 +37,13 @@ class Side:
 
 
 def measure(neurons, size, population, rounds):
-    """Least seconds and mean activity of both networks."""
+    """Least seconds and mean activity of the networks."""
     generator = np.random.default_rng(0)
     obs_size, outputs = SIZES[size]
-    kinds = {"float": RSNN(neurons), "integer": IntegerRSNN(neurons)}
+    kinds = {
+        "float": RSNN(neurons), "integer": IntegerRSNN(neurons), "own constants": RSNN(neurons, tau_m=[10.0] * neurons),
+        "own, t_ref 2 ms": RSNN(neurons, t_ref=2.0),
+    }  # fmt: skip
     dense = {
         n: generator.random((population, s.pre, s.post)) < 0.5
         for n, s in RSNN(neurons).shapes(obs_size, outputs).items()

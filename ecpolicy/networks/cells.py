@@ -1,0 +1,201 @@
+"""Constants of the neurons: one number for all of them, one for each, or one for each cell type."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecpolicy.constraints import Number
+from ecpolicy.networks.network import Settings
+from ecpolicy.random import Key, uniform
+
+MOST_SUBSTEPS = 100_000
+Varied: TypeAlias = float | Sequence[float] | Mapping[str, float]  # for all neurons, each neuron, or each type
+
+
+class ByType(dict[str, Any]):
+    """Values by cell type, in an order that counts. They are not to be changed: networks that have them are keys."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and list(self.items()) == list(other.items())
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+def frozen(value: object) -> Any:
+    """A setting as a key may have it: arrays and lists as tuples, mappings as :class:`ByType`.
+
+    What is frozen comes back as it is: scikit-learn's ``clone`` wants the very object that it gave.
+    """
+    if isinstance(value, Mapping):
+        return value if isinstance(value, ByType) else ByType({name: frozen(part) for name, part in value.items()})
+    if isinstance(value, list | tuple):
+        parts = tuple(map(frozen, value))
+        same = isinstance(value, tuple) and all(a is b for a, b in zip(parts, value, strict=True))
+        return value if same else parts
+    if hasattr(value, "tolist") and not isinstance(value, np.generic):  # arrays, series
+        return frozen(value.tolist())
+    return value
+
+
+@dataclass(frozen=True)
+class PerNeuron:
+    """A number for all neurons, a sequence of one for each, or a mapping of one for each cell type."""
+
+    number: Number
+
+    def __call__(self, name: str, value: object) -> Any:
+        """The number, the tuple of numbers, or those by type."""
+        if isinstance(value, Mapping):
+            return ByType({key: self.number(f"{name}[{key!r}]", part) for key, part in value.items()})
+        if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+            return tuple(self.number(f"{name}[{k}]", part) for k, part in enumerate(value))
+        return self.number(name, value)
+
+    def __str__(self) -> str:
+        return f"{self.number}, or an array (neurons,) or dict by cell type of these"
+
+
+class CellConstants(NamedTuple):
+    """What the kernels of neurons with constants of their own take; arrays are (neurons,) of float32 or int32."""
+
+    decay_syn: NDArray[np.float32]
+    decay_m: NDArray[np.float32]
+    decay_out: np.float32
+    r_in: NDArray[np.float32]
+    r_h: NDArray[np.float32]
+    r_out: np.float32
+    per_dt: np.float32
+    threshold: NDArray[np.float32]
+    refractory: NDArray[np.int32]  # substeps after a spike in which a neuron is held at 0
+
+
+Constants: TypeAlias = Any  # seven numbers of float32, or CellConstants: a sequence of numbers and arrays
+
+
+class LeakyNeurons(Settings):
+    """What the networks of leaky integrate-and-fire neurons in floating point share."""
+
+    n_neurons: int
+    step_ms: float
+    dt: float
+    tau_syn: Varied
+    tau_m: Varied
+    tau_out: float
+    gain_in: float
+    gain_recurrent: float
+    gain_out: float
+    density: float
+    threshold: Varied
+    t_ref: Varied
+
+    def __post_init__(self) -> None:
+        for name, value in self.get_params().items():
+            object.__setattr__(self, name, frozen(value))
+
+    @property
+    def substeps(self) -> int:
+        """Euler steps per environment step: 33 for 16.6 ms and 0.5 ms."""
+        return round(self.step_ms / self.dt)
+
+    @property
+    def types(self) -> NDArray[np.str_]:
+        """The cell type of every neuron, (neurons,); empty where there are none."""
+        return np.zeros(0, np.str_)
+
+    @property
+    def are_alike(self) -> bool:
+        """Whether all neurons have the same constants, a threshold of 1 and no refractory period."""
+        single = not any(isinstance(part, tuple | Mapping) for part in (self.tau_syn, self.tau_m))
+        return single and self.threshold == 1 and self.t_ref == 0
+
+    def one_substep(self) -> Self:
+        """The same network, of which a step is one substep."""
+        return replace(self, step_ms=self.dt)
+
+    def checked(self) -> Self:
+        """The network, its settings plain Python numbers; raises where one is wrong."""
+        network = super().checked()
+        _check_cells(network)
+        return network
+
+    def constants(self, obs_size: int) -> Constants:
+        """What the kernels take: decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt; CellConstants unless alike."""
+        return constants_of(self, obs_size) if self.are_alike else cell_constants_of(self, obs_size)
+
+    def each(self, name: str) -> NDArray[np.float64]:
+        """A setting of every neuron, (neurons,); types that a mapping leaves out have the default."""
+        value = getattr(self, name)
+        if isinstance(value, Mapping):
+            value = [value.get(group, self.table[name].default) for group in self.types]
+        return np.array(np.broadcast_to(np.asarray(value, np.float64), self.n_neurons))
+
+    def potentials(self, keys: Key) -> NDArray[np.float32]:
+        """Potentials at the start of episodes (episodes, neurons): uniform from 0 to the threshold."""
+        drawn = uniform(keys, self.n_neurons)
+        return drawn if self.are_alike else drawn * cell_constants_of(self, 1).threshold
+
+
+@lru_cache(maxsize=64)
+def constants_of(network: Any, obs_size: int) -> NDArray[np.float32]:
+    """decay_syn, decay_m, decay_out, R_in, R_h, R_out, 1/dt."""
+    return np.array(_numbers(network, obs_size, network.tau_syn, network.tau_m), dtype=np.float32)
+
+
+@lru_cache(maxsize=64)
+def cell_constants_of(network: LeakyNeurons, obs_size: int) -> CellConstants:
+    """The same for each neuron, its threshold and refractory period."""
+    numbers = _numbers(network, obs_size, network.each("tau_syn"), network.each("tau_m"))
+    cells = network.each("threshold").astype(np.float32), _held(network).astype(np.int32)
+    return CellConstants._make([*(np.asarray(part, np.float32)[()] for part in numbers), *cells])
+
+
+def _numbers(network: Any, obs_size: int, tau_syn: Any, tau_m: Any) -> tuple[Any, ...]:
+    density = network.density
+    return (
+        np.exp(-network.dt / tau_syn),
+        np.exp(-network.dt / tau_m),
+        np.exp(-network.dt / network.tau_out),
+        network.gain_in * tau_m * np.sqrt(2 / (density * obs_size)),
+        network.gain_recurrent * tau_m / tau_syn * np.sqrt(2 / (density * network.n_neurons)),
+        network.gain_out * np.sqrt(1 / (density * network.n_neurons)),
+        1 / network.dt,
+    )
+
+
+def _held(network: LeakyNeurons) -> NDArray[np.float64]:
+    return np.rint(network.each("t_ref") / network.dt)
+
+
+def _check_cells(network: LeakyNeurons) -> None:
+    """Raise where settings that are right one by one do not go together."""
+    if not 1 <= network.substeps <= MOST_SUBSTEPS:
+        raise ValueError(
+            f"dt must give 1 to {MOST_SUBSTEPS:,} substeps per step_ms of {network.step_ms}, so be at most step_ms; "
+            f"got {network.dt}."
+        )
+    for name in ("tau_syn", "tau_m", "threshold", "t_ref"):
+        value = getattr(network, name)
+        if isinstance(value, tuple) and len(value) != network.n_neurons:
+            raise ValueError(f"{name} must have a number for each of {network.n_neurons} neurons; got {len(value)}.")
+        known = list(dict.fromkeys(network.types.tolist()))
+        unknown = [key for key in value if key not in known] if isinstance(value, Mapping) else []
+        if unknown:
+            raise ValueError(f"{name} names the cell types {unknown}; {type(network).__name__} has {known or 'none'}.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        constants = network.constants(1)
+        if not all(np.isfinite(part).all() for part in constants):
+            raise ValueError(f"Times, gains and density must give constants of single precision; got {network}.")
+        held, wanted = _held(network), network.each("t_ref")
+    if (wanted[held == 0] > 0).any() or held.max() > MOST_SUBSTEPS:
+        raise ValueError(
+            f"t_ref must be 0, or round to 1 to {MOST_SUBSTEPS:,} substeps of dt={network.dt} ms; got "
+            f"{wanted[(held == 0) & (wanted > 0) | (held > MOST_SUBSTEPS)][0]}."
+        )
