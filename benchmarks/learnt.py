@@ -18,9 +18,12 @@ def learnt(policy, *, training_state=True):
     return dict(leaves(document["training" if training_state else "deployed"])) | kept
 
 
+VIEWS = {"seconds", "entropy", "flips"}  # of the history: the time, and what the probabilities say themselves
+
+
 def records(policy):
-    """The history of a policy without seconds."""
-    return [{name: value for name, value in record.items() if name != "seconds"} for record in policy.history_]
+    """The history of a policy without its views."""
+    return [{name: value for name, value in record.items() if name not in VIEWS} for record in policy.history_]
 
 
 def fingerprint(policy):

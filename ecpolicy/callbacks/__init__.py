@@ -9,6 +9,7 @@ optional: ``begin(view)`` is called before the first generation, to raise where 
 from ecpolicy.callbacks.checkpoint import Checkpoint
 from ecpolicy.callbacks.evaluation import Evaluation, StopOnReturn
 from ecpolicy.callbacks.histogram import ProbabilityHistogram
+from ecpolicy.callbacks.live import Live
 from ecpolicy.callbacks.logs import CSVLog, TensorBoardLog
 from ecpolicy.callbacks.progress import Progress
 from ecpolicy.callbacks.protocol import Callback, Chain
@@ -22,6 +23,7 @@ __all__ = [
     "Chain",
     "Checkpoint",
     "Evaluation",
+    "Live",
     "ProbabilityHistogram",
     "Progress",
     "StableBaselines3",

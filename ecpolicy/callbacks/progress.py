@@ -38,27 +38,34 @@ class Progress:
         self._excuse = Excuse("A line of progress")
 
     def __call__(self, view: TrainingView) -> None:
-        """Print the line where it is due."""
+        """Show the generation where it is due."""
         record = view.history_[-1]
         if self._first is None:
             self._first = view.history_[-2] if len(view.history_) > 1 else {"generation": 0, "n_env_steps": 0}
             self._began = perf_counter() - record["seconds"]
-            self._engine = f" | engine {view.engine_}" if getattr(view, "engine_", None) else ""
-            for note in getattr(view, "notes_", ()):
-                self._print(note)
-        elapsed = perf_counter() - self._began
+            self._open(view)
         fraction = self._fraction(view, record)
-        if record["generation"] % self._every and fraction < 1:
-            return
+        if record["generation"] % self._every == 0 or fraction == 1:
+            elapsed = perf_counter() - self._began
+            left = f"at most {duration(elapsed * (1 - fraction) / fraction)} left" if 0 < fraction < 1 else "done"
+            self._show(view, record, f"{duration(elapsed)}, {left}", fraction)
+
+    def _open(self, view: TrainingView) -> None:
+        """Say what goes before the first generation."""
+        self._engine = f" | engine {view.engine_}" if getattr(view, "engine_", None) else ""
+        for note in getattr(view, "notes_", ()):
+            self._print(note)
+
+    def _show(self, view: TrainingView, record: Record, time: str, fraction: float) -> None:
+        """Show a generation."""
         stuck = stuck_for(view.history_[-STUCK - 1 :]) >= STUCK
         total = f"/{view.n_generations}" if hasattr(view, "n_generations") and view.max_env_steps is None else ""
         spread = f" ± {record['return_std']:.2f}, max {record['return_max']:.2f}" if "return_std" in record else ""
-        left = f"at most {duration(elapsed * (1 - fraction) / fraction)} left" if 0 < fraction < 1 else "done"
         self._print(
-            f"generation {record['generation']:>4}{total} | return {_score(record['return_mean']):>9}{spread}"
-            f" | deployed {_score(record['deployed_return']):>9}{_gait(record)}, "
-            f"best {_score(record['best_deployed_return'])}{f' for {STUCK} generations and more' if stuck else ''}"
-            f" | {record['n_env_steps']:>10,} steps, {self._speed(record):>7,.0f}/s | {duration(elapsed)}, {left}"
+            f"generation {record['generation']:>4}{total} | return {score(record['return_mean']):>9}{spread}"
+            f" | deployed {score(record['deployed_return']):>9}{gait(record)}, "
+            f"best {score(record['best_deployed_return'])}{f' for {STUCK} generations and more' if stuck else ''}"
+            f" | {record['n_env_steps']:>10,} steps, {self._speed(record):>7,.0f}/s | {time}"
             f"{self._engine}"
         )
         self._engine = ""
@@ -93,11 +100,12 @@ class Progress:
         return steps / (perf_counter() - self._began)
 
 
-def _score(value: float | None) -> str:
+def score(value: float | None) -> str:
+    """A return, or that there is none."""
     return "none" if value is None else f"{value:.2f}"
 
 
-def _gait(record: Record) -> str:
+def gait(record: Record) -> str:
     """How fast the deployed network goes, on locomotion tasks."""
     velocity = record.get("deployed_x_velocity")
     if velocity is None:

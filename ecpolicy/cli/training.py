@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import ecpolicy
-from ecpolicy.callbacks import Checkpoint, CSVLog, Progress, StandingStill, TensorBoardLog
+from ecpolicy.callbacks import Checkpoint, CSVLog, Live, Progress, StandingStill, TensorBoardLog
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import Excuse, write_line
 from ecpolicy.cli.parsing import Parser, add_value, number, option_of
@@ -77,6 +77,7 @@ def add_train(parser: Parser, given: Sequence[str]) -> None:
     add_value(parser, "--every", Integer(0), default=1, help="generations between progress lines (default: 1); 0: none")
     parser.add_argument("--csv", type=Path, help="write the history here as well")
     parser.add_argument("--tensorboard", type=Path, help="write the history to this folder as well")
+    parser.add_argument("--live", action="store_true", help="one panel in the terminal instead of progress lines")
     parser.add_argument("--json", action="store_true", help="print a JSON line per generation, and one at the end")
     group = parser.add_argument_group("parameters of the method", "numbers, words, or values as in TOML")
     method = _chosen_method(given)
@@ -236,7 +237,7 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.json:
         callbacks.append(_JSONLines())
     elif arguments.every:
-        callbacks.append(Progress(arguments.every, sys.stderr))
+        callbacks.append((Live if arguments.live else Progress)(arguments.every, sys.stderr))
     callbacks.append(StandingStill())
     if arguments.csv is not None:
         callbacks.append(CSVLog(arguments.csv))

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import entr
 
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.evolution import State, generation, member_keys
@@ -178,12 +179,13 @@ class EvolutionLearner:
         ahead, self.ahead = self.ahead, None
         played = ahead.played if ahead is not None and ahead.search is training.search else None
         steps = training.n_env_steps
+        distribution = self.distribution(steps)
         search, members = generation(
             training.search._replace(parameters=self._allowed(training)),
             key=key_from_seed(self.seed),
             population_size=self.population_size,
             evaluate=partial(self._play, training, played),
-            distribution=self.distribution(steps),
+            distribution=distribution,
             fitness_shaping=self.fitness_shaping,
             optimizer=self.optimizer(steps),
         )
@@ -200,6 +202,7 @@ class EvolutionLearner:
             "return_min": float(fitness.min()),
             "return_max": float(fitness.max()),
             "episode_length": float(members.lengths.mean()),
+            **(search_measures(training.search.parameters, search.parameters) if distribution.packed else {}),
             **measures,
             "best_deployed_return": trained.best.score if trained.best else measures["deployed_return"],
             "n_env_steps": trained.n_env_steps,
@@ -259,6 +262,13 @@ class EvolutionLearner:
             solved_at=self.judge.threshold if verdict.solved else None,
         )
         return assessed, verdict.screening
+
+
+def search_measures(before: Parameters, after: Parameters) -> dict[str, object]:
+    """How much connections still vary, in bits per connection, and how many of the deployed ones an update changed."""
+    bits = sum(float((entr(p) + entr(1 - p)).sum(dtype=np.float64)) for p in after.values()) / np.log(2)
+    flips = sum(int(((before[name] > 0.5) != (p > 0.5)).sum()) for name, p in after.items())
+    return {"entropy": bits / sum(p.size for p in after.values()), "flips": flips}
 
 
 def check_finite(search: State) -> None:
