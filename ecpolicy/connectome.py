@@ -28,7 +28,8 @@ class Connectome:
     """The connections of a spiking network, with their probabilities and signs.
 
     Nodes are the observation's numbers, once as they are ("observation") and once with the sign changed
-    ("-observation"), the neurons ("E", then "I") and the outputs ("output"), in this order.
+    ("-observation"), the neurons by their types ("E", then "I", unless given) and the outputs ("output"), in this
+    order.
 
     Parameters
     ----------
@@ -36,14 +37,25 @@ class Connectome:
         "input", "recurrent", "output".
     excitatory : ndarray of bool, shape (neurons,)
         Excitatory neurons come first.
+    types : ndarray of str, shape (neurons,), optional
+        The cell type of each; neurons of a type stand together, and have one sign. Left out, they are "E" and "I".
     """
 
     probabilities: Mapping[str, NDArray[np.float32]]
     excitatory: NDArray[np.bool_]
+    types: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         if (np.diff(np.asarray(self.excitatory, np.int8)) > 0).any():
             raise ValueError("Excitatory neurons must come first: sort the neurons of all matrices.")
+        types = np.where(self.excitatory, "E", "I") if self.types is None else np.asarray(self.types)
+        if types.shape != np.shape(self.excitatory):
+            raise ValueError(f"types must be one for each of {np.size(self.excitatory)} neurons; got {types.shape}.")
+        runs = np.flatnonzero((types[1:] != types[:-1]) | (self.excitatory[1:] != self.excitatory[:-1])) + 1
+        names = types[[0, *runs]].tolist()
+        if len(set(names)) < len(names):
+            raise ValueError(f"Neurons of a type must stand together and have one sign; got the order {names}.")
+        object.__setattr__(self, "types", types)
 
     def __repr__(self) -> str:
         present = ", ".join(f"{name} {int(p.sum()):,} of {p.size:,}" for name, p in self.connectivity.items())
@@ -54,19 +66,23 @@ class Connectome:
         """The deployed network, by name: (pre, post), probabilities above one half."""
         return {name: p > 0.5 for name, p in self.probabilities.items()}
 
+    def _neurons(self) -> NDArray[np.str_]:
+        assert self.types is not None  # since the instance was made
+        return self.types
+
     @property
     def groups(self) -> NDArray[np.str_]:
         """The group of every node, (nodes,)."""
         observed = self.probabilities["input"].shape[0] // 2
         outputs = self.probabilities["output"].shape[1]
-        neurons = np.where(self.excitatory, "E", "I")
-        return np.array(["observation"] * observed + ["-observation"] * observed + [*neurons] + ["output"] * outputs)
+        inputs = ["observation"] * observed + ["-observation"] * observed
+        return np.array([*inputs, *self._neurons(), *["output"] * outputs])
 
     @property
     def names(self) -> NDArray[np.str_]:
         """The name of every node, (nodes,): its group and its number in it, as in "E17"; neurons count through."""
         groups = self.groups
-        kinds = {"E": "neuron", "I": "neuron"}
+        kinds = dict.fromkeys(self._neurons().tolist(), "neuron")
         seen: dict[str, int] = {}
         labels = []
         for group in groups:
@@ -78,8 +94,10 @@ class Connectome:
     @property
     def signs(self) -> NDArray[np.int8]:
         """+1 or -1 for every node, (nodes,): the sign of what it passes on; 0 for outputs."""
-        table = {"observation": 1, "-observation": -1, "E": 1, "I": -1, "output": 0}
-        return np.array([table[group] for group in self.groups], dtype=np.int8)
+        observed = self.probabilities["input"].shape[0] // 2
+        outputs = self.probabilities["output"].shape[1]
+        neurons = np.where(self.excitatory, 1, -1)
+        return np.array([*[1] * observed, *[-1] * observed, *neurons, *[0] * outputs], dtype=np.int8)
 
     def to_sparse(self, values: str = "present") -> Any:
         """The whole graph as a SciPy sparse array (nodes, nodes), presynaptic by postsynaptic.
@@ -161,9 +179,11 @@ class Connectome:
 
     def blocks(self) -> dict[tuple[str, str], tuple[str, slice, slice]]:
         """The blocks of connections between groups: (pre, post) to matrix, rows and columns."""
-        observed, n = self.probabilities["input"].shape[0] // 2, self.excitatory.size
-        split = int(self.excitatory.sum())
-        neurons = {"E": slice(0, split), "I": slice(split, n)}
+        observed = self.probabilities["input"].shape[0] // 2
+        types, first, sizes = np.unique(self._neurons(), return_index=True, return_counts=True)
+        neurons = {
+            str(types[k]): slice(int(first[k]), int(first[k] + sizes[k])) for k in np.argsort(first)
+        }  # in the order of the neurons
         inputs = {"observation": slice(0, observed), "-observation": slice(observed, 2 * observed)}
         output = slice(0, self.probabilities["output"].shape[1])
         found = {(pre, post): ("input", rows, columns) for (pre, rows), (post, columns) in _product(inputs, neurons)}

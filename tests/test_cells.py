@@ -14,6 +14,8 @@ from test_kernels import check_against_reference, make, reference_state
 
 import ecpolicy
 from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
+from ecpolicy.anatomy import block_probabilities
+from ecpolicy.connectome import Connectome
 from ecpolicy.networks import RSNN, RealRSNN, reference
 from ecpolicy.networks.layout import halves, unpack
 from ecpolicy.networks.xla import bits as device
@@ -298,3 +300,88 @@ def test_nir_has_every_spike():
     spikes, _ = replay(policy.to_nir(dialect="lif"), recorded.observations)
     assert (spikes != recorded.spikes).mean() < 1e-3
     assert recorded.spikes.mean() > 0.01
+
+
+# Cell types
+
+COLUMN = {"Pyr": (0.6, 1), "SC": (0.2, 1), "PV": (0.1, -1), "SST": (0.1, -1)}
+
+
+def test_types_have_their_shares_their_signs_and_constants():
+    network = RSNN(70, cell_types=COLUMN, tau_m={"PV": 5.0, "Pyr": 20.0}, t_ref={"SC": 1.0}, gain_in=0.5).checked()
+    assert network.type_sizes == {"Pyr": 42, "SC": 14, "PV": 7, "SST": 7}
+    assert network.n_excitatory == 56
+    assert network.types.tolist() == ["Pyr"] * 42 + ["SC"] * 14 + ["PV"] * 7 + ["SST"] * 7
+    np.testing.assert_array_equal(network.each("tau_m"), [20.0] * 42 + [10.0] * 14 + [5.0] * 7 + [10.0] * 7)
+    np.testing.assert_array_equal(network.constants(1).refractory, [0] * 42 + [2] * 14 + [0] * 14)
+    assert check_against_reference(network, obs_size=5, n_outputs=3, steps=10) > 0
+
+
+def test_two_types_are_e_and_i():
+    named = RSNN(70, cell_types={"E": (0.3, 1), "I": (0.7, -1)}, gain_in=0.5)
+    for ours, plain in zip(stepped(named), stepped(RSNN(70, excitatory_ratio=0.3, gain_in=0.5)), strict=True):
+        np.testing.assert_array_equal(ours, plain)
+
+
+def test_a_type_may_be_all_there_is_and_sizes_always_add_up():
+    assert RSNN(9, cell_types={"I": (1, -1)}).checked().n_excitatory == 0
+    for n in range(3, 40):
+        assert sum(RSNN(n, cell_types={"a": (1 / 3, 1), "b": (1 / 3, 1), "c": (1 / 3, -1)}).type_sizes.values()) == n
+
+
+def test_a_policy_shows_its_types(tmp_path):
+    network = RSNN(20, cell_types=COLUMN)
+    probabilities = block_probabilities(network.types, {("PV", "Pyr"): 0.0, ("SST", "PV"): 1.0}, otherwise=0.5)
+    policy = EvolvingConnectivityPolicy(network=network, initial_probability={"recurrent": probabilities}, **SMALL)
+    policy.fit("CartPole-v1").save(tmp_path / "policy.ecp")
+    connectome = ecpolicy.load(tmp_path / "policy.ecp").connectome_
+    assert connectome.groups.tolist()[8:28] == ["Pyr"] * 12 + ["SC"] * 4 + ["PV"] * 2 + ["SST"] * 2
+    assert connectome.names[8 + 16] == "PV16"
+    assert connectome.signs[8:28].tolist() == [1] * 16 + [-1] * 4
+    densities = connectome.densities()
+    assert densities["PV", "Pyr"] == 0
+    assert densities["SST", "PV"] == 1
+    assert connectome.mean_probabilities()["Pyr", "SC"] == pytest.approx(
+        policy.connection_probabilities_["recurrent"][:12, 12:16].mean()
+    )
+    assert set(connectome.to_pandas().pre_group) >= {"Pyr", "SC", "PV", "SST", "observation"}
+    np.testing.assert_array_equal(policy.excitatory_, [True] * 16 + [False] * 4)
+
+
+def test_order_is_part_of_a_network():
+    first = RSNN(20, cell_types={"a": (0.5, 1), "b": (0.5, 1)})
+    second = RSNN(20, cell_types={"b": (0.5, 1), "a": (0.5, 1)})
+    assert first != second
+    assert clone(EvolvingConnectivityPolicy(network=first)).network == first
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"cell_types": {"PV": (0.5, -1), "Pyr": (0.5, 1)}}, ValueError, "excitatory types first, .* got PV, Pyr"),
+        ({"cell_types": {"Pyr": (0.5, 1), "PV": (0.4, -1)}}, ValueError, "shares that add up to 1"),
+        ({"cell_types": {"Pyr": (1.0, 2)}}, ValueError, r"the sign of cell_types\['Pyr'\] must be an integer in"),
+        ({"cell_types": {"Pyr": (1.0, 0)}}, ValueError, "must be 1 \\(excitatory\\) or -1 \\(inhibitory\\); got 0"),
+        ({"cell_types": {"Pyr": (0, 1), "PV": (1, -1)}}, ValueError, r"the share of cell_types\['Pyr'\] must be"),
+        ({"cell_types": {"Pyr": 0.8, "PV": 0.2}}, TypeError, "cell_types must be a dict such as .* got 0.8 for 'Pyr'"),
+        ({"cell_types": [0.5, 0.5]}, TypeError, "cell_types must be a dict such as"),
+        ({"cell_types": {"output": (1, 1)}}, ValueError, "a type called 'output', which is no name"),
+        ({"cell_types": {"a": (0.99, 1), "b": (0.01, -1)}}, ValueError, r"no neuron of 8 for the types \['b'\]"),
+        ({"cell_types": {"a": (1, 1)}, "excitatory_ratio": 0.8}, ValueError, "excitatory_ratio must be left out"),
+        ({"cell_types": {"a": (1, 1)}, "tau_m": {"E": 5.0}}, ValueError, r"types \['E'\]; RSNN has \['a'\]"),
+    ],
+)
+def test_types_that_cannot_be_are_named(settings, error, message):
+    with pytest.raises(error, match=message) as raised:
+        RSNN(8, **settings).checked()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_connectome_wants_types_in_order():
+    parts = {"input": np.ones((2, 3)), "recurrent": np.ones((3, 3)), "output": np.ones((3, 1))}
+    with pytest.raises(ValueError, match=r"stand together and have one sign; got the order \['a', 'b', 'a'\]"):
+        Connectome(parts, np.array([True, True, True]), np.array(["a", "b", "a"]))
+    with pytest.raises(ValueError, match="stand together and have one sign"):
+        Connectome(parts, np.array([True, True, False]), np.array(["a", "b", "b"]))
+    with pytest.raises(ValueError, match="one for each of 3 neurons"):
+        Connectome(parts, np.array([True, True, False]), np.array(["a", "b"]))

@@ -37,9 +37,14 @@ class BooleanRSNN(Settings):
         return round(self.excitatory_ratio * self.n_neurons)
 
     @property
+    def type_sizes(self) -> dict[str, int]:
+        """Neurons of every cell type, in the order of the neurons."""
+        return {"E": self.n_excitatory, "I": self.n_neurons - self.n_excitatory}
+
+    @property
     def types(self) -> NDArray[np.str_]:
         """The cell type of every neuron, (neurons,)."""
-        return np.where(np.arange(self.n_neurons) < self.n_excitatory, "E", "I")
+        return np.repeat([*self.type_sizes], [*self.type_sizes.values()])
 
     def constants(self, obs_size: int) -> object:
         """What the kernel takes."""
@@ -54,8 +59,8 @@ class BooleanRSNN(Settings):
         }
 
     def groups(self, obs_size: int, n_outputs: int) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """The groups of every matrix's rows and columns, numbered: observations, their negatives; E, I; outputs."""
-        neurons = (np.arange(self.n_neurons) >= self.n_excitatory).astype(np.int64)
+        """The groups of every matrix's rows and columns, numbered: observations, their negatives; types; outputs."""
+        neurons = np.repeat(np.arange(len(self.type_sizes)), [*self.type_sizes.values()])
         observed, outputs = np.repeat(np.arange(2), obs_size), np.zeros(n_outputs, np.int64)
         return {"input": (observed, neurons), "recurrent": (neurons, neurons), "output": (neurons, outputs)}
 

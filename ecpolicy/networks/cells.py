@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.constraints import Number
+from ecpolicy.constraints import Integer, Number
 from ecpolicy.networks.network import Settings
 from ecpolicy.random import Key, uniform
 
 MOST_SUBSTEPS = 100_000
+NODES = "observation", "-observation", "output"  # groups of a connectome that are no neurons
 Varied: TypeAlias = float | Sequence[float] | Mapping[str, float]  # for all neurons, each neuron, or each type
 
 
@@ -63,6 +64,39 @@ class PerNeuron:
         return f"{self.number}, or an array (neurons,) or dict by cell type of these"
 
 
+@dataclass(frozen=True)
+class CellTypes:
+    """None, or a mapping of types to their shares of the neurons and their signs, excitatory ones first."""
+
+    def __call__(self, name: str, value: object) -> ByType | None:
+        """The shares and signs by type."""
+        if value is None:
+            return None
+        wanted = f'{name} must be a dict such as {{"Pyr": (0.8, 1), "PV": (0.2, -1)}}, of shares and signs'
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise TypeError(f"{wanted}; got {value!r:.100}.")
+        found = ByType()
+        for key, entry in value.items():
+            if not isinstance(entry, Sequence) or isinstance(entry, str) or len(entry) != 2:
+                raise TypeError(f"{wanted}; got {entry!r:.100} for {key!r}.")
+            if not key or key in NODES:
+                raise ValueError(f"{name} has a type called {key!r}, which is no name of a type of neurons.")
+            sign = Integer(-1, 1)(f"the sign of {name}[{key!r}]", entry[1])
+            if sign == 0:
+                raise ValueError(f"the sign of {name}[{key!r}] must be 1 (excitatory) or -1 (inhibitory); got 0.")
+            dict.__setitem__(found, key, (Number(0, 1, open_low=True)(f"the share of {name}[{key!r}]", entry[0]), sign))
+        signs = [sign for _, sign in found.values()]
+        if sorted(signs, reverse=True) != signs:
+            order = ", ".join(found)
+            raise ValueError(f"{name} must name excitatory types first, as their neurons come first; got {order}.")
+        if abs(sum(share for share, _ in found.values()) - 1) > 1e-6:
+            raise ValueError(f"{name} must have shares that add up to 1; got {value!r:.100}.")
+        return found
+
+    def __str__(self) -> str:
+        return "dict of str to (share, sign), or None"
+
+
 class CellConstants(NamedTuple):
     """What the kernels of neurons with constants of their own take; arrays are (neurons,) of float32 or int32."""
 
@@ -104,6 +138,11 @@ class LeakyNeurons(Settings):
     def substeps(self) -> int:
         """Euler steps per environment step: 33 for 16.6 ms and 0.5 ms."""
         return round(self.step_ms / self.dt)
+
+    @property
+    def type_sizes(self) -> dict[str, int]:
+        """Neurons of every cell type; empty where there are no types."""
+        return {}
 
     @property
     def types(self) -> NDArray[np.str_]:
@@ -185,10 +224,17 @@ def _check_cells(network: LeakyNeurons) -> None:
         value = getattr(network, name)
         if isinstance(value, tuple) and len(value) != network.n_neurons:
             raise ValueError(f"{name} must have a number for each of {network.n_neurons} neurons; got {len(value)}.")
-        known = list(dict.fromkeys(network.types.tolist()))
+        known = list(network.type_sizes)
         unknown = [key for key in value if key not in known] if isinstance(value, Mapping) else []
         if unknown:
             raise ValueError(f"{name} names the cell types {unknown}; {type(network).__name__} has {known or 'none'}.")
+    sizes = network.type_sizes
+    if getattr(network, "cell_types", None) is not None:
+        empty = [key for key, size in sizes.items() if size < 1]
+        if empty:
+            raise ValueError(f"cell_types leaves no neuron of {network.n_neurons} for the types {empty}.")
+        if getattr(network, "excitatory_ratio", 0.5) != 0.5:
+            raise ValueError("excitatory_ratio must be left out where cell_types says the shares of all types.")
     with np.errstate(over="ignore", invalid="ignore"):
         constants = network.constants(1)
         if not all(np.isfinite(part).all() for part in constants):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ecpolicy.constraints import POSITIVE, Flag, Integer, Number, Parameter, Table, documented, table
 from ecpolicy.networks.boolean import BooleanRSNN
-from ecpolicy.networks.cells import LeakyNeurons, PerNeuron, Varied
+from ecpolicy.networks.cells import CellTypes, LeakyNeurons, PerNeuron, Varied
 from ecpolicy.networks.layout import Words
 from ecpolicy.networks.network import Shape
 from ecpolicy.networks.numba import spiking, weights
@@ -42,7 +42,10 @@ BITS = table(
     *LEAKY.values(),
     Parameter("density", 0.5, SHARE, "Share of present connections for which the gains are normalised.", APPENDIX),
     *CELLS.values(),
-)
+    Parameter("cell_types", None, CellTypes(),
+        "Shares of the neurons and signs (1 or -1) of cell types in the order of the neurons, excitatory ones first: "
+        '``{"Pyr": (0.8, 1), "PV": (0.1, -1), "SST": (0.1, -1)}``. None is "E" and "I", by ``excitatory_ratio``.'),
+)  # fmt: skip
 WEIGHTS = table(
     SIZE,
     *LEAKY.values(),
@@ -119,8 +122,25 @@ class RSNN(LeakyNeurons, BooleanRSNN):
     density: float = 0.5
     threshold: Varied = 1.0
     t_ref: Varied = 0.0
+    cell_types: Mapping[str, tuple[float, int]] | None = None
 
     types = BooleanRSNN.types
+
+    @property
+    def n_excitatory(self) -> int:
+        """Number of excitatory neurons; they come first."""
+        if self.cell_types is None:
+            return round(self.excitatory_ratio * self.n_neurons)
+        return sum(self.type_sizes[name] for name, (_, sign) in self.cell_types.items() if sign > 0)
+
+    @property
+    def type_sizes(self) -> dict[str, int]:
+        """Neurons of every cell type, in the order of the neurons."""
+        if self.cell_types is None:
+            return {"E": self.n_excitatory, "I": self.n_neurons - self.n_excitatory}
+        shares = np.cumsum([share for share, _ in self.cell_types.values()])
+        ends = np.rint(shares * self.n_neurons).astype(int)
+        return dict(zip(self.cell_types, np.diff(ends, prepend=0).tolist(), strict=True))
 
     def _kernel(self, words: int) -> Callable[..., None]:
         return spiking.rsnn_step(words) if self.are_alike else spiking.cells_step(words)

@@ -1,7 +1,7 @@
 """EvolvingConnectivityPolicy: 1-bit recurrent spiking networks, trained by evolving connection probabilities."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -157,7 +157,8 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
                 f"{type(self._deployed.network).__name__} has no excitatory and inhibitory neurons; wanted an RSNN "
                 "or IntegerRSNN."
             )
-        return Connectome(self.connection_probabilities_, self.excitatory_)
+        network: Any = self._deployed.network
+        return Connectome(self.connection_probabilities_, self.excitatory_, network.types)
 
     def _search(
         self, network: Network, obs_size: int, n_outputs: int, backend: str = "numpy", n_env_steps: int = 0
