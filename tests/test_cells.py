@@ -385,3 +385,68 @@ def test_a_connectome_wants_types_in_order():
         Connectome(parts, np.array([True, True, False]), np.array(["a", "b", "b"]))
     with pytest.raises(ValueError, match="one for each of 3 neurons"):
         Connectome(parts, np.array([True, True, False]), np.array(["a", "b"]))
+
+
+# Chosen neurons
+
+
+@pytest.mark.parametrize(
+    "some", [[0, 3, 4], np.array([4, 0, 3]), np.array([True, False, False, True, True] + [False] * 15)]
+)
+def test_masks_and_numbers_are_the_same(some):
+    network = RSNN(20, input_neurons=some)
+    assert network.checked() == RSNN(20, input_neurons=(0, 3, 4)).checked()
+    assert clone(EvolvingConnectivityPolicy(network=network)).network == network
+
+
+@pytest.mark.parametrize("start", [0.5, 0.0, 1.0, {"input": 0.9, "recurrent": 1.0}])
+def test_others_get_no_input_and_are_not_read(start, tmp_path):
+    network = RSNN(20, cell_types=COLUMN, input_neurons="SC", readout_neurons=range(3, 8))
+    policy = EvolvingConnectivityPolicy(network=network, initial_probability=start, **SMALL).fit("CartPole-v1")
+    policy.save(tmp_path / "policy.ecp")
+    for each in (policy, ecpolicy.load(tmp_path / "policy.ecp").partial_fit("CartPole-v1")):
+        probabilities = each.search_probabilities_
+        fed, read = probabilities["input"].any(axis=0), probabilities["output"].any(axis=1)
+        assert np.flatnonzero(fed).tolist() == [12, 13, 14, 15]
+        assert np.flatnonzero(read).tolist() == [3, 4, 5, 6, 7]
+        between = probabilities["input"][:, 12:16]
+        assert ((between >= np.float32(0.01)) & (between <= np.float32(0.99))).all()  # a number fixes nothing
+        assert each.connectome_.densities()["observation", "Pyr"] == 0
+
+
+def test_what_the_others_see_and_say_makes_no_difference():
+    network = RSNN(20, input_neurons=[1, 2], readout_neurons=[5, 6, 7], gain_in=5.0, gain_recurrent=3.0)
+    policy = EvolvingConnectivityPolicy(network=network, **SMALL).fit("CartPole-v1")
+    activity = ecpolicy.inspection.record_activity(policy, "CartPole-v1", max_episode_steps=20)
+    assert activity.spikes[..., [1, 2]].any()
+    absent = network.absent(4, 2)
+    assert absent["input"].sum() == 8 * 18
+    assert absent["output"].sum() == 2 * 17
+    assert not (policy.connectivity_["input"] & absent["input"]).any()
+
+
+def test_the_readout_is_normalised_for_the_neurons_that_are_read():
+    everyone, some = RSNN(100), RSNN(100, readout_neurons=range(25))
+    np.testing.assert_array_equal(some.constants(4)[:5], everyone.constants(4)[:5])
+    assert some.constants(4)[5] == pytest.approx(2 * everyone.constants(4)[5])
+
+
+@pytest.mark.parametrize(
+    ("some", "error", "message"),
+    [
+        ([True] * 7, ValueError, "input_neurons must be a mask of as many flags as there are neurons; got 7"),
+        ([False] * 8, ValueError, "must name at least one neuron, and each once"),
+        ([], ValueError, "must name at least one neuron"),
+        ([1, 1], ValueError, "and each once"),
+        ([0, 8], ValueError, "must name neurons from 0 to 7; got 8"),
+        ([-1], ValueError, r"input_neurons\[0\] must be an integer in \[0, inf\); got -1"),
+        ([0.5], TypeError, r"input_neurons\[0\] must be an integer"),
+        (["L4"], ValueError, r"input_neurons names the cell types \['L4'\]; the network has \['E', 'I'\]"),
+        (["E", 1], TypeError, "must be a mask, numbers or cell types of neurons, or None"),
+        (3, TypeError, "must be a mask"),
+    ],
+)
+def test_neurons_that_cannot_be_chosen_are_named(some, error, message):
+    with pytest.raises(error, match=message) as raised:
+        RSNN(8, input_neurons=some).checked()
+    assert "\n" not in str(raised.value)

@@ -37,6 +37,15 @@ class BooleanRSNN(Settings):
         return round(self.excitatory_ratio * self.n_neurons)
 
     @property
+    def n_read(self) -> int:
+        """Neurons that outputs may read."""
+        return self.n_neurons
+
+    def absent(self, obs_size: int, n_outputs: int) -> dict[str, NDArray[np.bool_]]:
+        """The connections (pre, post) that no network has, by the names of the matrices that lack some."""
+        return {}
+
+    @property
     def type_sizes(self) -> dict[str, int]:
         """Neurons of every cell type, in the order of the neurons."""
         return {"E": self.n_excitatory, "I": self.n_neurons - self.n_excitatory}

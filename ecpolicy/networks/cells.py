@@ -14,6 +14,7 @@ from ecpolicy.random import Key, uniform
 
 MOST_SUBSTEPS = 100_000
 NODES = "observation", "-observation", "output"  # groups of a connectome that are no neurons
+Some: TypeAlias = Sequence[bool] | Sequence[int] | Sequence[str] | str | None  # of the neurons
 Varied: TypeAlias = float | Sequence[float] | Mapping[str, float]  # for all neurons, each neuron, or each type
 
 
@@ -97,6 +98,48 @@ class CellTypes:
         return "dict of str to (share, sign), or None"
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """None for all neurons, or numbers or types of some of them; masks have become numbers by then."""
+
+    def __call__(self, name: str, value: object) -> tuple[int | str, ...] | None:
+        """Numbers in rising order, or types."""
+        if value is None:
+            return None
+        parts = (value,) if isinstance(value, str) else value
+        message = f"{name} must be a mask, numbers or cell types of neurons, or None; got {value!r:.100}."
+        if not isinstance(parts, Sequence):
+            raise TypeError(message)
+        if parts and all(isinstance(part, str) for part in parts):
+            return tuple(parts)
+        if parts and all(isinstance(part, bool) for part in parts):
+            raise ValueError(f"{name} must be a mask of as many flags as there are neurons; got {len(parts)}.")
+        if any(isinstance(part, bool | str) for part in parts):
+            raise TypeError(message)
+        numbers = sorted(Integer(0)(f"{name}[{k}]", part) for k, part in enumerate(parts))
+        if not numbers or len(set(numbers)) < len(numbers):
+            raise ValueError(f"{name} must name at least one neuron, and each once; got {value!r:.100}.")
+        return tuple(numbers)
+
+    def __str__(self) -> str:
+        return "array of bool (neurons,), of int or of str, or None"
+
+
+def chosen(network: Any, name: str) -> NDArray[np.bool_]:
+    """Which neurons a setting checked by :class:`Chosen` names, (neurons,)."""
+    value, n = getattr(network, name), network.n_neurons
+    if value is None:
+        return np.ones(n, np.bool_)
+    if isinstance(value[0], str):
+        unknown = [key for key in value if key not in network.type_sizes]
+        if unknown:
+            raise ValueError(f"{name} names the cell types {unknown}; the network has {list(network.type_sizes)}.")
+        return np.isin(network.types, value)
+    if value[-1] >= n:
+        raise ValueError(f"{name} must name neurons from 0 to {n - 1}; got {value[-1]}.")
+    return np.isin(np.arange(n), value)
+
+
 class CellConstants(NamedTuple):
     """What the kernels of neurons with constants of their own take; arrays are (neurons,) of float32 or int32."""
 
@@ -138,6 +181,11 @@ class LeakyNeurons(Settings):
     def substeps(self) -> int:
         """Euler steps per environment step: 33 for 16.6 ms and 0.5 ms."""
         return round(self.step_ms / self.dt)
+
+    @property
+    def n_read(self) -> int:
+        """Neurons that are read."""
+        return self.n_neurons
 
     @property
     def type_sizes(self) -> dict[str, int]:
@@ -204,7 +252,7 @@ def _numbers(network: Any, obs_size: int, tau_syn: Any, tau_m: Any) -> tuple[Any
         np.exp(-network.dt / network.tau_out),
         network.gain_in * tau_m * np.sqrt(2 / (density * obs_size)),
         network.gain_recurrent * tau_m / tau_syn * np.sqrt(2 / (density * network.n_neurons)),
-        network.gain_out * np.sqrt(1 / (density * network.n_neurons)),
+        network.gain_out * np.sqrt(1 / (density * network.n_read)),
         1 / network.dt,
     )
 
@@ -228,6 +276,8 @@ def _check_cells(network: LeakyNeurons) -> None:
         unknown = [key for key in value if key not in known] if isinstance(value, Mapping) else []
         if unknown:
             raise ValueError(f"{name} names the cell types {unknown}; {type(network).__name__} has {known or 'none'}.")
+    for name in {"input_neurons", "readout_neurons"}.intersection(network.table):
+        chosen(network, name)
     sizes = network.type_sizes
     if getattr(network, "cell_types", None) is not None:
         empty = [key for key, size in sizes.items() if size < 1]

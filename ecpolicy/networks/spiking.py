@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ecpolicy.constraints import POSITIVE, Flag, Integer, Number, Parameter, Table, documented, table
 from ecpolicy.networks.boolean import BooleanRSNN
-from ecpolicy.networks.cells import CellTypes, LeakyNeurons, PerNeuron, Varied
+from ecpolicy.networks.cells import CellTypes, Chosen, LeakyNeurons, PerNeuron, Some, Varied, chosen
 from ecpolicy.networks.layout import Words
 from ecpolicy.networks.network import Shape
 from ecpolicy.networks.numba import spiking, weights
@@ -45,6 +45,10 @@ BITS = table(
     Parameter("cell_types", None, CellTypes(),
         "Shares of the neurons and signs (1 or -1) of cell types in the order of the neurons, excitatory ones first: "
         '``{"Pyr": (0.8, 1), "PV": (0.1, -1), "SST": (0.1, -1)}``. None is "E" and "I", by ``excitatory_ratio``.'),
+    Parameter("input_neurons", None, Chosen(),
+        "Neurons that may get input: a mask, numbers, or cell types; None for all. Others have no input connections."),
+    Parameter("readout_neurons", None, Chosen(),
+        "Neurons that outputs may read, likewise. ``R_out`` is normalised for their number."),
 )  # fmt: skip
 WEIGHTS = table(
     SIZE,
@@ -123,6 +127,15 @@ class RSNN(LeakyNeurons, BooleanRSNN):
     threshold: Varied = 1.0
     t_ref: Varied = 0.0
     cell_types: Mapping[str, tuple[float, int]] | None = None
+    input_neurons: Some = None
+    readout_neurons: Some = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("input_neurons", "readout_neurons"):
+            mask = getattr(self, name)
+            if isinstance(mask, tuple) and len(mask) == self.n_neurons and all(isinstance(part, bool) for part in mask):
+                object.__setattr__(self, name, tuple(np.flatnonzero(mask).tolist()))
 
     types = BooleanRSNN.types
 
@@ -132,6 +145,17 @@ class RSNN(LeakyNeurons, BooleanRSNN):
         if self.cell_types is None:
             return round(self.excitatory_ratio * self.n_neurons)
         return sum(self.type_sizes[name] for name, (_, sign) in self.cell_types.items() if sign > 0)
+
+    @property
+    def n_read(self) -> int:
+        """Neurons that outputs may read."""
+        return int(chosen(self, "readout_neurons").sum())
+
+    def absent(self, obs_size: int, n_outputs: int) -> dict[str, NDArray[np.bool_]]:
+        """The connections (pre, post) that no network has, by the names of the matrices that lack some."""
+        fed, read = ~chosen(self, "input_neurons"), ~chosen(self, "readout_neurons")
+        masks = {"input": np.tile(fed, (2 * obs_size, 1)), "output": np.tile(read[:, None], (1, n_outputs))}
+        return {name: mask for name, mask in masks.items() if mask.any()}
 
     @property
     def type_sizes(self) -> dict[str, int]:

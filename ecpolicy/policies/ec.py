@@ -15,7 +15,7 @@ from ecpolicy.fitting.backends import weighted_sum
 from ecpolicy.networks import BooleanRSNN, Network, Shape
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer
 from ecpolicy.policies.evolved import EvolvedPolicy
-from ecpolicy.policies.parameters import EC, check_initial_probability, scheduled
+from ecpolicy.policies.parameters import EC, check_initial_probability, scheduled, without
 
 
 @documented(EC)
@@ -165,6 +165,8 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
     ) -> Bernoulli:
         shapes = network.shapes(obs_size, n_outputs)
         start = check_initial_probability(self.initial_probability, shapes)
+        if isinstance(network, BooleanRSNN):
+            start = without(network.absent(obs_size, n_outputs), start, shapes)
         eps = scheduled(EC["eps"].check(self.eps), n_env_steps)
         budgets = self._budgets(network, shapes, start, (obs_size, n_outputs)) if self.keep_density else None
         return Bernoulli(shapes, start, eps, weighted_sum(backend, self.n_jobs), budgets)

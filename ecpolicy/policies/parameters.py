@@ -1,11 +1,12 @@
 """The parameters of the estimators: one table each, and the few rules that tie parameters together."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ecpolicy.anatomy import OPEN
 from ecpolicy.constraints import (
     POSITIVE,
     Choice,
@@ -275,6 +276,19 @@ def check_initial_probability(value: Any, shapes: Mapping[str, Shape]) -> float 
             raise ValueError(f"initial_probability[{name!r}] must lie in [0, 1]; got {p.min()} to {p.max()}.")
         checked[name] = p.astype(np.float32)
     return checked
+
+
+Start: TypeAlias = float | dict[str, NDArray[np.float32]]  # initial probabilities, checked
+
+
+def without(absent: Mapping[str, NDArray[np.bool_]], start: Start, shapes: Mapping[str, Shape]) -> Start:
+    """Initial probabilities that are 0, for good, where a network has no connections (pre, post)."""
+    if not absent:
+        return start
+    number = 0.5 if isinstance(start, dict) else float(np.clip(start, *OPEN))  # fixes nothing, not even as 0 or 1
+    priors: dict[str, Any] = dict(start) if isinstance(start, dict) else dict.fromkeys(shapes, number)
+    masked = {name: np.where(mask, 0, priors.get(name, number)) for name, mask in absent.items()}
+    return {name: np.asarray(p, np.float32) for name, p in (priors | masked).items()}
 
 
 def check_horizon(value: Any) -> list[tuple[int, float]]:
