@@ -107,7 +107,9 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     task = tuned(arguments.task)
-    environment = environment_of(task, task.environment_kwargs, arguments.engine, arguments.population, arguments.seed)
+    environment = environment_of(
+        {}, task, task.environment_kwargs, arguments.engine, arguments.population, arguments.seed
+    )
     print(
         f"{arguments.task}, population {arguments.population}, measured on {arguments.members}, seed {arguments.seed}"
     )
