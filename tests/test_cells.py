@@ -450,3 +450,23 @@ def test_neurons_that_cannot_be_chosen_are_named(some, error, message):
     with pytest.raises(error, match=message) as raised:
         RSNN(8, input_neurons=some).checked()
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"t_ref": 2.0, "n_neurons": 2**40},
+        {"tau_m": {"E": 5.0}, "n_neurons": 2**40},
+        {"input_neurons": [0], "n_neurons": 2**40},
+        {"tau_m": [[[[[1.0]]]]]},
+        {"tau_m": {"E": {"E": {"E": 1.0}}}},
+        {"cell_types": {"E": [[1.0], 1]}},
+        {"cell_types": {"E": {"share": 1.0}}},
+        {"input_neurons": [[0]]},
+        {"input_neurons": {"E": 1}},
+    ],
+)
+def test_a_forged_network_is_refused_before_memory_is_taken(settings):
+    with pytest.raises((TypeError, ValueError)):
+        RSNN(**{"n_neurons": 8, **settings}).checked()
+    assert RSNN(2**40).checked().n_read == 2**40  # the plain network makes no arrays

@@ -13,6 +13,7 @@ from ecpolicy.networks.network import Settings
 from ecpolicy.random import Key, uniform
 
 MOST_SUBSTEPS = 100_000
+MOST_NEURONS = 1 << 24  # that have something of their own: the arrays of a file's network are no larger
 NODES = "observation", "-observation", "output"  # groups of a connectome that are no neurons
 Some: TypeAlias = Sequence[bool] | Sequence[int] | Sequence[str] | str | None  # of the neurons
 Varied: TypeAlias = float | Sequence[float] | Mapping[str, float]  # for all neurons, each neuron, or each type
@@ -31,19 +32,22 @@ class ByType(dict[str, Any]):
         return not self == other
 
 
-def frozen(value: object) -> Any:
+def frozen(value: object, depth: int = 2) -> Any:
     """A setting as a key may have it: arrays and lists as tuples, mappings as :class:`ByType`.
 
-    What is frozen comes back as it is: scikit-learn's ``clone`` wants the very object that it gave.
+    What is frozen comes back as it is: scikit-learn's ``clone`` wants the very object that it gave. What is nested more
+    deeply is no setting, and is left for a constraint to refuse.
     """
+    if depth == 0:
+        return value
     if isinstance(value, Mapping):
-        return value if isinstance(value, ByType) else ByType({name: frozen(part) for name, part in value.items()})
+        return value if isinstance(value, ByType) else ByType({k: frozen(part, depth - 1) for k, part in value.items()})
     if isinstance(value, list | tuple):
-        parts = tuple(map(frozen, value))
+        parts = tuple(frozen(part, depth - 1) for part in value)
         same = isinstance(value, tuple) and all(a is b for a, b in zip(parts, value, strict=True))
         return value if same else parts
     if hasattr(value, "tolist") and not isinstance(value, np.generic):  # arrays, series
-        return frozen(value.tolist())
+        return frozen(value.tolist(), depth)
     return value
 
 
@@ -276,7 +280,10 @@ def _check_cells(network: LeakyNeurons) -> None:
         unknown = [key for key in value if key not in known] if isinstance(value, Mapping) else []
         if unknown:
             raise ValueError(f"{name} names the cell types {unknown}; {type(network).__name__} has {known or 'none'}.")
-    for name in {"input_neurons", "readout_neurons"}.intersection(network.table):
+    chosen_ones = [name for name in ("input_neurons", "readout_neurons") if getattr(network, name, None) is not None]
+    if network.n_neurons > MOST_NEURONS and (chosen_ones or not network.are_alike):
+        raise ValueError(f"n_neurons must be at most {MOST_NEURONS:,} where neurons differ; got {network.n_neurons}.")
+    for name in chosen_ones:
         chosen(network, name)
     sizes = network.type_sizes
     if getattr(network, "cell_types", None) is not None:
@@ -289,7 +296,8 @@ def _check_cells(network: LeakyNeurons) -> None:
         constants = network.constants(1)
         if not all(np.isfinite(part).all() for part in constants):
             raise ValueError(f"Times, gains and density must give constants of single precision; got {network}.")
-        held, wanted = _held(network), network.each("t_ref")
+        wanted = np.zeros(1) if network.are_alike else network.each("t_ref")
+        held = np.rint(wanted / network.dt)
     if (wanted[held == 0] > 0).any() or held.max() > MOST_SUBSTEPS:
         raise ValueError(
             f"t_ref must be 0, or round to 1 to {MOST_SUBSTEPS:,} substeps of dt={network.dt} ms; got "

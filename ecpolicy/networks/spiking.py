@@ -149,7 +149,7 @@ class RSNN(LeakyNeurons, BooleanRSNN):
     @property
     def n_read(self) -> int:
         """Neurons that outputs may read."""
-        return int(chosen(self, "readout_neurons").sum())
+        return self.n_neurons if self.readout_neurons is None else int(chosen(self, "readout_neurons").sum())
 
     def absent(self, obs_size: int, n_outputs: int) -> dict[str, NDArray[np.bool_]]:
         """The connections (pre, post) that no network has, by the names of the matrices that lack some."""

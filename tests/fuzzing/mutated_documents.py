@@ -184,8 +184,15 @@ def network(case):
     gains = dict.fromkeys(("gain_in", "gain_recurrent", "gain_out"), 1.0)
     n = {"n_neurons": case.pick([1, 2, 7, 8, 9, 63, 64, 65])}
     spiking = {**n, **times, **gains, "density": 0.5}
+    if case.rng.random() < 0.3:
+        own = [2.0, {"E": 2.0}, {"PV": 2.0}, [2.0] * n["n_neurons"], [[[[2.0]]]], [None], {"E": {}}]
+        spiking |= {name: case.pick(own) for name in ("tau_syn", "tau_m", "threshold", "t_ref")}
+    types = [None, {"a": [0.5, 1], "b": [0.5, -1]}, {"a": [1, 1]}, {"a": 1}, {"a": [2, 3]}, [], {"": [1, 1]}]
+    some = [None, [0], [True], ["E"], "E", [-1], [9], [[0]], {"E": 1}]
     described = case.pick([
         {"kind": "rsnn", **spiking, "excitatory_ratio": case.pick([0, 0.3, 1])},
+        {"kind": "rsnn", **spiking, "cell_types": case.pick(types), "input_neurons": case.pick(some),
+         "readout_neurons": case.pick(some)},
         {"kind": "real-rsnn", **spiking, "random_start": True, "dense": False},
         {**spiking, "random_start": case.pick([True, False]), "dense": case.pick([True, False])},
         {"kind": "gru", **n}, {"kind": "lstm", **n}, {"own": "os.system"},
