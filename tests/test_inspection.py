@@ -102,7 +102,7 @@ def test_what_is_returned_prints_as_one_line(policy, activity):
     steps, spikes = len(activity.rewards), int(activity.spikes.sum())
     assert repr(activity) == (
         f"Activity({steps} steps, return {steps:.2f}, 30 neurons at {activity.rates.mean():.1f} Hz, {spikes:,} spikes, "
-        f"{activity.synaptic_operations.sum():,} synaptic operations)"
+        f"{activity.synaptic_operations.sum():,} synaptic operations, about {activity.energy() * 1e6:.3g} µJ)"
     )
     episodes = policy.evaluate("CartPole-v1", n_episodes=3, seed=0)
     mean, std = episodes.returns.mean(), episodes.returns.std()
@@ -136,7 +136,8 @@ def test_real_weights_are_recorded_too(other):
     assert activity.excitatory is None
     assert activity.spikes.any()
     display = SpikeRasterDisplay.from_policy_run(activity)
-    assert [label.get_text() for label in display.axes_[0].get_yticklabels()] == ["Neuron"]
+    assert display.axes_[0].get_ylabel() == "Neuron"
+    assert not display.axes_[0].child_axes  # no groups
     FiringRateDisplay.from_policy_run(activity)
 
 
@@ -173,8 +174,15 @@ def test_the_raster_shows_every_spike_in_its_group(activity, style, tmp_path):
             np.testing.assert_allclose(np.sort(line.get_xdata()), np.sort(2 + time / 33))
             np.testing.assert_array_equal(np.sort(line.get_ydata()), np.sort(neuron + members.start))
             assert line.get_color() == color
-        np.testing.assert_array_equal(actions.lines[0].get_ydata(), activity.actions[2:7])
-        np.testing.assert_array_equal(rewards.lines[0].get_ydata(), activity.rewards[2:7])
+        for ax, numbers in ((actions, activity.actions), (rewards, activity.rewards)):
+            values, edges, _ = ax.patches[0].get_data()
+            np.testing.assert_array_equal(values, numbers[2:7])
+            np.testing.assert_array_equal(edges, range(2, 8))  # the last step, too, is as wide as a step
+        assert actions.get_legend() is None
+        [groups] = raster.child_axes
+        assert [text.get_text() for text in groups.get_yticklabels()] == ["Excitatory", "Inhibitory"]
+        np.testing.assert_array_equal(groups.get_yticks(), [7, 22])
+        assert len(raster.get_yticks()) >= 3
         assert "16.5 ms" in rewards.get_xlabel()
         drawn(display.figure_, tmp_path)
     with pytest.raises(ValueError, match="first_step must be in"):
@@ -197,7 +205,9 @@ def test_firing_rates_of_both_groups(activity, style, tmp_path):
         display = FiringRateDisplay.from_policy_run(activity, n_steps=None, bins=10)
         across, along = display.axes_
         rates = activity.rates
-        labels = [text.get_text() for text in across.get_legend().get_texts()]
+        labels = [text.get_text() for text in display.figure_.legends[0].get_texts()]
+        assert across.get_legend() is along.get_legend() is None  # where it would lie on bars
+        assert "16.5 ms" in along.get_xlabel()
         assert labels == [
             f"excitatory, mean {rates[:15].mean():.0f} Hz",
             f"inhibitory, mean {rates[15:].mean():.0f} Hz",
@@ -212,7 +222,7 @@ def test_firing_rates_of_both_groups(activity, style, tmp_path):
 @pytest.mark.parametrize("style", ["default", "dark_background"])
 def test_probabilities_and_their_course(policy, histogram, style, tmp_path):
     with plt.style.context(style):
-        display = ConnectionProbabilityDisplay.from_policy_run(policy, histogram)
+        display = ConnectionProbabilityDisplay.from_policy_run(policy, histogram=histogram)
         images = [ax.images[0].get_array() for ax in display.axes_[:3]]
         for image, p in zip(images, policy.connection_probabilities_.values(), strict=True):
             np.testing.assert_array_equal(image, p)
@@ -223,6 +233,70 @@ def test_probabilities_and_their_course(policy, histogram, style, tmp_path):
         drawn(ConnectionProbabilityDisplay.from_estimator(policy).figure_, tmp_path)
     with pytest.raises(ValueError, match="no generation yet"):
         ConnectionProbabilityDisplay.from_policy_run(policy, ProbabilityHistogram())
+
+
+def test_rows_of_the_input_and_groups_are_named(policy):
+    into, between, out, _ = ConnectionProbabilityDisplay.from_policy_run(policy).axes_
+
+    def named(axis):
+        return [text.get_text() for text in axis.get_ticklabels(minor=True)]
+
+    assert named(into.yaxis) == ["observation", "\N{MINUS SIGN}observation"]
+    np.testing.assert_array_equal(into.yaxis.get_ticklocs(minor=True), [1.5, 5.5])  # the middle of four rows each
+    for axis in (into.xaxis, between.xaxis, between.yaxis, out.yaxis):
+        assert named(axis) == ["E", "I"]
+        np.testing.assert_array_equal(axis.get_ticklocs(), [0, 15, 29])
+    assert named(out.xaxis) == []
+
+
+def test_neurons_stand_in_the_order_that_was_chosen(policy, activity):
+    p = policy.connection_probabilities_
+    of_neurons = np.concatenate([p["input"].T, p["recurrent"], p["recurrent"].T, p["output"]], axis=1)
+    for order, keys in (("degree", of_neurons.sum(axis=1)), (activity.rates, activity.rates), ("cluster", None)):
+        axes = ConnectionProbabilityDisplay.from_estimator(policy, order=order).axes_
+        into, between, out = (np.asarray(ax.images[0].get_array()) for ax in axes[:3])
+        rows = [next(i for i in range(30) if (p["output"][i] == row).all() and (p["input"][:, i] == x).all())
+                for row, x in zip(out, into.T, strict=True)]  # fmt: skip
+        assert sorted(rows[:15]) == list(range(15))  # groups stay together
+        assert sorted(rows) == list(range(30))
+        np.testing.assert_array_equal(between, p["recurrent"][np.ix_(rows, rows)])
+        if keys is not None:
+            assert (np.diff(keys[rows][:15]) <= 0).all()
+            assert (np.diff(keys[rows][15:]) <= 0).all()
+        else:
+
+            def apart(some):  # of neighbours in a group
+                steps = np.linalg.norm(np.diff(of_neurons[some], axis=0), axis=1)
+                return steps[np.arange(29) != 14].sum()
+
+            assert apart(rows) < apart(list(range(30)))
+    for wrong, words in (("size", "must be one of degree, cluster"), ([1.0], "each of the 30 neurons")):
+        with pytest.raises(ValueError, match=words):
+            ConnectionProbabilityDisplay.from_estimator(policy, order=wrong)
+
+
+def test_actions_have_names_or_numbers_and_colours_of_their_own(activity):
+    robot = EvolvingConnectivityPolicy(**{**SMALL, "n_generations": 1, "max_episode_steps": 5}).fit("HalfCheetah-v5")
+    recorded = record_activity(robot, "HalfCheetah-v5", max_episode_steps=4)
+    joints = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
+    assert (recorded.action_names, activity.action_names) == (joints, ())
+    actions = SpikeRasterDisplay.from_policy_run(recorded).axes_[1]
+    assert [text.get_text() for text in actions.get_legend().get_texts()] == list(joints)
+    assert len({line.get_edgecolor() for line in actions.patches}) == 6
+    unnamed = SpikeRasterDisplay.from_policy_run(recorded._replace(action_names=())).axes_[1]
+    assert [text.get_text() for text in unnamed.get_legend().get_texts()] == list("012345")
+    many = recorded._replace(actions=np.tile(recorded.actions, (1, 2)), action_names=())
+    actions = SpikeRasterDisplay.from_policy_run(many).axes_[1]  # more than there are colours: rows of a picture
+    np.testing.assert_array_equal(actions.collections[0].get_array(), many.actions.T)
+    assert not actions.patches
+
+
+def test_energy_is_operations_times_a_cost(activity):
+    operations = int(activity.synaptic_operations.sum())
+    assert activity.energy() == pytest.approx(operations * 0.9e-12)
+    assert activity.energy(1e-13) == pytest.approx(operations * 1e-13)
+    with pytest.raises(ValueError, match="joules_per_operation must be a number in"):
+        activity.energy(-1.0)
 
 
 def test_the_histogram_counts_the_search_and_goes_on_after_a_resume(policy, histogram, tmp_path):
@@ -259,7 +333,32 @@ def test_a_learning_curve_is_mean_and_spread(spread, low, high):
     np.testing.assert_allclose(line.get_ydata(), line.get_xdata() / 10 + 1)
     at_end = band[band[:, 0] == 40.0][:, 1]
     assert (at_end.min(), at_end.max()) == pytest.approx((4 + low, 4 + high))
-    assert display.ax_.get_legend().get_texts()[0].get_text() == "two"
+    named = {"range": "range", "quartiles": "quartiles", "std": "standard deviation"}[spread]
+    for drawn, name in ((display, "two: "), (LearningCurveDisplay.from_policy_run(histories(), spread=spread), "")):
+        [entry] = drawn.ax_.get_legend().get_texts()
+        assert entry.get_text() == f"{name}mean and {named} of 2 trainings"
+
+
+def test_steps_are_counted_in_thousands_and_millions():
+    for most, words in ((400_000, "200k"), (4_000_000, "2M"), (400, "200")):
+        history = [{"n_env_steps": steps, "return_mean": 1.0} for steps in (0, most)]
+        display = LearningCurveDisplay.from_policy_run(history, y="return_mean")
+        display.figure_.canvas.draw()
+        assert words in [text.get_text() for text in display.ax_.get_xticklabels()]
+        assert display.ax_.get_legend() is None
+
+
+def test_unlike_trainings_are_not_averaged(policy):
+    other = ESPolicy(n_generations=1, population_size=4, network=GRU(8), max_episode_steps=5).fit("CartPole-v1")
+    one = clone(policy).set_params(n_generations=1)
+    for unlike, words in (
+        (other, "mean of EvolvingConnectivityPolicy on .*CartPole-v1.* and ESPolicy on"),
+        (one.fit("Acrobot-v1"), "Acrobot-v1.* Draw each on its own"),
+        (clone(one).fit(lambda: gym.make("CartPole-v1", sutton_barto_reward=True)), "sutton_barto_reward=True"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            LearningCurveDisplay.from_policy_run([policy, policy, unlike])
+    LearningCurveDisplay.from_policy_run([policy, clone(one).set_params(random_state=1).fit("CartPole-v1")])
 
 
 @pytest.mark.parametrize("style", ["default", "dark_background"])

@@ -12,6 +12,7 @@ from ecpolicy.callbacks.writing import write_line
 from ecpolicy.cli.parsing import add_value
 from ecpolicy.cli.settings import add_environment, add_policy, destination, environment_of, saved_policy
 from ecpolicy.constraints import Integer
+from ecpolicy.inspection import Activity, record_activity
 from ecpolicy.policies.policy import BasePolicy
 
 PICTURES = ("learning-curve", "raster", "rates", "probabilities")
@@ -98,8 +99,16 @@ def add_plot(parser: argparse.ArgumentParser) -> None:
                         "(default: best_deployed_return)")  # fmt: skip
     add_value(parser, "--first-step", Integer(0), default=0, help="where raster and rates begin (default: 0)")
     add_value(parser, "--steps", Integer(1), default=60, help="environment steps in raster and rates (default: 60)")
+    parser.add_argument("--order", choices=("rate", "degree", "cluster"), help="of the neurons in probabilities: by "
+                        "their rate in an episode, by how many connections they have, or like beside like")  # fmt: skip
     parser.add_argument("--dark", action="store_true", help="on a dark background")
     add_value(parser, "--dpi", Integer(1, 2400), default=200, help="dots in an inch (default: 200)")
+
+
+def _activity(policy: BasePolicy, arguments: argparse.Namespace) -> Activity:
+    """The episode that was asked for."""
+    arguments.path = arguments.paths[0]
+    return record_activity(policy, environment_of(policy, arguments), seed=arguments.seed)
 
 
 def plot(arguments: argparse.Namespace) -> None:
@@ -122,10 +131,10 @@ def plot(arguments: argparse.Namespace) -> None:
         if arguments.kind == "learning-curve":
             display = inspection.LearningCurveDisplay.from_policy_run(policies, y=arguments.y)
         elif arguments.kind == "probabilities":
-            display = inspection.ConnectionProbabilityDisplay.from_estimator(policy)
+            order = _activity(policy, arguments).rates if arguments.order == "rate" else arguments.order
+            display = inspection.ConnectionProbabilityDisplay.from_estimator(policy, order=order)
         else:
-            arguments.path = arguments.paths[0]
-            activity = inspection.record_activity(policy, environment_of(policy, arguments), seed=arguments.seed)
+            activity = _activity(policy, arguments)
             kind = inspection.SpikeRasterDisplay if arguments.kind == "raster" else inspection.FiringRateDisplay
             display = kind.from_policy_run(activity, first_step=arguments.first_step, n_steps=arguments.steps)
         out = arguments.out or Path(f"{arguments.paths[0].stem.replace(':', '-')}-{arguments.kind}.png")

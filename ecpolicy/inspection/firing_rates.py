@@ -83,6 +83,7 @@ class FiringRateDisplay:
             Where the episode is over before ``first_step``, or another number is below 1.
         """
         from matplotlib import pyplot as plt
+        from matplotlib.ticker import MaxNLocator
 
         activity = self.activity
         Integer(1)("bins", bins)
@@ -96,11 +97,14 @@ class FiringRateDisplay:
             if not members.any():
                 continue
             label = f"{name}, mean {rates[members].mean():.0f} Hz"
-            across.hist(rates[members], edges, histtype="step", color=color, linewidth=1.2, label=label)
+            across.hist(rates[members], edges, histtype="step", color=color, linewidth=1.2)
             mean = activity.spikes[shown][:, :, members].mean(axis=(1, 2)) * 1000 / activity.dt
-            along.plot(np.arange(shown.start, shown.stop), mean, color=color, linewidth=0.9)
+            along.plot(np.arange(shown.start, shown.stop), mean, color=color, linewidth=0.9, label=label)
         across.set(xlabel="Mean rate (Hz)", ylabel="Neurons")
-        across.legend(frameon=False)
-        along.set(xlabel="Environment step", ylabel="Rate of the group (Hz)", ylim=(0, None))
+        across.yaxis.set_major_locator(MaxNLocator(integer=True))
+        xlabel = f"Environment step ({activity.step_ms:g} ms each)"
+        along.set(xlabel=xlabel, ylabel="Rate of the group (Hz)", ylim=(0, None))
+        along.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.legend(*along.get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=len(groups))
         self.axes_, self.figure_ = np.array([across, along]), figure
         return self

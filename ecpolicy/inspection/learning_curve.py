@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.fitting.resumption import check_resumable
+from ecpolicy.identity import known_different, told
 from ecpolicy.inspection.palette import palette
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ SPREADS: dict[str, Callable[[np.ndarray], Iterable[np.ndarray]]] = {  # values (
     "quartiles": lambda values: np.quantile(values, [0.25, 0.75], axis=0),
     "std": lambda values: values.mean(axis=0) + np.array([[-1], [1]]) * values.std(axis=0),
 }
+BANDS = {"range": "range", "quartiles": "quartiles", "std": "standard deviation"}  # in a legend
 
 
 class LearningCurveDisplay:
@@ -115,13 +117,15 @@ class LearningCurveDisplay:
             Where something is neither a policy nor a history.
         ValueError
             Where a history has no ``y``; it says what there is. Where a policy was saved without its training state,
-            and so without its history.
+            and so without its history. Where policies are of several classes, or were trained on different tasks: draw
+            those one by one, in the same axes.
         """
         several = _several(runs)
         for run in several:
             if isinstance(run, BaseEstimator):
                 check_is_fitted(run, "history_")
                 check_resumable(run, "There is no history to draw", " Take the file that the training saved.")
+        _check_alike([run for run in several if isinstance(run, BaseEstimator)])
         histories = [run if _is_sequence(run) else run.history_ for run in several]
         if not histories or not all(histories):
             raise ValueError("There is nothing to draw: a training without a generation.")
@@ -159,11 +163,12 @@ class LearningCurveDisplay:
             Others are made where there are none. Several displays may share axes.
         spread : {"range", "quartiles", "std"} or None
         label : str, optional
-            For a legend.
+            For the legend, which says as well what the band is.
         color : optional
             Otherwise the next colour that colour-blind readers can tell apart.
         """
         from matplotlib import pyplot as plt
+        from matplotlib.ticker import EngFormatter
 
         _check_spread(spread)
         if ax is None:
@@ -171,13 +176,15 @@ class LearningCurveDisplay:
         series = palette(ax).series
         color = series[len(ax.lines) % len(series)] if color is None else color
         grid, values = self.common()
-        ax.plot(grid, values.mean(axis=0), color=color, label=label)
         if spread is not None and len(values) > 1:
             lower, upper = SPREADS[spread](values)
             ax.fill_between(grid, lower, upper, color=color, alpha=0.25, linewidth=0)
+            drawn = f"mean and {BANDS[spread]} of {len(values)} trainings"
+            label = drawn if label is None else f"{label}: {drawn}"
+        ax.plot(grid, values.mean(axis=0), color=color, label=label)
         shared = ax.get_ylabel() not in ("", self.name)  # with a curve of something else
         ax.set(xlabel="Environment steps", ylabel="Return" if shared else self.name)
-        ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4), useMathText=True)
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1.5M
         if label is not None:
             ax.legend(frameon=False)
         self.ax_, self.figure_ = ax, ax.figure
@@ -191,6 +198,18 @@ def _is_measured(record: Mapping[str, object], y: str) -> bool:
 def _check_spread(spread: str | None) -> None:
     if spread is not None and spread not in list(SPREADS):
         raise ValueError(f"spread must be one of {', '.join(map(repr, SPREADS))} or None, got {spread!r}.")
+
+
+def _check_alike(policies: Sequence[Any]) -> None:
+    """Raise ValueError where the mean over these policies' trainings would be one of unlike things."""
+    for other in policies[1:]:
+        pair = policies[0], other
+        kinds, tasks = [type(one).__name__ for one in pair], [getattr(one, "environments_", ()) for one in pair]
+        alike = len(tasks[0]) == len(tasks[1]) and not any(map(known_different, *tasks))
+        if kinds[0] != kinds[1] or not alike:
+            trained = [f"{kind} on {', '.join(map(told, task))}" for kind, task in zip(kinds, tasks, strict=True)]
+            said = f"One curve would be the mean of {' and '.join(trained)}."
+            raise ValueError(f"{said} Draw each on its own; with ax=display.ax_ they share axes.")
 
 
 def _several(runs: object) -> list[Any]:

@@ -21,8 +21,12 @@ class Palette(NamedTuple):
     sequential: str  # colour map for magnitudes
 
 
-LIGHT = Palette("#D55E00", "#0072B2", "#595959", ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00"), "cividis")
-DARK = Palette("#E69F00", "#56B4E9", "#BFBFBF", ("#56B4E9", "#E69F00", "#2FCFA3", "#E8A5CA", "#F0E442"), "cividis")
+LIGHT = Palette(
+    "#D55E00", "#0072B2", "#595959", ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#000000"), "cividis"
+)
+DARK = Palette(
+    "#E69F00", "#56B4E9", "#BFBFBF", ("#56B4E9", "#E69F00", "#2FCFA3", "#E8A5CA", "#F0E442", "#FFFFFF"), "cividis"
+)
 
 
 def palette(ax: "Axes | None" = None) -> Palette:

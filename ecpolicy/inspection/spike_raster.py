@@ -9,6 +9,7 @@ from ecpolicy.inspection.palette import groups_of, palette
 from ecpolicy.policies.policy import BasePolicy
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -72,6 +73,7 @@ class SpikeRasterDisplay:
             Where the episode is over before ``first_step``, or another number is below 1.
         """
         from matplotlib import pyplot as plt
+        from matplotlib.ticker import MaxNLocator
 
         activity = self.activity
         _, substeps, neurons = activity.spikes.shape
@@ -89,25 +91,40 @@ class SpikeRasterDisplay:
                 time[chosen], neuron[chosen], "|", color=color, markersize=2, markeredgewidth=0.6, rasterized=True
             )
         edges = [np.flatnonzero(members) for _, _, members in groups if members.any()]
-        raster.set_yticks(
-            [float(members.mean()) for members in edges], [name.capitalize() for name, _, m in groups if m.any()]
-        )
-        raster.tick_params(axis="y", length=0, labelrotation=90)
-        for label in raster.get_yticklabels():
-            label.set_verticalalignment("center")
-        raster.set_ylim(-0.5, neurons - 0.5)
+        names = [name.capitalize() for name, _, members in groups if members.any()]
+        raster.set(ylim=(-0.5, neurons - 0.5), ylabel="Neuron")
+        raster.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         if len(edges) == 2:
             raster.axhline(edges[1][0] - 0.5, color=colors.neutral, linewidth=0.5)
+        if activity.excitatory is not None:
+            beside = raster.secondary_yaxis("right")
+            beside.set_yticks([float(members.mean()) for members in edges], names, rotation=270, va="center")
+            beside.tick_params(length=0)
 
-        steps = np.arange(part.start, part.stop)
-        shown = np.asarray(activity.actions[part], dtype=np.float64).reshape(steps.size, -1)
-        for index, column in enumerate(shown.T):
-            actions.step(steps, column, where="post", color=colors.series[index % len(colors.series)], linewidth=0.9)
-        actions.set_ylabel("Action")
-        rewards.step(steps, activity.rewards[part], where="post", color=colors.neutral, linewidth=0.9)
+        self._draw_actions(actions, part)
+        bounds = np.arange(part.start, part.stop + 1)
+        rewards.stairs(activity.rewards[part], bounds, baseline=None, color=colors.neutral, linewidth=0.9)
         rewards.set_ylabel("Reward")
         rewards.set_xlabel(f"Environment step ({activity.step_ms:g} ms of network time each)")
         rewards.set_xlim(part.start, part.stop)
-        figure.align_ylabels([actions, rewards])
+        rewards.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.align_ylabels([raster, actions, rewards])
         self.axes_, self.figure_ = np.array([raster, actions, rewards]), figure
         return self
+
+    def _draw_actions(self, ax: "Axes", part: slice) -> None:
+        """The numbers of the actions as lines, or where there are more than colours as rows of a picture."""
+        bounds = np.arange(part.start, part.stop + 1)
+        shown = np.asarray(self.activity.actions[part], dtype=np.float64).reshape(bounds.size - 1, -1)
+        colors, n = palette(ax), shown.shape[1]
+        names = self.activity.action_names or tuple(map(str, range(n)))
+        if n > len(colors.series):
+            mesh = ax.pcolormesh(bounds, np.arange(n + 1) - 0.5, shown.T, cmap=colors.sequential, rasterized=True)
+            ax.figure.colorbar(mesh, cax=ax.inset_axes((1.01, 0, 0.015, 1)))
+            ax.set_yticks(range(0, n, -(-n // 8)), names[:: -(-n // 8)], fontsize=5)
+        else:
+            for column, color, name in zip(shown.T, colors.series, names, strict=False):
+                ax.stairs(column, bounds, baseline=None, color=color, linewidth=0.9, label=name)
+        if 1 < n <= len(colors.series):
+            ax.legend(frameon=False, fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5), borderaxespad=0.3)
+        ax.set_ylabel("Action")
