@@ -1,6 +1,12 @@
 """Optional packages: a clear word where one is missing."""
 
 import importlib
+import importlib.metadata
+import json
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 
 def require(package: str, what: str, *, extra: str | None = None) -> None:
@@ -13,5 +19,16 @@ def require(package: str, what: str, *, extra: str | None = None) -> None:
     except ImportError as error:
         raise ImportError(
             f"{what} needs {package}, which cannot be imported ({error}). Install it: "
-            f'pip install "ecpolicy[{extra or package}]".'
+            f'pip install "{_installed_from()}[{extra or package}]".'
         ) from error
+
+
+def _installed_from() -> str:
+    """What pip was given for this package: a clone or a wheel, while it is there, or else the name."""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        origin = json.loads(importlib.metadata.distribution("ecpolicy").read_text("direct_url.json") or "{}")
+        url = urlparse(origin.get("url", ""))
+        path = url2pathname(url.path)
+        if url.scheme == "file" and Path(path).exists():
+            return path
+    return "ecpolicy"

@@ -162,7 +162,7 @@ def test_a_wrong_command_is_one_line_that_says_what_to_do(folder, capsys, comman
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
     found = status(command)
     printed = capsys.readouterr()
-    said = [line for line in printed.err.splitlines() if " | engine " not in line]  # the first line of a training
+    said = [line for line in printed.err.splitlines() if " | " not in line]  # nor progress
     assert (found, printed.out, len(said)) == (wanted, "", 1), printed.err
     assert said[0].startswith(f"ecpolicy{'' if command.startswith('trainn') else ' ' + command.split()[0]}: error: ")
     assert words in said[0]

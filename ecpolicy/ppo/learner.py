@@ -119,6 +119,7 @@ class PPOLearner:
             if not self._further:
                 raise
             raise ValueError(f"RecurrentPPO does not take ppo_kwargs={self._further}: {error}") from error
+        self._model.policy.told = True  # n_envs is a parameter, and threads are taken care of
         self._model.set_logger(Logger(folder=None, output_formats=[]))
         if self._env.norm_obs:  # no observations yet: a first one of zero would widen those that are far from it
             self._env.obs_rms.count = 0.0

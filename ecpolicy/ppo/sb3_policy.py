@@ -3,6 +3,7 @@
 This module is PyTorch and Stable-Baselines3 through and through, and is itself imported where it is used.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,14 @@ from ecpolicy.ppo.surrogate import SpikingLayer
 from ecpolicy.ppo.training import CRITIC_WIDTH
 from ecpolicy.untyped import Kwargs, Space
 
+ALONE = (
+    "It learns from one environment, and a gradient, which goes back through every substep in turn, takes little "
+    "longer for many: give RecurrentPPO make_vec_env(id, 16) of Stable-Baselines3."
+)
+THREADS = (
+    "PyTorch has several threads, for which the matrices are too small, so that they wait for each other: call "
+    "torch.set_num_threads(1)."
+)
 INITIAL_HEAD = 0.1  # standard deviation of the initial readout weights: outputs near zero, actions near uniform
 
 
@@ -110,6 +119,7 @@ class RSNNPolicy(RecurrentActorCriticPolicy):
             raise ValueError("RSNNPolicy does not support use_sde=True; give use_sde=False.")
         settings = network if isinstance(network, RealRSNN) else RealRSNN(**(network or {}))
         self.network, self.surrogate, self.beta = settings, surrogate, beta
+        self.told = False  # what makes training slow
         super().__init__(
             observation_space,
             action_space,
@@ -157,7 +167,17 @@ class RSNNPolicy(RecurrentActorCriticPolicy):
             "optimizer_kwargs": self.optimizer_kwargs,
         }
 
-    def evaluate_actions(  # type: ignore[override]  # as in the base class, of which its own base knows nothing
+    def forward(  # type: ignore[override]  # as in the base class, of which its own base knows nothing
+        self, obs: Tensor, lstm_states: RNNStates, episode_starts: Tensor, deterministic: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor, RNNStates]:
+        """Actions, values, log-probabilities and states, as ``learn`` collects them; warns once where that is slow."""
+        slow = [ALONE] * (len(episode_starts) == 1) + [THREADS] * (torch.get_num_threads() > 1)
+        if slow and not self.told:
+            warnings.warn(f"Training RSNNPolicy is slow like this. {' '.join(slow)}", stacklevel=5)
+        self.told = True
+        return super().forward(obs, lstm_states, episode_starts, deterministic)
+
+    def evaluate_actions(  # type: ignore[override]  # likewise
         self, obs: Tensor, actions: Tensor, lstm_states: RNNStates, episode_starts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values, log-probabilities and entropy; of binary actions as floats, which RecurrentPPO leaves as integers."""
