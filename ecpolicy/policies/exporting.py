@@ -173,7 +173,7 @@ class Exporting:
         from ecpolicy.export.verilog import verilog
         from ecpolicy.export.verilog_bench import drawn, record
 
-        network = self._spiking(IntegerRSNN)
+        network = self._spiking(IntegerRSNN, why="Verilog is written for sums and shifts of integers")
         Integer(1, network.n_neurons)("lanes", lanes)
         Integer(2)("steps", steps)
         if episodes is None:
