@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tables
 
@@ -121,6 +122,40 @@ def test_example_of_go_and_nogo(tmp_path):
     assert figure.stat().st_size > 10_000
 
 
+def test_example_of_sequence_tasks():
+    arguments = ["digits", "--generations", "1", "--population", "4", "--trials", "2", "--neurons", "8"]
+    output = run(sys.executable, str(ROOT / "examples" / "sequence_tasks.py"), *arguments, "--common-episodes")
+    assert re.search(r"digits: \d+\.\d % right; by chance 10 %", output)
+
+
+def test_trials_of_sequence_tasks_have_their_answers(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import sequence_tasks
+
+    seen = {"memory": set(), "nogo": set(), "evidence": set()}
+    for name, answers in seen.items():
+        draw, lines, count, _ = sequence_tasks.TASKS[name]
+        environment = sequence_tasks.Trials(draw, lines, count)
+        for seed in range(20):
+            environment.reset(seed=seed)
+            rates, _ = draw(np.random.default_rng(seed))
+            first, last = rates[0].argmax(), rates[-1].argmax()
+            answers.add(answer := {"memory": int(first == last), "nogo": int(first), "evidence": int(first)}[name])
+            rewards, over = [], False
+            while not over:
+                _, reward, over, _, _ = environment.step(answer)
+                rewards.append(reward)
+            assert rewards == [0.0] * (len(rates) - 1) + [1.0]
+    assert all(answers == {0, 1} for answers in seen.values())
+    draw, lines, count, scored = sequence_tasks.TASKS["digits"]
+    trained, held_out = (
+        {part(np.random.default_rng(seed))[0].tobytes() for seed in range(300)} for part in (draw, scored)
+    )
+    assert len(trained) > 200
+    assert len(held_out) > 150
+    assert not trained & held_out
+
+
 def test_example_of_an_own_network():
     arguments = ["--generations", "1", "--population", "8"]
     output = run(sys.executable, str(ROOT / "examples" / "own_network.py"), *arguments)
@@ -157,6 +192,7 @@ SCRIPTS = {
     "studies/surrogates": "--surrogates sigmoid --betas 10 --seeds 0 --steps 64 --episodes 2 "
     "--set network__n_neurons=16 network__step_ms=4",
     "studies/contraction": "--neurons 16 --population 4 --steps 2",
+    "studies/sequences": "--tasks nogo --settings recurrent --seeds 0 --generations 1 --results {tmp}",
     "studies/signal_share": "--at 1 --members 8 --population 4 --neurons 16 --horizon 2 --common-episodes 2 "
     "--engine gymnasium",
     "studies/drift": "--settings 0.3,0.01@2:0.05,0.001 --generations 1 4 --connections 64",

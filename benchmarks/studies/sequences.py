@@ -1,0 +1,75 @@
+"""What recurrent connections earn on tasks that are not control: examples/sequence_tasks.py, by task and seed.
+
+    python benchmarks/studies/sequences.py [--tasks memory ...] [--settings recurrent ...] [--seeds 0 1 2 3 4]
+        [--generations 20] [--results benchmarks/studies/results] [--print]
+
+Each fit is a row of sequences.csv: "score" is the share of right answers of the deployed network in 2,000 trials that
+training never saw. A row that is there is not made again.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import tables
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent.parent / "examples"))
+import sequence_tasks  # noqa: E402
+
+SETTINGS = {
+    "recurrent": {},
+    "no recurrence": {"recurrence": False},
+    "recurrent, common episodes": {"common_episodes": True},
+}
+
+
+def fit(task, setting, seed, generations):
+    """The row of a fit."""
+    began = time.process_time()
+    policy, score = sequence_tasks.train(
+        task, **SETTINGS[setting], population_size=256, episodes_per_member=16, n_generations=generations,
+        random_state=seed,
+    )  # fmt: skip
+    population = float(np.mean([record["return_mean"] for record in policy.history_[-5:]]))
+    return {"env": task, "settings": setting, "seed": seed, "generations": policy.n_generations_,
+            "n_env_steps": policy.n_env_steps_, "population": round(population, 4), "score": round(score, 4),
+            "seconds": round(time.process_time() - began, 1)}  # fmt: skip
+
+
+def show(rows):
+    """The table of the documentation."""
+    print("| task | chance | " + " | ".join(SETTINGS) + " |\n| --- | --- |" + " --- |" * len(SETTINGS))
+    for task, (_, _, answers, _) in sequence_tasks.TASKS.items():
+        cells = []
+        for setting in SETTINGS:
+            found = [100 * row["score"] for row in rows if (row["env"], row["settings"]) == (task, setting)]
+            cells.append(f"{np.mean(found):.1f} ({min(found):.1f} to {max(found):.1f})" if found else "-")
+        print(f"| {task} | {100 / answers:.0f} | " + " | ".join(cells) + " |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", choices=list(sequence_tasks.TASKS), default=list(sequence_tasks.TASKS))
+    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--generations", type=int, default=20)
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--print", action="store_true")
+    arguments = parser.parse_args()
+    path = arguments.results / "sequences.csv"
+    rows = tables.read(path)
+    if not arguments.print:
+        for setting in arguments.settings:
+            for seed in arguments.seeds:
+                for task in arguments.tasks:
+                    if (task, setting, seed) not in {(row["env"], row["settings"], row["seed"]) for row in rows}:
+                        rows.append(fit(task, setting, seed, arguments.generations))
+                        tables.write(path, sorted(rows, key=lambda row: (row["env"], row["settings"], row["seed"])))
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()
