@@ -1,26 +1,20 @@
 """A network's wiring as data: edges, matrices and graphs, densities, degrees, motifs and covariances."""
 
-import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import product
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from ecpolicy.across_seeds import covariance_across_seeds as covariance_across_seeds
+from ecpolicy.constraints import Integer
 from ecpolicy.optional import require
-from ecpolicy.triads import TriadCensus, triad_counts, triad_names
+from ecpolicy.triads import TriadCensus, shuffled, triad_counts, triad_names
+from ecpolicy.wiring import Blocks, Degrees, DistanceProfile, distance_profile, pair_covariances
 
 PAIRS = "recurrent"
-
-
-class Degrees(NamedTuple):
-    """Recurrent connections of every neuron, (neurons,) each."""
-
-    incoming_excitatory: NDArray[np.int64]  #: from excitatory neurons
-    incoming_inhibitory: NDArray[np.int64]  #: from inhibitory neurons
-    outgoing_excitatory: NDArray[np.int64]  #: to excitatory neurons
-    outgoing_inhibitory: NDArray[np.int64]  #: to inhibitory neurons
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,11 +75,10 @@ class Connectome:
     @property
     def names(self) -> NDArray[np.str_]:
         """The name of every node, (nodes,): its group and its number in it, as in "E17"; neurons count through."""
-        groups = self.groups
         kinds = dict.fromkeys(self._neurons().tolist(), "neuron")
         seen: dict[str, int] = {}
         labels = []
-        for group in groups:
+        for group in self.groups.tolist():
             kind = kinds.get(group, group)
             labels.append(f"{group}{seen.get(kind, 0)}")
             seen[kind] = seen.get(kind, 0) + 1
@@ -186,37 +179,59 @@ class Connectome:
         }  # in the order of the neurons
         inputs = {"observation": slice(0, observed), "-observation": slice(observed, 2 * observed)}
         output = slice(0, self.probabilities["output"].shape[1])
-        found = {(pre, post): ("input", rows, columns) for (pre, rows), (post, columns) in _product(inputs, neurons)}
+        found = {
+            (pre, post): ("input", rows, columns)
+            for (pre, rows), (post, columns) in product(inputs.items(), neurons.items())
+        }
         found |= {
-            (pre, post): ("recurrent", rows, columns) for (pre, rows), (post, columns) in _product(neurons, neurons)
+            (pre, post): ("recurrent", rows, columns)
+            for (pre, rows), (post, columns) in product(neurons.items(), neurons.items())
         }
         found |= {(pre, "output"): ("output", rows, output) for pre, rows in neurons.items()}
         return {pair: block for pair, block in found.items() if self.probabilities[block[0]][block[1:]].size}
 
+    def by_block(self) -> Blocks:
+        """Connections, density and mean probability of every block, as a table."""
+        parts = [(self.probabilities[name][rows, columns]) for name, rows, columns in self.blocks().values()]
+        pre, post = zip(*self.blocks(), strict=True)
+        possible, present = (np.array(list(map(count, parts))) for count in (np.size, lambda p: (p > 0.5).sum()))
+        means = np.array([p.mean() for p in parts], dtype=np.float64)
+        return Blocks(pre, post, possible, present, np.array([(p > 0.5).mean() for p in parts]), means)
+
     def densities(self) -> dict[tuple[str, str], float]:
         """Share of present connections in every block, by (presynaptic, postsynaptic) group."""
-        return {
-            pair: float((self.probabilities[name][rows, columns] > 0.5).mean())
-            for pair, (name, rows, columns) in self.blocks().items()
-        }
+        found = self.by_block()
+        return dict(zip(zip(found.pre, found.post, strict=True), found.density.tolist(), strict=True))
 
     def mean_probabilities(self) -> dict[tuple[str, str], float]:
         """Mean connection probability of every block, by (presynaptic, postsynaptic) group."""
-        return {
-            pair: float(self.probabilities[name][rows, columns].mean())
-            for pair, (name, rows, columns) in self.blocks().items()
-        }
+        found = self.by_block()
+        return dict(zip(zip(found.pre, found.post, strict=True), found.mean_probability.tolist(), strict=True))
+
+    def by_distance(self, positions: ArrayLike, *, bins: int = 10) -> DistanceProfile:
+        """Recurrent connections by the distance of the neurons that they join; those of one with itself are left out.
+
+        Parameters
+        ----------
+        positions : array, shape (neurons, dimensions)
+        bins : int
+            Of equal width, from 0 to the largest distance.
+        """
+        points = np.asarray(positions, dtype=np.float64)
+        if points.ndim != 2 or len(points) != self.excitatory.size:
+            raise ValueError(f"positions must have the shape ({self.excitatory.size}, dimensions), got {points.shape}.")
+        return distance_profile(self.connectivity[PAIRS], self.probabilities[PAIRS], points, Integer(1)("bins", bins))
 
     def degrees(self) -> Degrees:
-        """Recurrent connections of every neuron, by the group of the other end."""
+        """Recurrent connections of every neuron, by the sign of the neuron at the other end."""
         present, e = self.connectivity[PAIRS], self.excitatory
         return Degrees(present[e].sum(0), present[~e].sum(0), present[:, e].sum(1), present[:, ~e].sum(1))
 
     def triads(self, *, n_random: int = 100, seed: int = 0) -> TriadCensus:
         """Count motifs of three neurons, connections of a neuron with itself left out.
 
-        The reference are random graphs with as many connections in each block (E to E, E to I, I to E, I to I) as this
-        network has, so that what stands out is not density alone.
+        The null model is a random graph with as many connections in each block (E to E, E to I, I to E, I to I, or
+        between types) as this network has, so that what stands out is not density alone. Degrees are not kept.
 
         Parameters
         ----------
@@ -225,12 +240,12 @@ class Connectome:
         seed : int
         """
         present = self.connectivity[PAIRS]
-        generator = np.random.default_rng(seed)
+        generator = np.random.default_rng(Integer(0)("seed", seed))
         blocks = [(rows, columns) for name, rows, columns in self.blocks().values() if name == PAIRS]
-        censuses = np.array([triad_counts(_shuffled(present, blocks, generator)) for _ in range(n_random)])
+        censuses = np.array([triad_counts(shuffled(present, blocks, generator)) for _ in range(n_random)])
         censuses = censuses.reshape(-1, len(triad_names()))
         mean, deviation = (of(axis=0) if n_random else np.full(16, np.nan) for of in (censuses.mean, censuses.std))
-        return TriadCensus(triad_names(), triad_counts(present), mean, deviation)
+        return TriadCensus(triad_names(), triad_counts(present), mean, deviation, n_random)
 
     def pair_covariances(self) -> dict[str, float]:
         """Covariances of the probabilities of recurrent connections that share neurons (Zhao et al., 2011).
@@ -239,68 +254,9 @@ class Connectome:
         i to k with k to j. Connections of a neuron with itself are left out. Each is 0 where connections are
         independent.
         """
-        p = self.probabilities[PAIRS].astype(np.float64)
-        n = p.shape[0]
-        if n < 3:
-            raise ValueError(f"Covariances of pairs need at least 3 neurons, got {n}.")
-        off = ~np.eye(n, dtype=bool)
-        d = np.where(off, p - p[off].mean(), 0.0)
-        into, out = d.sum(axis=0), d.sum(axis=1)
-        squares, reciprocal = float(np.square(d).sum()), float((d * d.T).sum())
-        pairs, triples = n * (n - 1), n * (n - 1) * (n - 2)
-        return {
-            "reciprocal": reciprocal / pairs,
-            "convergent": (float(np.square(into).sum()) - squares) / triples,
-            "divergent": (float(np.square(out).sum()) - squares) / triples,
-            "chain": (float(into @ out) - reciprocal) / triples,
-        }
+        return pair_covariances(self.probabilities[PAIRS].astype(np.float64))
 
     def _first_nodes(self) -> dict[str, tuple[int, int]]:
         """The first presynaptic and the first postsynaptic node of every matrix."""
         observed, n = self.probabilities["input"].shape[0], self.excitatory.size
         return {"input": (0, observed), "recurrent": (observed, observed), "output": (observed, observed + n)}
-
-
-def covariance_across_seeds(
-    connectomes: Iterable[Connectome],
-    features: Callable[[Connectome], Mapping[Any, float]] = Connectome.mean_probabilities,
-) -> tuple[tuple[object, ...], NDArray[np.float64]]:
-    """Covariance, over trainings with different seeds, of numbers that describe a network.
-
-    Neurons of two trainings do not correspond, so what is compared must not depend on their order: by default the mean
-    probability of every block, else for instance ``Connectome.pair_covariances``.
-
-    Parameters
-    ----------
-    connectomes : iterable of Connectome
-        At least two.
-    features : callable (Connectome) -> mapping of name to float
-
-    Returns
-    -------
-    (names, covariance)
-        The features' names, and their sample covariance (features, features).
-    """
-    described = [features(connectome) for connectome in connectomes]
-    if len(described) < 2:
-        raise ValueError(f"A covariance across seeds needs at least two connectomes, got {len(described)}.")
-    names = tuple(described[0])
-    values = np.array([[each[name] for name in names] for each in described])
-    return names, np.cov(values, rowvar=False).reshape(len(names), len(names))
-
-
-def _shuffled(
-    present: NDArray[np.bool_], blocks: list[tuple[slice, slice]], generator: np.random.Generator
-) -> NDArray[np.bool_]:
-    """A random graph with as many connections in every block, none of a node with itself."""
-    random = np.zeros_like(present)
-    off = ~np.eye(len(present), dtype=bool)
-    for rows, columns in blocks:
-        places = off[rows, columns]
-        block = random[rows, columns]
-        block[places] = generator.permutation(present[rows, columns][places])
-    return random
-
-
-def _product(one: Mapping[str, slice], other: Mapping[str, slice]) -> Iterable[Any]:
-    return itertools.product(one.items(), other.items())

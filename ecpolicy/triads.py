@@ -1,10 +1,12 @@
 """Triads: how three neurons are connected with each other, and how often each way occurs."""
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ecpolicy.wiring import frame
 
 
 class TriadCensus(NamedTuple):
@@ -16,6 +18,20 @@ class TriadCensus(NamedTuple):
     counts: NDArray[np.int64]  #: (16,)
     random_mean: NDArray[np.float64]  #: (16,)
     random_std: NDArray[np.float64]  #: (16,)
+    n_random: int = 0  #: random graphs, which have as many connections in every block as the network
+
+    def __repr__(self) -> str:
+        scores = [(name, z) for name, z in zip(self.names, self.z_scores, strict=True) if np.isfinite(z)]
+        farthest = sorted(scores, key=lambda each: -abs(each[1]))[:4]
+        return (
+            f"TriadCensus({self.counts.sum():,} triads; z-scores against {self.n_random} random graphs of the same "
+            f"block densities, the farthest: {', '.join(f'{name} {z:+.1f}' for name, z in farthest) or 'none'})"
+        )
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for every triad: its count, the random graphs' mean and deviation, z-score."""
+        columns = {"triad": self.names, "count": self.counts, "random_mean": self.random_mean}
+        return frame({**columns, "random_std": self.random_std, "z_score": self.z_scores}, "TriadCensus.to_pandas")
 
     @property
     def z_scores(self) -> NDArray[np.float64]:
@@ -49,6 +65,22 @@ def triad_counts(present: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.bincount(kinds, counts, minlength=16).astype(np.int64)
 
 
+def shuffled(
+    present: NDArray[np.bool_],
+    blocks: list[tuple[slice, slice]],
+    generator: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """A random graph with as many connections in every block, none of a node with itself."""
+    random = np.zeros_like(present)
+    off = ~np.eye(len(present), dtype=bool)
+    for rows, columns in blocks:
+        places = off[rows, columns]
+        block = np.zeros(places.shape, bool)
+        block[places] = generator.permutation(present[rows, columns][places])
+        random[rows, columns] = block
+    return random
+
+
 @cache
 def triad_names() -> tuple[str, ...]:
     """The triads' names: numbers of mutual, asymmetric and null pairs, then Down, Up, Cyclic or Transitive."""
@@ -59,15 +91,26 @@ def triad_names() -> tuple[str, ...]:
 
 
 @cache
+def triad_edges(name: str) -> tuple[tuple[int, int], ...]:
+    """Edges of a triad of this name between nodes 0, 1 and 2, pre and post."""
+    return _edges(int(np.flatnonzero(_triad_kinds() == triad_names().index(name))[0]))
+
+
+def _edges(code: int) -> tuple[tuple[int, int], ...]:
+    ends = {(0, 1): code % 4, (0, 2): code // 4 % 4, (1, 2): code // 16}
+    there = [pair for pair, way in ends.items() if way & 1]
+    return (*there, *((j, i) for (i, j), way in ends.items() if way & 2))
+
+
+@cache
 def _triad_kinds() -> NDArray[np.int64]:
     """The triad, as a position in ``triad_names``, of every code: pairs (i, j), (i, k) and (j, k) in base 4."""
     return np.array([triad_names().index(_triad(code)) for code in range(64)])
 
 
 def _triad(code: int) -> str:
-    ends = {(0, 1): code % 4, (0, 2): code // 4 % 4, (1, 2): code // 16}
-    edges = {(i, j) for (i, j), way in ends.items() if way & 1} | {(j, i) for (i, j), way in ends.items() if way & 2}
-    mutual = [pair for pair, way in ends.items() if way == 3]
+    edges = set(_edges(code))
+    mutual = [(i, j) for i, j in edges if i < j and (j, i) in edges]
     single = [(i, j) for i, j in edges if (j, i) not in edges]
     name = f"{len(mutual)}{len(single)}{3 - len(mutual) - len(single)}"
     sources, targets = [i for i, _ in single], [j for _, j in single]

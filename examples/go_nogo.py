@@ -93,18 +93,25 @@ def draw(activity: Any, go: Any, rates: Any, path: Path) -> None:
     from ecpolicy.inspection import SpikeRasterDisplay
     from ecpolicy.inspection.palette import palette
 
-    figure = plt.figure(figsize=(7, 6.5), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[1.6, 1])
+    figure = plt.figure(figsize=(7, 7), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=[1.4, 1])
     changes = np.flatnonzero(np.diff(go.astype(int)))  # the last steps of a signal
     change = int(changes[0]) + 1 if changes.size else 0
     display = SpikeRasterDisplay.from_policy_run(activity, first_step=max(change - 30, 0), figure=upper)
     display.axes_[0].set_title("GO, then NOGO" if go[max(change - 1, 0)] else "NOGO, then GO")
     ax = lower.subplots()
     colors = palette(ax)
-    for name, members in (("excitatory", activity.excitatory), ("inhibitory", ~activity.excitatory)):
-        ax.plot(*rates[:, members], ".", color=getattr(colors, name), label=name, markersize=4)
+    limit = np.ceil(np.quantile(rates, 0.995) / 100) * 100  # rates beyond it are drawn at the edge
+    shown, beyond = np.minimum(rates, limit), (rates > limit).any(axis=0)
+    kinds = (("excitatory", activity.excitatory, "o"), ("inhibitory", ~activity.excitatory, "s"))
+    for name, members, marker in kinds:
+        look = {"color": getattr(colors, name), "linestyle": "", "markersize": 3, "clip_on": False}
+        ax.plot(*shown[:, members & ~beyond], marker=marker, label=name, **look)
+        ax.plot(*shown[:, members & beyond], marker="^", **look | {"markersize": 6})
+    if beyond.any():
+        ax.plot([], [], "^", color=colors.neutral, markersize=6, label=f"beyond {limit:.0f} Hz")
     ax.axline((0, 0), slope=1, color=colors.neutral, linewidth=0.8)
-    ax.set(xlabel="Rate on GO (Hz)", ylabel="Rate on NOGO (Hz)")
+    ax.set(xlabel="Rate on GO (Hz)", ylabel="Rate on NOGO (Hz)", xlim=(0, limit), ylim=(0, limit), aspect="equal")
     for signal in display.axes_:
         signal.axvline(change, color=colors.neutral, linewidth=1)
     lower.legend(loc="outside right upper", frameon=False)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 PUBLIC = ["ecpolicy", "ecpolicy.callbacks", "ecpolicy.distributions", "ecpolicy.inspection", "ecpolicy.networks"]
 OWN = [
     "ecpolicy.connectome",
+    "ecpolicy.across_seeds",
     "ecpolicy.anatomy",
     "ecpolicy.evolution",
     "ecpolicy.distributions",
@@ -70,7 +71,9 @@ def test_every_public_name_has_a_page(site):
 
 @pytest.mark.slow
 def test_tutorials_were_run_and_have_their_pictures(site):
-    for tutorial, pictures in (("plot_1_first_policy", 3), ("plot_2_connectome", 2), ("plot_3_deploy", 1)):
+    for tutorial, pictures in (
+        ("plot_1_first_policy", 3), ("plot_2_connectome", 2), ("plot_3_deploy", 1), ("plot_4_cell_types", 2),
+    ):  # fmt: skip
         page = (site / "auto_tutorials" / f"{tutorial}.html").read_text()
         assert "sphx-glr-script-out" in page
         found = list((site / "_images").glob(f"sphx_glr_{tutorial}_0*.png"))

@@ -65,13 +65,13 @@ def test_a_block_that_is_decided_has_the_priors_density():
 
 
 def test_blocks_are_groups_and_levels():
-    groups = np.repeat([0, 1], 5)
-    prior = block_probabilities(10, {("E", "I"): 0.1, ("I", "I"): 0.0}, otherwise=0.3)
-    prior[:5, :2] = 0.7
+    groups = np.repeat([0, 1], 15)
+    prior = block_probabilities(30, {("E", "I"): 0.1, ("I", "I"): 0.0}, otherwise=0.3)
+    prior[:15, :6] = 0.7
     blocks = budget_blocks(prior, groups, groups)
     levels = {(0, 0, 0.7), (0, 0, 0.3), (0, 1, 0.1), (1, 0, 0.3), (1, 1, 0.0)}
     assert blocks.max() + 1 == len(levels)
-    cells = zip(np.repeat(groups, 10), np.tile(groups, 10), np.round(prior.ravel().astype(float), 3), strict=True)
+    cells = zip(np.repeat(groups, 30), np.tile(groups, 30), np.round(prior.ravel().astype(float), 3), strict=True)
     assert len({(*cell, block) for cell, block in zip(cells, blocks.ravel(), strict=True)}) == len(levels)
 
 
@@ -84,6 +84,13 @@ def test_many_probabilities_are_classes_and_what_is_fixed_takes_none():
     assert LEVELS // 2 < len(members) <= LEVELS
     ranges = sorted((part.min(), part.max()) for part in members)
     assert all(high < low for (_, high), (low, _) in itertools.pairwise(ranges))
+
+
+def test_classes_expect_several_connections():
+    generator, alike = np.random.default_rng(SEED), np.zeros(20, np.int64)
+    for mean, classes in ((0.01, 1), (0.05, 2), (0.95, 2), (0.2, 10)):
+        prior = np.float32(mean + 0.005 * generator.random((20, 20)) - 0.0025)
+        assert abs(budget_blocks(prior, alike, alike).max() + 1 - classes) <= 1
 
 
 def test_a_prior_is_left_without_a_budget_and_kept_with_it(tmp_path):
@@ -115,6 +122,18 @@ def test_a_number_is_kept_in_every_block_and_by_networks_without_groups():
     assert all(mean == pytest.approx(0.3, abs=1e-5) for mean in policy.connectome_.mean_probabilities().values())
     policy.set_params(network=Unsigned()).fit(Match)
     assert policy.connection_probabilities_["output"].mean() == pytest.approx(0.3, abs=1e-5)
+
+
+def test_what_is_between_cell_types_is_kept():
+    network = RSNN(40, cell_types={"Pyr": (0.5, 1), "PV": (0.3, -1), "SST": (0.2, -1)})
+    between = {("Pyr", "PV"): 0.3, ("Pyr", "SST"): 0.3, ("PV", "Pyr"): 0.2, ("SST", "Pyr"): 0.4}
+    types, peak = network.types, block_probabilities(network.types, between, otherwise=0.1)
+    prior = {"recurrent": distance_probabilities(ring(40), length=0.3, peak=peak)}
+    policy = EvolvingConnectivityPolicy(**{**SMALL, "network": network}, initial_probability=prior, keep_density=True)
+    means = policy.fit(Match).connectome_.mean_probabilities()
+    for pre, post in itertools.product(np.unique(types), repeat=2):
+        wanted = prior["recurrent"][np.ix_(types == pre, types == post)].mean()
+        assert means[pre, post] == pytest.approx(wanted, abs=1e-5)
 
 
 @pytest.mark.parametrize("given", [1, "yes", None])

@@ -4,6 +4,7 @@ import argparse
 
 import linear_ars
 import numpy as np
+import priors
 import pytest
 import reproduce
 import signal_share
@@ -12,6 +13,7 @@ import update_rules
 from reproduce_figures import GOALS, interquartile_mean, interval, pooled_share, reaches
 
 from ecpolicy.distributions import Bernoulli, Gaussian
+from ecpolicy.fitness_shaping import centered_ranks
 from ecpolicy.networks import Shape
 from ecpolicy.random import fold_in, key_from_seed
 from ecpolicy.rollout.episodes import Table
@@ -241,3 +243,34 @@ def test_a_step_of_ars_is_that_of_its_paper():
     best = np.argsort(-pairs.max(axis=1))[:2]
     wanted = sum((pairs[i, 0] - pairs[i, 1]) * z[i] for i in best) * 0.02 / (2 * pairs[best].std())
     np.testing.assert_allclose(step["weights"], wanted, rtol=1e-3, atol=1e-6)
+
+
+def test_a_pull_is_the_natural_gradient_of_the_divergence():
+    generator = np.random.default_rng(2)
+    shapes = {"output": SHAPES["output"]}
+    prior, rho = (np.float32(generator.uniform(0.05, 0.95, (20, 6))) for _ in range(2))
+    keys = fold_in(key_from_seed(0), np.arange(8))
+    utility = centered_ranks(generator.normal(size=8))
+    plain, pulled = Bernoulli(shapes, {"output": prior}), priors.Pulled(shapes, {"output": prior}, strength=0.5)
+
+    def divergence(p, p0):
+        return p * np.log(p / p0) + (1 - p) * np.log((1 - p) / (1 - p0))
+
+    p, p0, h = rho.astype(float), prior.astype(float), 1e-6
+    slope = (divergence(p + h, p0) - divergence(p - h, p0)) / (2 * h)
+    difference = (
+        plain.gradient({"output": rho}, keys, utility)["output"]
+        - pulled.gradient({"output": rho}, keys, utility)["output"]
+    )
+    np.testing.assert_allclose(difference, 0.5 * p * (1 - p) * slope, atol=1e-6)
+
+
+def test_the_table_of_priors_has_all_seeds():
+    rows = tables.read(priors.HERE / "results" / "priors.csv")
+    for task in priors.TASKS:
+        for setting in ("free", "keep_density"):
+            found = [r for r in rows if (r["env"], r["settings"]) == (task, setting)]
+            assert [r["seed"] for r in found] == [0, 1, 2, 3, 4]
+    kept = [r for r in rows if r["settings"] == "keep_density"]
+    for (pre, post), p in priors.BLOCKS.items():
+        assert all(abs(r[f"{pre}{post} mean"] - p) < 1e-4 for r in kept)

@@ -1,7 +1,7 @@
 """Whether an anatomical prior outlives the search: a density of 0.1 with a block structure, held by four rules.
 
     python benchmarks/studies/priors.py [--settings free keep_density ...] [--tasks ...] [--seeds 0 1 2 3 4]
-        [--results benchmarks/studies/results] [--print]
+        [--results benchmarks/studies/results] [--print | --noise]
 
 Each fit is a row of priors.csv: the mean probability of every recurrent block at the end ("EI mean", from excitatory to
 inhibitory neurons), its density in the deployed network ("EI"), and the deployed network's mean return over 100
@@ -9,6 +9,8 @@ episodes that training never saw. A row that is there is not made again. The rul
 
 free
     No rule: the prior is where the search starts.
+free, gain 1
+    The same with recurrent currents of the size that suits the density of one half which the search ends at.
 keep_density
     The parameter of this name.
 kl 0.003, ...
@@ -23,18 +25,20 @@ from pathlib import Path
 
 import numpy as np
 import tables
+from scipy.special import logit
 
 from ecpolicy import EvolvingConnectivityPolicy, tuned
 from ecpolicy.anatomy import block_probabilities
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.networks import RSNN
+from ecpolicy.optimizers import adam, sgd
 
 HERE = Path(__file__).parent
 UNSEEN = 1_000_000  # first environment seed of the scored episodes
 BLOCKS = {("E", "E"): 0.05, ("E", "I"): 0.15, ("I", "E"): 0.05, ("I", "I"): 0.15}  # 0.1 on average, E and I in balance
 TASKS = {"CartPole-v1": 400_000, "Hopper-v5": 300_000}  # environment steps
 STRENGTHS = {"kl 0.003": 0.003, "kl 0.01": 0.01, "kl 0.03": 0.03}
-SETTINGS = ["free", "keep_density", *STRENGTHS, "variance"]
+SETTINGS = ["free", "free, gain 1", "keep_density", *STRENGTHS, "variance"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Pulled(Bernoulli):
         gradient = super().gradient(rho, keys, utility)
         for name, prior in self.initial_probability.items():
             p, p0 = rho[name].astype(np.float64), prior.astype(np.float64)
-            pull = p * (1 - p) * (np.log(p / (1 - p)) - np.log(p0 / (1 - p0)))
+            pull = p * (1 - p) * (logit(p) - logit(p0))
             gradient[name] = (gradient[name] - self.strength * pull).astype(np.float32)
         return gradient
 
@@ -101,7 +105,8 @@ def policy_of(setting, **parameters):
 def fitted(task, setting, seed):
     """Tuned settings, but for the prior, and a gain that gives its sparser currents the size of dense ones."""
     parameters = tuned(task).parameters
-    network = parameters.pop("network", RSNN()).set_params(gain_recurrent=float(np.sqrt(0.5 / 0.1)))
+    gain = 1.0 if setting == "free, gain 1" else float(np.sqrt(0.5 / 0.1))
+    network = parameters.pop("network", RSNN()).set_params(gain_recurrent=gain)
     parameters["initial_probability"] = {"recurrent": block_probabilities(network.n_neurons, BLOCKS)}
     policy = policy_of(
         setting, network=network, max_env_steps=TASKS[task], n_generations=10_000, random_state=seed, **parameters
@@ -128,6 +133,26 @@ def row(policy, task, setting, seed):
     }
 
 
+def print_noise(n=4000, members=256, prior=0.1):
+    """Mean probability of connections that no return depends on, and the share above one half, by generations."""
+    utility = np.arange(members) / (members - 1) - 0.5
+    rules = {"adam": (adam(0.3), 0.0, 1.0), "ascent": (sgd(5.0), 0.0, 1.0)}
+    rules |= {name: (adam(0.3), strength, 1.0) for name, strength in STRENGTHS.items()}
+    rules["variance"] = (adam(0.3), 0.0, 4 * prior * (1 - prior))
+    for name, (optimizer, strength, scale) in rules.items():
+        generator, p = np.random.default_rng(0), {"p": np.full(n, prior, np.float32)}
+        state, found = optimizer.init(p), []
+        for generation in range(1, 301):
+            drawn = generator.random((members, n)) < p["p"]
+            gradient = generator.permutation(utility) @ drawn / members
+            gradient -= strength * p["p"] * (1 - p["p"]) * (logit(p["p"]) - logit(prior))
+            step, state = optimizer.update({"p": gradient.astype(np.float32)}, state, p)
+            p = {"p": np.clip(p["p"] + scale * step["p"], 0.01, 0.99)}
+            if generation in (15, 60, 300):
+                found.append(f"{generation}: {p['p'].mean():.3f}, {(p['p'] > 0.5).mean():.3f}")
+        print(f"{name:>8}  {'   '.join(found)}")
+
+
 def print_table(rows):
     """Means over seeds, and the block's density that is farthest from the prior, as a share of it, of all seeds."""
     names = [f"{pre}{post}" for pre, post in BLOCKS]
@@ -141,7 +166,8 @@ def print_table(rows):
                 shares = (kept / list(BLOCKS.values())).ravel()
                 farthest = shares[np.abs(shares - 1).argmax()]
                 score = np.array([r["score"] for r in found])
-                cells = [task, setting, len(found), f"{score.mean():,.0f} ± {score.std(ddof=1):,.0f}"]
+                spread = f" ± {score.std(ddof=1):,.0f}" if len(found) > 1 else ""
+                cells = [task, setting, len(found), f"{score.mean():,.0f}{spread}"]
                 cells += [f"{np.mean([r['n_env_steps'] for r in found]):,.0f}"]
                 cells += [f"{mean:.3f}" for mean in (*kept.mean(axis=0), kept.mean())] + [f"{farthest:.2f}"]
                 print(f"| {' | '.join(map(str, cells))} |")
@@ -154,8 +180,12 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--print", action="store_true", help="print the table, train nothing")
+    parser.add_argument("--noise", action="store_true", help="print what noise alone makes of a prior, train nothing")
     arguments = parser.parse_args()
     path = arguments.results / "priors.csv"
+    if arguments.noise:
+        print_noise()
+        return
     if arguments.print:
         print_table(tables.read(path))
         return

@@ -38,13 +38,11 @@ print(connectome.to_sparse("sign").shape)
 #
 # How often each of the 16 triads occurs, against random graphs with as many connections between and within the groups.
 
-from matplotlib import pyplot as plt
+from ecpolicy.inspection import MotifDisplay
 
 census = connectome.triads(n_random=30, seed=0)
-_, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
-ax.bar(census.names, census.z_scores)
-ax.set(ylabel="z-score of the count", xlabel="Triad")
-ax.tick_params(axis="x", labelrotation=45)
+MotifDisplay(census).plot()
+print(census)
 
 # %%
 # Neurons on a ring

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-LEVELS = 16  # probabilities of a prior that are told apart between two groups
+LEVELS = 16  # probabilities of a prior that are told apart between two groups, at most
+EXPECTED = 8  # connections (or missing ones) that a class of probabilities expects: few could never be decided
 HALVINGS = 40  # of an interval of width 2 or little more: to 2e-12
 CLOSE = 1e-6  # means that differ by less are equal: rounding to float32 moves them by 3e-8
 
@@ -12,7 +13,9 @@ def budget_blocks(prior: NDArray[np.float32], pre: NDArray[np.int64], post: NDAr
     """Number the blocks that have a budget each: connections between the same groups, of the same prior probability.
 
     Where a prior has more than ``LEVELS`` probabilities between two groups, as one that falls with distance, they are
-    sorted into so many classes of equal size: each distance keeps its density.
+    sorted into so many classes of equal size: each distance keeps its density. There are fewer classes where these
+    would expect fewer than ``EXPECTED`` connections each, since a class that expects less than one can have none that
+    is more likely than not.
 
     Parameters
     ----------
@@ -29,10 +32,12 @@ def budget_blocks(prior: NDArray[np.float32], pre: NDArray[np.int64], post: NDAr
     blocks, searched = pairs * LEVELS, (prior > 0) & (prior < 1)
     for pair in np.unique(pairs):
         members = (pairs == pair) & searched
-        levels, level = np.unique(prior[members], return_inverse=True)
-        if levels.size > LEVELS:
-            edges = np.quantile(prior[members], np.linspace(0, 1, LEVELS + 1)[1:-1])
-            level = np.searchsorted(edges, prior[members], side="right")
+        p = prior[members].astype(np.float64)
+        levels, level = np.unique(p, return_inverse=True)
+        most = int(np.clip(np.minimum(p, 1 - p).sum() / EXPECTED, 1, LEVELS))
+        if levels.size > most:
+            edges = np.quantile(p, np.linspace(0, 1, most + 1)[1:-1])
+            level = np.searchsorted(edges, p, side="right")
         blocks[members] += level
     numbered: NDArray[np.int64] = np.unique(blocks, return_inverse=True)[1].reshape(prior.shape)
     return numbered
