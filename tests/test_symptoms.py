@@ -8,7 +8,7 @@ import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Progress
-from ecpolicy.callbacks.symptoms import BLIND, FIRST, STUCK, left_to_chance, nothing_to_learn, stuck_for
+from ecpolicy.callbacks.symptoms import BLIND, FIRST, STUCK, hint, left_to_chance, nothing_to_learn, stuck_for
 from ecpolicy.networks import RSNN
 
 
@@ -92,3 +92,13 @@ def test_progress_says_where_help_is(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [f"for {STUCK} generations and more" in line for line in lines] == [False, True, False, True]
     assert "'It does not learn'" in lines[2]
+    assert "gain_in" not in lines[2]  # whoever gave a network has chosen its gains
+
+
+@pytest.mark.parametrize(("given", "says"), [({"network": None}, True), ({}, False)])
+def test_the_change_that_helps_most_often_is_named(given, says):
+    seen = []
+    policy(n_generations=1, population_size=2, **given).fit(
+        Pays, callbacks=lambda view: seen.append(hint(view)) or False
+    )
+    assert (seen == [": try network=RSNN(gain_in=1.0, gain_recurrent=0.2, gain_out=1.0)"]) is says

@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import TextIO
 
 from ecpolicy.callbacks.protocol import check_count
-from ecpolicy.callbacks.symptoms import STUCK, stands_still, stuck_for
+from ecpolicy.callbacks.symptoms import STUCK, hint, stands_still, stuck_for
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import Excuse, write_line
 from ecpolicy.history import Record
@@ -71,7 +71,7 @@ class Progress:
         self._engine = ""
         if stuck and not self._told:
             self._told = True
-            self._print("No better network for a while: see 'It does not learn' in the documentation, by symptom.")
+            self._print(f"No better network for a while{hint(view)}; see 'It does not learn' in the documentation.")
 
     def _print(self, line: str) -> None:
         with self._excuse.excused():
