@@ -38,6 +38,8 @@ SETTINGS = {  # of the network, and parameters; the others are the defaults or, 
     "fine, 64": (RSNN(gain_in=1.0, gain_out=1.0), EMPTY | BOLD | {"population_size": 64}),
     "fine, 64, recurrent": (RSNN(gain_in=1.0, gain_recurrent=0.2, gain_out=1.0), BOLD | {"population_size": 64}),
     "weak, bold": (RSNN(gain_in=0.3, gain_recurrent=0.2), BOLD),
+    "16 episodes": (RSNN(), {"episodes_per_member": 16}),
+    "tuned": (None, {}),  # whatever the library's table has
 }
 ROBOTS = {"HalfCheetah-v5": {"max_episode_steps": 250}, "Hopper-v5": {}, "Walker2d-v5": {}}
 TASKS = {  # environment steps
@@ -61,11 +63,19 @@ TASKS = {  # environment steps
     "LunarLander-v3": 600_000,
     "BipedalWalker-v3": 1_000_000,
     "Pendulum-v1": 1_000_000,
+    "Ant-v5": 1_000_000,
 }
+LONG = {"HalfCheetah-v5": 5_000_000, "Swimmer-v5": 2_000_000, "Ant-v5": 3_000_000}  # of the tuned settings
 
 
 def fitted(task, name, seed, steps):
     """Robots learn as tuned, without the reward for not falling; CliffWalking-v1, which has no end, for 200 steps."""
+    if name == "tuned":
+        found = tuned(task)
+        policy = EvolvingConnectivityPolicy(
+            **found.parameters, max_env_steps=steps, n_generations=10_000, random_state=seed, score_threshold=None
+        )
+        return policy.fit(found.environment)
     network, parameters = SETTINGS[name]
     further = ROBOTS.get(task, {"max_episode_steps": 200} if task == "CliffWalking-v1" else {})
     policy = EvolvingConnectivityPolicy(
@@ -126,7 +136,8 @@ def main():
             for name in arguments.settings:
                 rows = {(r["env"], r["settings"], r["seed"]): r for r in tables.read(path)}
                 if (task, name, seed) not in rows:
-                    policy = fitted(task, name, seed, arguments.steps or TASKS[task])
+                    steps = (LONG if name == "tuned" else {}).get(task, TASKS[task])
+                    policy = fitted(task, name, seed, arguments.steps or steps)
                     rows[task, name, seed] = row(policy, task, name, seed)
                     tables.write(path, [rows[key] for key in sorted(rows)])
                     print(rows[task, name, seed], flush=True)
