@@ -196,11 +196,11 @@ def test_the_gradient_of_antithetic_pairs_is_that_of_their_members():
 
 def test_a_result_that_is_short_or_of_other_settings_is_run_again(tmp_path):
     run = {
-        "study": "small_populations", "method": "EC", "task": "HalfCheetah-v5", "seed": 1,
+        "study": "small_populations", "method": "EC", "task": "Humanoid-v5", "seed": 1,
         "definition": {"estimator": "ec", "tuned": "all"}, "population": 256, "engine": "gymnasium", "steps": 100,
         "seconds": 60, "until": 50,
     }  # fmt: skip
-    run["run"] = "small_populations/EC_HalfCheetah-v5_1"
+    run["run"] = "small_populations/EC_Humanoid-v5_1"
     arguments = type("Arguments", (), {"checkpoints": tmp_path})
 
     def recorded():

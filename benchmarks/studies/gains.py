@@ -38,7 +38,7 @@ SETTINGS = {  # of the network, and parameters; the others are the defaults or, 
     "fine, 64": (RSNN(gain_in=1.0, gain_out=1.0), EMPTY | BOLD | {"population_size": 64}),
     "fine, 64, recurrent": (RSNN(gain_in=1.0, gain_recurrent=0.2, gain_out=1.0), BOLD | {"population_size": 64}),
     "weak, bold": (RSNN(gain_in=0.3, gain_recurrent=0.2), BOLD),
-    "16 episodes": (RSNN(), {"episodes_per_member": 16}),
+    "64 episodes": (RSNN(), {"episodes_per_member": 64}),
     "tuned": (None, {}),  # whatever the library's table has
 }
 ROBOTS = {"HalfCheetah-v5": {"max_episode_steps": 250}, "Hopper-v5": {}, "Walker2d-v5": {}}

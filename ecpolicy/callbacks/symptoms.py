@@ -13,7 +13,7 @@ BLIND = 5  # generations without a difference between members
 STUCK = 50  # generations without a better network
 FIRST = 20  # generations after which episodes that are still short stay so
 SHORT = 8  # steps of a member in which chance decides
-ENOUGH = 16  # steps of a member that say something
+ENOUGH = 64  # steps of a member that say something
 
 
 def nothing_to_learn(history: Sequence[Record]) -> str | None:
