@@ -244,7 +244,7 @@ def test_sampling_frequencies():
     assert np.all(np.abs(frequency - rho[0]) <= 4.5 * error)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)  # the first one compiles
 @given(st.integers(1, 6), st.integers(1, 40), st.integers(0, 2**31))
 def test_weighted_sum_equals_reference(words, members, seed):
     generator = np.random.default_rng(seed)

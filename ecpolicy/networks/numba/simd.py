@@ -2,7 +2,7 @@
 
 Numba has no vector types. The intrinsics below emit LLVM vector instructions directly, so the same code becomes AVX2,
 AVX-512 or NEON. A ``Bits`` value holds one bit per lane in 64-bit words; a ``Counts`` value holds one int8 per lane,
-and a ``Sums`` value one float32 or int32. No fast-math flag is set anywhere: LLVM neither contracts nor reorders
+and a ``Sums`` value one float32, int32 or int16. No fast-math flag is set anywhere: LLVM neither contracts nor reorders
 floating-point operations, and the results are those of the scalar formulas.
 
 The functions have no Python body to fall back on; call them from ``@njit`` code only.
@@ -20,7 +20,7 @@ from numba.core.datamodel.manager import DataModelManager
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic, models, register_model
 
-from ecpolicy.networks.layout import LARGEST_COUNT, LARGEST_CURRENT, WEIGHT_SHIFT
+from ecpolicy.networks.layout import LARGEST_COUNT, LARGEST_CURRENT, LARGEST_READOUT, READOUT_SHIFT, WEIGHT_SHIFT
 from ecpolicy.networks.numba.compiling import Kernel
 from ecpolicy.random import PARITY, ROTATIONS
 
@@ -49,11 +49,11 @@ class Counts(types.Type):
 
 
 class Sums(types.Type):
-    """One float32 or int32 for each of the 64 lanes of ``words`` words."""
+    """One float32, int32 or int16 for each of the 64 lanes of ``words`` words."""
 
-    def __init__(self, words: int, dtype: types.Type) -> None:
+    def __init__(self, words: int, dtype: types.Number) -> None:
         self.words, self.dtype = words, dtype
-        self.vector = ir.VectorType(F32 if dtype == types.float32 else I32, 64 * words)
+        self.vector = ir.VectorType({types.float32: F32, types.int32: I32, types.int16: I16}[dtype], 64 * words)
         super().__init__(f"Sums({words}, {dtype})")
 
 
@@ -211,10 +211,10 @@ def any_bit(typing_context, bits):  # type: ignore[no-untyped-def]
 
 
 @_intrinsic
-def load_signed(typing_context, array, offsets, i, word, masks, keep, excite, like):  # type: ignore[no-untyped-def]
+def load_signed(typing_context, array, offsets, i, word, masks, keep, invert, like):  # type: ignore[no-untyped-def]
     """``Bits`` at ``array[offsets[i] + word]``, as many words as ``like`` has; ``offsets`` are int32, not negative.
 
-    They are complemented where ``masks[excite + i]`` is zero, then zeroed where ``masks[keep + i]`` is zero.
+    They are complemented where ``masks[invert + i]`` is all ones, then zeroed where ``masks[keep + i]`` is zero.
     """
 
     def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
@@ -223,11 +223,11 @@ def load_signed(typing_context, array, offsets, i, word, masks, keep, excite, li
 
         offset = builder.zext(builder.load(at(1, args[2], I32), align=4), I64)
         row = builder.load(at(0, builder.add(offset, args[3]), args[7].type), align=8)
-        keep, excite = (
+        keep, invert = (
             _splat(builder, builder.load(at(4, builder.add(first, args[2]), I64)), signature.args[7].words)
             for first in args[5:7]
         )
-        return builder.and_(builder.not_(builder.xor(row, excite)), keep)
+        return builder.and_(builder.xor(row, invert), keep)
 
     return like(array, offsets, types.intp, types.intp, masks, types.intp, types.intp, like), codegen
 
@@ -283,14 +283,41 @@ def tally(typing_context, counts, bits):  # type: ignore[no-untyped-def]
     return counts(counts, bits), codegen
 
 
+def _mixed(builder: IRBuilder, a: Value, b: Value, mask: int, shift: int) -> tuple[Value, Value]:
+    """The fields of ``mask`` of both, those of b above those of a; and the fields between them likewise."""
+    every = 0x0101010101010101
+    low, high, by = (ir.Constant(a.type, [n] * a.type.count) for n in (every * mask, every * (255 - mask), shift))
+    return (
+        builder.or_(builder.and_(a, low), builder.shl(builder.and_(b, low), by)),
+        builder.or_(builder.lshr(builder.and_(a, high), by), builder.and_(b, high)),
+    )
+
+
+def _interleaved(builder: IRBuilder, a: Value, b: Value, bits: int) -> Value:
+    """a[0], b[0], a[1], b[1], ... in units of so many bits."""
+    unit = ir.VectorType(ir.IntType(bits), a.type.count * a.type.element.width // bits)
+    a, b = (builder.bitcast(vector, unit) for vector in (a, b))
+    order = [k // 2 + unit.count * (k % 2) for k in range(2 * unit.count)]
+    return builder.shuffle_vector(a, b, _indices(order))
+
+
 @_intrinsic
-def double(typing_context, counts):  # type: ignore[no-untyped-def]
-    """Twice the counts."""
+def sixteen_fold(typing_context, counts, eights, fours, twos, ones):  # type: ignore[no-untyped-def]
+    """``16 counts + 8 eights + 4 fours + 2 twos + ones`` in every lane, modulo 256; four bits first become a nibble."""
 
     def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
-        return builder.add(args[0], args[0])
+        counts, eights, fours, twos, ones = args
+        words = signature.args[1].words
+        even, odd = zip(_mixed(builder, ones, twos, 0x55, 1), _mixed(builder, fours, eights, 0x55, 1), strict=True)
+        (first, third), (second, fourth) = (_mixed(builder, *pair, 0x33, 2) for pair in (even, odd))
+        twofold = _interleaved(builder, first, second, 8), _interleaved(builder, third, fourth, 8)
+        pairs = builder.bitcast(_interleaved(builder, twofold[0], twofold[1], 16), ir.VectorType(I64, 4 * words))
+        four, nibbles = (ir.Constant(pairs.type, [n] * 4 * words) for n in (4, 0x0F0F0F0F0F0F0F0F))
+        low, high = builder.and_(pairs, nibbles), builder.and_(builder.lshr(pairs, four), nibbles)
+        added = builder.bitcast(_interleaved(builder, low, high, 32), counts.type)
+        return builder.add(builder.shl(counts, ir.Constant(counts.type, [4] * counts.type.count)), added)
 
-    return counts(counts), codegen
+    return counts(counts, eights, fours, twos, ones), codegen
 
 
 @_intrinsic
@@ -325,20 +352,21 @@ def _where(operation: str) -> Kernel:
     def typed(typing_context, sums, array, offset, value):  # type: ignore[no-untyped-def]
         def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
             change = getattr(builder, f"f{operation}" if sums.dtype == types.float32 else operation)
-            values, masked = _splat(builder, args[3], FLOATS), _has_masks(context)
-            integer = ir.IntType(FLOATS) if masked else I32
+            masked, width = _has_masks(context), sums.dtype.bitwidth
+            lanes = SHORTS if masked and width == 16 else FLOATS
+            values, integer = _splat(builder, args[3], lanes), ir.IntType(lanes if masked else width)
             start = _pointer(context, builder, signature.args[1], args[1], args[2], integer)
             parts = []
-            for lane in range(0, 64 * sums.words, FLOATS):
-                before = _lanes(builder, args[0], lane, FLOATS)
+            for lane in range(0, 64 * sums.words, lanes):
+                before = _lanes(builder, args[0], lane, lanes)
                 place = builder.gep(start, [ir.Constant(I32, lane // integer.width)])
                 bits = builder.load(place, align=integer.width // 8)
                 if masked:
-                    mask = builder.bitcast(bits, ir.VectorType(I1, FLOATS))
+                    mask = builder.bitcast(bits, ir.VectorType(I1, lanes))
                     parts.append(builder.select(mask, change(before, values), before))
                 else:
-                    bit = ir.Constant(ir.VectorType(I32, FLOATS), [1 << (lane + k) % 32 for k in range(FLOATS)])
-                    mask = builder.icmp_signed("==", builder.and_(_splat(builder, bits, FLOATS), bit), bit)
+                    bit = ir.Constant(ir.VectorType(integer, lanes), [1 << (lane + k) % width for k in range(lanes)])
+                    mask = builder.icmp_signed("==", builder.and_(_splat(builder, bits, lanes), bit), bit)
                     parts.append(change(before, builder.select(mask, values, ir.Constant(values.type, None))))
             return _joined(builder, parts)
 
@@ -351,6 +379,16 @@ def _where(operation: str) -> Kernel:
 # others are left alone or have 0 added to them, which is the same unless a sum is -0.
 plus_where = _where("add")
 minus_where = _where("sub")
+
+
+@_intrinsic
+def plus_short(typing_context, sums, short):  # type: ignore[no-untyped-def]
+    """The int32 sums plus those in int16."""
+
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
+        return builder.add(args[0], builder.sext(args[1], args[0].type))
+
+    return sums(sums, short), codegen
 
 
 @_intrinsic
@@ -506,6 +544,26 @@ def fire_integers(typing_context, v, i_syn, i_in, spikes, word, counts, like, sh
 
     signature = types.none(v, i_syn, i_in, spikes, types.intp, counts, like, types.int64, types.int64, types.int64)
     return signature, codegen
+
+
+@_intrinsic
+def filter_integers(typing_context, readouts, offset, totals, shift_out):  # type: ignore[no-untyped-def]
+    """One substep of int32 ``readouts[offset:]``, as many as there are words in ``totals``, the counts of their spikes.
+
+    ``r = clamp(r - (r >> shift_out) + (total << READOUT_SHIFT))``.
+    """
+
+    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
+        ints = ir.VectorType(I32, signature.args[2].words)
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], ints)
+        before = builder.load(pointer, align=4)
+        kept = builder.sub(before, builder.ashr(before, _splat(builder, builder.trunc(args[3], I32), ints.count)))
+        shift = ir.Constant(ints, [READOUT_SHIFT] * ints.count)
+        after = builder.add(kept, builder.shl(builder.trunc(args[2], ints), shift))
+        builder.store(_clamped(builder, after, LARGEST_READOUT), pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.none(readouts, types.intp, totals, types.int64), codegen
 
 
 @_intrinsic

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ecpolicy.networks.layout import FLUSH, LARGEST_CURRENT, LARGEST_READOUT, READOUT_SHIFT, WORD, Words, block_words
+from ecpolicy.networks.layout import FLUSH, LARGEST_CURRENT, WORD, Words, block_words
 from ecpolicy.networks.numba import simd
 from ecpolicy.networks.numba.compiling import compiled
 from ecpolicy.networks.numba.simd import Bits
@@ -23,6 +23,7 @@ ONE = np.uint64(1)
 GROUP = 16  # rows that are added at a time
 GROUPS = 127  # groups whose carries an int8 can count
 OUTPUTS = 8  # outputs that are read at a time
+SHORT_TERMS = 3  # numbers of at most 2**13 whose sum an int16 holds
 _BITS = np.arange(256)[:, None] >> np.arange(8) & 1
 PLACES = np.argsort(-_BITS, axis=1, kind="stable").astype(np.int32).reshape(-1)  # of each byte, its set bits come first
 
@@ -36,9 +37,9 @@ def _add(partial: Bits, a: Bits, b: Bits) -> tuple[Bits, Bits]:
 @njit(inline="always")
 def _add_two(ones: Bits, i: int, at: Rows) -> tuple[Bits, Bits]:
     """Add the rows of the i-th and the next firing neuron to ``ones``; the carry, and the new ``ones``."""
-    rows, offsets, word, masks, keep, excite = at
-    a = simd.load_signed(rows, offsets, i, word, masks, keep, excite, ones)
-    b = simd.load_signed(rows, offsets, i + 1, word, masks, keep, excite, ones)
+    rows, offsets, word, masks, keep, invert = at
+    a = simd.load_signed(rows, offsets, i, word, masks, keep, invert, ones)
+    b = simd.load_signed(rows, offsets, i + 1, word, masks, keep, invert, ones)
     return _add(ones, a, b)
 
 
@@ -135,10 +136,10 @@ def _make_rsnn_step(block: int, integer: bool = False, varied: bool = False) -> 
             decay_syn, decay_m, decay_out, r_in, r_h, r_out, rate = constants
         words, obs_size, n_outputs = k_h.shape[2], x.shape[1], readout.shape[1]
         lanes, width = words * WORD, -(-n_outputs // OUTPUTS) * OUTPUTS
-        values, nothing = np.empty(obs_size, readout.dtype), readout.dtype.type(0)
+        values, nothing = np.empty(obs_size, v.dtype), readout.dtype.type(0)
         i_in, sums = np.empty(lanes, v.dtype), np.empty(lanes, readout.dtype)
-        masks = np.zeros(2 * lanes + GROUP, np.uint64)  # all ones, then zeros: masks[lanes - n + i] is i < n
-        masks[:lanes] = ALL
+        masks = np.zeros(3 * lanes + GROUP, np.uint64)  # ones in the middle: masks[2 * lanes - n + i] is i < n,
+        masks[lanes : 2 * lanes] = ALL  # and masks[lanes - n + i] is n <= i
         outgoing = np.zeros(words * width, np.uint64)
         counts, filtered = np.zeros(width, np.int64), np.zeros(width, readout.dtype)
         offsets = np.empty(lanes + GROUP, np.int32)
@@ -172,10 +173,18 @@ def _make_rsnn_step(block: int, integer: bool = False, varied: bool = False) -> 
             # A lane starts at +0 and so is never -0, which adding 0 of either sign would change: zeros are skipped.
             for w in range(words):
                 current = simd.no_sums(1, nothing)
-                for d in range(obs_size):
-                    if values[d] != 0:
-                        current = simd.plus_where(current, inputs, d * words + w, values[d])
-                        current = simd.minus_where(current, inputs, (obs_size + d) * words + w, values[d])
+                if integer:
+                    for first in range(0, obs_size, SHORT_TERMS):
+                        few = simd.no_sums(1, v.dtype.type(0))
+                        for d in range(first, min(first + SHORT_TERMS, obs_size)):
+                            few = simd.plus_where(few, inputs, d * words + w, values[d])
+                            few = simd.minus_where(few, inputs, (obs_size + d) * words + w, values[d])
+                        current = simd.plus_short(current, few)
+                else:
+                    for d in range(obs_size):
+                        if values[d] != 0:
+                            current = simd.plus_where(current, inputs, d * words + w, values[d])
+                            current = simd.minus_where(current, inputs, (obs_size + d) * words + w, values[d])
                 simd.store_sums(sums, w * WORD, current)
             for lane in range(lanes):
                 if integer:
@@ -195,7 +204,7 @@ def _make_rsnn_step(block: int, integer: bool = False, varied: bool = False) -> 
                 many = max(n_inhibitory, n - n_inhibitory) > 127  # more of one kind than an int8 counts
 
                 for w in range(0, words, block):
-                    at = recurrent, offsets, w, masks, lanes - n, lanes - n + n_inhibitory
+                    at = recurrent, offsets, w, masks, 2 * lanes - n, lanes - n + n_inhibitory
                     none = simd.no_bits(block)
                     ones, twos, fours, eights, sixteens = none, none, none, none, simd.no_counts(block)
                     for i in range(0, n, GROUP):
@@ -209,10 +218,7 @@ def _make_rsnn_step(block: int, integer: bool = False, varied: bool = False) -> 
                     if many:
                         simd.add_counts(surplus, sixteens, np.int32(GROUP))
                         sixteens = simd.no_counts(block)
-                    count = simd.tally(simd.double(sixteens), eights)
-                    count = simd.tally(simd.double(count), fours)
-                    count = simd.tally(simd.double(count), twos)
-                    count = simd.tally(simd.double(count), ones)
+                    count = simd.sixteen_fold(sixteens, eights, fours, twos, ones)
                     if many:  # in int32 from here on
                         simd.add_counts(surplus, count, np.int32(1))
                         surplus -= np.int32(n_inhibitory)
@@ -248,12 +254,12 @@ def _make_rsnn_step(block: int, integer: bool = False, varied: bool = False) -> 
                         total = simd.plus_common(total, outgoing, w * width + a, row_spikes, excitatory, w)
                     for w in range(first_inhibitory, words):
                         total = simd.minus_common(total, outgoing, w * width + a, row_spikes, inhibitory, w)
-                    simd.store(counts, a, total)
-                for a in range(width):
                     if integer:
-                        reading = filtered[a] - (filtered[a] >> shift_out) + (counts[a] << READOUT_SHIFT)
-                        filtered[a] = _clamped(reading, LARGEST_READOUT)
+                        simd.filter_integers(filtered, a, total, shift_out)
                     else:
+                        simd.store(counts, a, total)
+                if not integer:
+                    for a in range(width):
                         target = np.float32(counts[a]) * rate
                         filtered[a] = target + decay_out * (filtered[a] - target)
 
