@@ -105,7 +105,7 @@ def test_save_and_load(learnt, tmp_path):
         loaded.episode_returns(Match, n_episodes=5, seed=1), learnt.episode_returns(Match, n_episodes=5, seed=1)
     )
     other = next(kind for kind, _ in TABLE.values() if kind is not type(learnt))
-    with pytest.raises(ModelFileError, match=f"holds a '{type(learnt).__name__}'"):
+    with pytest.raises(ModelFileError, match=f"of the class '{type(learnt).__name__}'; wanted"):
         other.load(path)
 
 
