@@ -15,9 +15,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from ecpolicy import EvolvingConnectivityPolicy, tuned
+from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Checkpoint
 from ecpolicy.inspection import record_activity
+from ecpolicy.networks import RSNN
 
 PERIOD = 50  # steps between changes of the signal
 PENALTY = 2.0  # per m/s on NOGO
@@ -66,9 +67,17 @@ def main() -> None:
     def make() -> gym.Env[Any, Any]:
         return GoNogo(gym.make(arguments.env))
 
-    settings = {**tuned(arguments.env).parameters, "max_episode_steps": 250, "confirm_episodes": 20}
-    settings |= {"population_size": arguments.population, "max_env_steps": arguments.steps, "n_generations": 10**6}
-    policy = EvolvingConnectivityPolicy(**settings, n_jobs=arguments.n_jobs, random_state=0, verbose=5)
+    policy = EvolvingConnectivityPolicy(
+        network=RSNN(gain_in=0.3),  # recurrent, as the example is about its activity
+        learning_rate=0.6,
+        max_episode_steps=250,
+        population_size=arguments.population,
+        max_env_steps=arguments.steps,
+        n_generations=10**6,
+        n_jobs=arguments.n_jobs,
+        random_state=0,
+        verbose=5,
+    )
     checkpoint = Checkpoint(arguments.output, every=None, seconds=60)
     policy.fit(make, callbacks=checkpoint, resume_from=checkpoint)
 

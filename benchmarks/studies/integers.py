@@ -24,7 +24,7 @@ TASKS = {"CartPole-v1": 600_000, "Hopper-v5": 300_000, "HalfCheetah-v5": 300_000
 def fitted(task, network, seed):
     found = tuned(task)
     floats = found.parameters.get("network", RSNN())
-    settings = found.parameters | {"network": network(gain_in=floats.gain_in)}
+    settings = found.parameters | {"network": network(gain_in=floats.gain_in, gain_out=floats.gain_out)}
     policy = EvolvingConnectivityPolicy(
         **settings, max_env_steps=TASKS[task], n_generations=10_000, random_state=seed, n_jobs=1
     )
