@@ -33,6 +33,19 @@ def test_interquartile_mean():
     assert high - low < 0.5
 
 
+def test_rows_that_are_there_are_not_made_again(tmp_path):
+    keys, asked = [("b", "x", 1), ("a", "x", 0)], []
+
+    def make(*key):
+        asked.append(key)
+        return dict(zip(("env", "settings", "seed"), key, strict=True))
+
+    assert len(list(tables.completed(tmp_path / "rows.csv", keys[:1], make))) == 1
+    assert list(tables.completed(tmp_path / "rows.csv", keys, make)) == [{"env": "a", "settings": "x", "seed": 0}]
+    assert asked == keys
+    assert [row["env"] for row in tables.read(tmp_path / "rows.csv")] == ["a", "b"]
+
+
 def test_steps_to_a_goal():
     run = {"curve": [{"n_env_steps": 10, "return_mean": 1.0}, {"n_env_steps": 20, "return_mean": 3.0}]}
     assert (reaches(run, 1.0), reaches(run, 2.0), reaches(run, 4.0)) == (10, 20, np.inf)

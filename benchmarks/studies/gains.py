@@ -9,6 +9,7 @@ Gymnasium's reward threshold, where it has one. A row that is there is not made 
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import gymnasium as gym
@@ -131,16 +132,14 @@ def main():
     if arguments.print:
         print_table(tables.read(path), arguments.settings, arguments.tasks)
         return
-    for seed in arguments.seeds:
-        for task in arguments.tasks:
-            for name in arguments.settings:
-                rows = {(r["env"], r["settings"], r["seed"]): r for r in tables.read(path)}
-                if (task, name, seed) not in rows:
-                    steps = (LONG if name == "tuned" else {}).get(task, TASKS[task])
-                    policy = fitted(task, name, seed, arguments.steps or steps)
-                    rows[task, name, seed] = row(policy, task, name, seed)
-                    tables.write(path, [rows[key] for key in sorted(rows)])
-                    print(rows[task, name, seed], flush=True)
+
+    def make(task, name, seed):
+        steps = (LONG if name == "tuned" else {}).get(task, TASKS[task])
+        return row(fitted(task, name, seed, arguments.steps or steps), task, name, seed)
+
+    keys = itertools.product(arguments.seeds, arguments.tasks, arguments.settings)
+    for made in tables.completed(path, ((task, name, seed) for seed, task, name in keys), make):
+        print(made, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ is a row of integers.csv, with the columns of gains.csv; a row that is there is 
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,10 @@ NETWORKS = {"floats": RSNN, "integers": IntegerRSNN}
 TASKS = {"CartPole-v1": 600_000, "Hopper-v5": 300_000, "HalfCheetah-v5": 300_000}  # environment steps
 
 
-def fitted(task, network, seed):
+def fitted(task, name, seed):
     found = tuned(task)
     floats = found.parameters.get("network", RSNN())
-    settings = found.parameters | {"network": network(gain_in=floats.gain_in, gain_out=floats.gain_out)}
+    settings = found.parameters | {"network": NETWORKS[name](gain_in=floats.gain_in, gain_out=floats.gain_out)}
     policy = EvolvingConnectivityPolicy(
         **settings, max_env_steps=TASKS[task], n_generations=10_000, random_state=seed, n_jobs=1
     )
@@ -53,14 +54,9 @@ def main():
     if arguments.print:
         print_table(tables.read(PATH))
         return
-    for seed in arguments.seeds:
-        for task in arguments.tasks:
-            for name, network in NETWORKS.items():
-                rows = {(r["env"], r["settings"], r["seed"]): r for r in tables.read(PATH)}
-                if (task, name, seed) not in rows:
-                    rows[task, name, seed] = row(fitted(task, network, seed), task, name, seed)
-                    tables.write(PATH, [rows[key] for key in sorted(rows)])
-                    print(rows[task, name, seed], flush=True)
+    keys = ((task, name, seed) for seed, task, name in itertools.product(arguments.seeds, arguments.tasks, NETWORKS))
+    for made in tables.completed(PATH, keys, lambda *key: row(fitted(*key), *key)):
+        print(made, flush=True)
 
 
 if __name__ == "__main__":

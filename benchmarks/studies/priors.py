@@ -20,6 +20,7 @@ variance
 """
 
 import argparse
+import itertools
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -189,14 +190,9 @@ def main():
     if arguments.print:
         print_table(tables.read(path))
         return
-    for task in arguments.tasks:
-        for setting in arguments.settings:
-            for seed in arguments.seeds:
-                rows = {(r["env"], r["settings"], r["seed"]): r for r in tables.read(path)}
-                if (task, setting, seed) not in rows:
-                    rows[task, setting, seed] = row(fitted(task, setting, seed), task, setting, seed)
-                    tables.write(path, [rows[key] for key in sorted(rows)])
-                    print(rows[task, setting, seed], flush=True)
+    keys = itertools.product(arguments.tasks, arguments.settings, arguments.seeds)
+    for made in tables.completed(path, keys, lambda *key: row(fitted(*key), *key)):
+        print(made, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ training never saw. A row that is there is not made again.
 """
 
 import argparse
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -60,15 +61,12 @@ def main():
     parser.add_argument("--print", action="store_true")
     arguments = parser.parse_args()
     path = arguments.results / "sequences.csv"
-    rows = tables.read(path)
     if not arguments.print:
-        for setting in arguments.settings:
-            for seed in arguments.seeds:
-                for task in arguments.tasks:
-                    if (task, setting, seed) not in {(row["env"], row["settings"], row["seed"]) for row in rows}:
-                        rows.append(fit(task, setting, seed, arguments.generations))
-                        tables.write(path, sorted(rows, key=lambda row: (row["env"], row["settings"], row["seed"])))
-    show(rows)
+        keys = itertools.product(arguments.settings, arguments.seeds, arguments.tasks)
+        wanted = ((task, setting, seed) for setting, seed, task in keys)
+        for _ in tables.completed(path, wanted, lambda *key: fit(*key, arguments.generations)):
+            pass
+    show(tables.read(path))
 
 
 if __name__ == "__main__":

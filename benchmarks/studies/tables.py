@@ -30,6 +30,16 @@ def write(path, rows):
     part.replace(path)
 
 
+def completed(path, keys, make):
+    """Make the rows (env, settings, seed) that a table lacks, write each as soon as it is there, and give it."""
+    for key in keys:
+        rows = {(row["env"], row["settings"], row["seed"]): row for row in read(path)}
+        if key not in rows:
+            rows[key] = make(*key)
+            write(path, [rows[key] for key in sorted(rows)])
+            yield rows[key]
+
+
 def read_runs(folder):
     """All runs by their ids, each with its ``curve``."""
     runs = {row["run"]: {**row, "curve": []} for row in read(folder / "runs.csv")}
