@@ -139,9 +139,9 @@ def record_activity(
     check_is_fitted(policy, "_deployed")
     Integer(0)("seed", seed)
     Integer(1)("max_episode_steps", max_episode_steps)
-    network = spiking_network(policy)
+    spiking_network(policy)
     with one_environment(policy, environment) as made:
-        return played(policy, network, made, seed, max_episode_steps)
+        return played(policy, made, seed, max_episode_steps)
 
 
 def spiking_network(policy: BasePolicy) -> BooleanRSNN | RealRSNN:
@@ -174,11 +174,9 @@ def one_environment(
         yield made
 
 
-def played(
-    policy: BasePolicy, network: BooleanRSNN | RealRSNN, environment: Env, seed: int, max_episode_steps: int
-) -> Activity:
+def played(policy: BasePolicy, environment: Env, seed: int, max_episode_steps: int) -> Activity:
     """One episode of this environment, with every spike."""
-    deployed = policy._deployed
+    deployed, network = policy._deployed, spiking_network(policy)
     connections, outputs = deployed.connections, action_outputs(policy.action_space_)
     substep: Any = network.one_substep()  # advances by one Euler step at a time
     state = network.initial_state(deployment_key(deployed.seed)[None], outputs)

@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,8 +14,7 @@ import ecpolicy
 from ecpolicy.cleanup import clean_up
 from ecpolicy.constraints import Integer
 from ecpolicy.inspection.activity import Activity, one_environment, played, spiking_network
-from ecpolicy.inspection.video import OnFrame, filmed, frames_per_second, without_a_screen
-from ecpolicy.networks import BooleanRSNN, RealRSNN
+from ecpolicy.inspection.video import OnFrame, filmed, frames_per_second
 from ecpolicy.optional import require
 from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.untyped import Env, Kwargs
@@ -77,13 +75,14 @@ def record_page(
     check_is_fitted(policy, "_deployed")
     Integer(0)("seed", seed)
     Integer(1)("max_episode_steps", max_episode_steps)
-    path, network = Path(path), spiking_network(policy)
+    spiking_network(policy)
+    path = Path(path)
     if path.suffix != ".html":
         raise ValueError(f'The page is HTML: give a path that ends in ".html", got {str(path)!r}.')
     if video:
         require("moviepy", "record_page", extra="video")
-    episode = partial(_filmed, on_frame) if video else _played
-    text = json.dumps(episode(policy, network, environment, seed, max_episode_steps)).replace("<", "\\u003c")
+    episode = _episode(policy, environment, seed, max_episode_steps, video, on_frame)
+    text = json.dumps(episode).replace("<", "\\u003c")
     page = TEMPLATE.read_text(encoding="utf-8").replace("EPISODE", text)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}-{os.getpid()}.html")
@@ -96,34 +95,21 @@ def record_page(
     return path
 
 
-def _filmed(
-    on_frame: OnFrame,
-    policy: BasePolicy,
-    network: BooleanRSNN | RealRSNN,
-    environment: object,
-    seed: int,
-    max_episode_steps: int,
+def _episode(
+    policy: BasePolicy, environment: object, seed: int, max_episode_steps: int, video: bool, on_frame: OnFrame
 ) -> Kwargs:
-    with TemporaryDirectory() as folder, without_a_screen():
+    """What the page shows."""
+    with TemporaryDirectory() as folder:
         film = Path(folder) / "episode.mp4"
-        with filmed(policy, environment, film, on_frame) as made:
-            activity, fps = played(policy, network, made, seed, max_episode_steps), frames_per_second(made)
-        seen = f"data:video/mp4;base64,{_text(film.read_bytes())}"
-    return _described(policy, network, made, activity, seed) | {"fps": fps, "video": seen}
+        with filmed(policy, environment, film, on_frame) if video else one_environment(policy, environment) as made:
+            activity = played(policy, made, seed, max_episode_steps)
+            shown = _described(policy, made, activity, seed)
+        seen = f"data:video/mp4;base64,{_text(film.read_bytes())}" if video else None
+    return shown | {"video": seen}
 
 
-def _played(
-    policy: BasePolicy, network: BooleanRSNN | RealRSNN, environment: object, seed: int, max_episode_steps: int
-) -> Kwargs:
-    with one_environment(policy, environment) as made:
-        activity, fps = played(policy, network, made, seed, max_episode_steps), frames_per_second(made)
-    return _described(policy, network, made, activity, seed) | {"fps": fps, "video": None}
-
-
-def _described(
-    policy: BasePolicy, network: BooleanRSNN | RealRSNN, environment: Env, activity: Activity, seed: int
-) -> Kwargs:
-    """What the page shows, but for the video."""
+def _described(policy: BasePolicy, environment: Env, activity: Activity, seed: int) -> Kwargs:
+    """An episode but for its video."""
     steps, substeps, neurons = activity.spikes.shape
     name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
     actions = np.asarray(activity.actions, np.float64).reshape(steps, -1).T
@@ -134,6 +120,7 @@ def _described(
             f"{type(policy).__name__}, {neurons} spiking neurons, {activity.step_ms:g} ms of network time a step, "
             f"seed {seed}, ecpolicy {ecpolicy.__version__}"
         ),
+        "fps": frames_per_second(environment),
         "steps": steps,
         "substeps": substeps,
         "step_ms": activity.step_ms,

@@ -93,11 +93,10 @@ def record_video(
         raise ValueError(f'The video is written as MP4: give a path that ends in ".mp4", got {str(path)!r}.')
     require("moviepy", "record_video", extra="video")
     files = []
-    with without_a_screen():
-        for episode in range(n_episodes):
-            file = path if episode == 0 else path.with_name(f"{path.stem}-{episode}.mp4")
-            _film(policy, environment, file, seed + episode, max_episode_steps, on_frame)
-            files.append(file)
+    for episode in range(n_episodes):
+        file = path if episode == 0 else path.with_name(f"{path.stem}-{episode}.mp4")
+        _film(policy, environment, file, seed + episode, max_episode_steps, on_frame)
+        files.append(file)
     return files
 
 
@@ -117,7 +116,7 @@ def _film(
 @contextmanager
 def filmed(policy: BasePolicy, environment: object, path: Path, on_frame: OnFrame = None) -> Iterator[Env]:
     """The environment, with a camera on it; the file is there after the context, unless something was raised."""
-    with one_environment(policy, environment, make=_made_to_render) as made:
+    with _without_a_screen(), one_environment(policy, environment, make=_made_to_render) as made:
         if made.render_mode not in MODES:
             raise _unfit(made, f"its render_mode is {made.render_mode!r}")
         follow(made)
@@ -274,7 +273,7 @@ class _Video:
             clean_up(self._writer.close, lambda: self._draft.unlink(missing_ok=True))
 
 
-class without_a_screen:  # noqa: N801 -- a context manager, used like a function
+class _without_a_screen:  # noqa: N801 -- a context manager, used like a function
     """Choose an off-screen renderer for MuJoCo where there is no display; SDL's dummy for those of pygame."""
 
     def __enter__(self) -> None:
