@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ecpolicy.callbacks.progress import Progress, gait, score
-from ecpolicy.callbacks.symptoms import STUCK, hint, stuck_for
+from ecpolicy.callbacks.symptoms import hint, is_stuck
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.history import Record
 from ecpolicy.optional import require
@@ -88,7 +88,7 @@ class Live(Progress):
         if deployed:
             between = f"deployed, from {score(min(deployed))} to {score(max(deployed))}:"
             parts[1:1] = [Text(f"\n{between}", "dim"), Text(curve(deployed, WIDTH), "cyan")]
-        if stuck_for(view.history_[-STUCK - 1 :]) >= STUCK:
+        if is_stuck(view.history_):
             parts.append(Text(f"No better network for a while{hint(view)}; see 'It does not learn'.", "yellow"))
         engine = f", engine {view.engine_}" if getattr(view, "engine_", None) else ""
         return Panel(Group(*parts), title=f"generation {record['generation']}{engine}", expand=False)

@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import TextIO
 
 from ecpolicy.callbacks.protocol import check_count
-from ecpolicy.callbacks.symptoms import STUCK, hint, stands_still, stuck_for
+from ecpolicy.callbacks.symptoms import STUCK, hint, is_stuck, stands_still
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import Excuse, write_line
 from ecpolicy.history import Record
@@ -58,7 +58,7 @@ class Progress:
 
     def _show(self, view: TrainingView, record: Record, time: str, fraction: float) -> None:
         """Show a generation."""
-        stuck = stuck_for(view.history_[-STUCK - 1 :]) >= STUCK
+        stuck = is_stuck(view.history_)
         total = f"/{view.n_generations}" if hasattr(view, "n_generations") and view.max_env_steps is None else ""
         spread = f" ± {record['return_std']:.2f}, max {record['return_max']:.2f}" if "return_std" in record else ""
         self._print(

@@ -43,6 +43,11 @@ def left_to_chance(history: Sequence[Record], episodes_per_member: int | None) -
     )
 
 
+def is_stuck(history: Sequence[Record]) -> bool:
+    """Whether no better network has come for many generations."""
+    return stuck_for(history[-STUCK - 1 :]) >= STUCK
+
+
 def stuck_for(history: Sequence[Record]) -> int:
     """Generations since the best deployed network was last replaced by a better one."""
     best = history[-1].get("best_deployed_return")
