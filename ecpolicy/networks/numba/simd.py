@@ -403,6 +403,20 @@ def store_sums(typing_context, array, offset, sums):  # type: ignore[no-untyped-
     return types.none(array, types.intp, sums), codegen
 
 
+def _stored(builder: IRBuilder, spike: Value, fired: Value, words: Value, start: int) -> Value:
+    """Add the spikes of the lanes from ``start`` on to ``fired``, and store the word that they fill; the word so far.
+
+    Words are written whole: the next substep reads bytes of them, and must not wait for several stores.
+    """
+    lanes = spike.type.count
+    bits = builder.zext(builder.bitcast(spike, ir.IntType(lanes)), I64)
+    fired = builder.or_(fired, builder.shl(bits, ir.Constant(I64, start % 64)))
+    if (start + lanes) % 64:
+        return fired
+    builder.store(fired, builder.gep(words, [ir.Constant(I32, start // 64)]), align=8)
+    return ir.Constant(I64, 0)
+
+
 def _euler(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
     """What :func:`fire` and :func:`fire_cells` do; constants are numbers, or arrays of one for each lane."""
     words, varied = signature.args[6].words, len(args) > 10
@@ -455,12 +469,7 @@ def _euler(context: Context, builder: IRBuilder, signature: Signature, args: Val
         else:
             spike = builder.fcmp_ordered(">", potential, one)
         builder.store(builder.select(spike, zero, potential), pointer, align=4)
-        # Words are written whole: the next substep reads bytes of them, and must not wait for several stores.
-        bits = builder.zext(builder.bitcast(spike, ir.IntType(FLOATS)), I64)
-        fired = builder.or_(fired, builder.shl(bits, ir.Constant(I64, start % 64)))
-        if (start + FLOATS) % 64 == 0:
-            builder.store(fired, builder.gep(spike_start, [ir.Constant(I32, start // 64)]), align=8)
-            fired = ir.Constant(I64, 0)
+        fired = _stored(builder, spike, fired, spike_start, start)
     return context.get_dummy_value()
 
 
@@ -535,11 +544,7 @@ def fire_integers(typing_context, v, i_syn, i_in, spikes, word, counts, like, sh
             potential = builder.add(before, builder.ashr(builder.sub(target, before), shift_m))
             spike = builder.icmp_signed(">", potential, threshold)
             builder.store(builder.select(spike, zero, potential), pointer, align=2)
-            bits = builder.zext(builder.bitcast(spike, ir.IntType(SHORTS)), I64)
-            fired = builder.or_(fired, builder.shl(bits, ir.Constant(I64, start % 64)))
-            if (start + SHORTS) % 64 == 0:
-                builder.store(fired, builder.gep(spike_start, [ir.Constant(I32, start // 64)]), align=8)
-                fired = ir.Constant(I64, 0)
+            fired = _stored(builder, spike, fired, spike_start, start)
         return context.get_dummy_value()
 
     signature = types.none(v, i_syn, i_in, spikes, types.intp, counts, like, types.int64, types.int64, types.int64)
