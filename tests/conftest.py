@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-# Numba's cache notices a change of the file that a kernel is in, not of the intrinsics that it uses from simd.py.
+# Numba's cache notices a change of the file that a kernel is in, not of the intrinsics that it uses from simd.
 ROOT = Path(__file__).parent.parent
 KERNELS = ROOT / "ecpolicy" / "networks" / "numba"
-SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(KERNELS.glob("*.py"))))
+SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(KERNELS.rglob("*.py"))))
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache" / SOURCES.hexdigest()[:16])
 
 # A shell's background job ignores Ctrl-C, and so would fit, which the tests interrupt.

@@ -19,7 +19,8 @@ from ecpolicy import ESPolicy, EvolvingConnectivityPolicy
 from ecpolicy.inspection import record_activity
 from ecpolicy.networks import RSNN, IntegerRSNN, reference
 from ecpolicy.networks.layout import halves, pack, unpack
-from ecpolicy.networks.numba import simd, spiking
+from ecpolicy.networks.numba import spiking
+from ecpolicy.networks.numba.simd import vectors
 from ecpolicy.networks.xla import bits as device
 from ecpolicy.networks.xla.twins import twin
 from ecpolicy.random import fold_in, key_from_seed
@@ -106,8 +107,8 @@ def test_saturated_networks_equal_the_reference(ratio, density, scale):
 
 def test_a_step_is_the_same_with_and_without_mask_registers(monkeypatch):
     kernel = njit(nogil=True, error_model="numpy")(spiking._make_rsnn_step(2, True).py_func)  # not the one kept on disk
-    here = simd._has_masks
-    monkeypatch.setattr(simd, "_has_masks", lambda context: not here(context))
+    here = vectors.has_masks
+    monkeypatch.setattr(vectors, "has_masks", lambda context: not here(context))
     monkeypatch.setattr(spiking, "integer_rsnn_step", lambda words: kernel)
     assert check_against_reference(IntegerRSNN(100), scale=3.0) > 0
 

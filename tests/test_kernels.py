@@ -10,7 +10,8 @@ from ecpolicy.networks import RSNN, reference
 from ecpolicy.networks.layout import PLANES, WORD, block_words, pack, unpack, words_per_row
 from ecpolicy.networks.network import copied
 from ecpolicy.networks.numba import bits as host
-from ecpolicy.networks.numba import simd, spiking
+from ecpolicy.networks.numba import spiking
+from ecpolicy.networks.numba.simd import vectors
 from ecpolicy.random import fold_in, key_from_seed
 from probes import SEED
 
@@ -172,8 +173,8 @@ def test_a_substep_equals_the_reference_with_and_without_mask_registers(monkeypa
     kernel = njit(nogil=True, error_model="numpy")(
         spiking._make_rsnn_step(2, False).py_func
     )  # not the one kept on disk
-    here = simd._has_masks
-    monkeypatch.setattr(simd, "_has_masks", lambda context: not here(context))
+    here = vectors.has_masks
+    monkeypatch.setattr(vectors, "has_masks", lambda context: not here(context))
     monkeypatch.setattr(spiking, "rsnn_step", lambda words: kernel)
     for ratio in (0.3, 0.5):
         for activity in (0, 0.05, 0.28, 1):
