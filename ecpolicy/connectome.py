@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ecpolicy.across_seeds import covariance_across_seeds as covariance_across_seeds
-from ecpolicy.constraints import Integer
+from ecpolicy.constraints import Choice, Integer
+from ecpolicy.null_models import with_degrees, with_densities
 from ecpolicy.optional import require
-from ecpolicy.triads import TriadCensus, shuffled, triad_counts, triad_names
+from ecpolicy.triads import TriadCensus, triad_counts, triad_names
 from ecpolicy.wiring import Blocks, Degrees, DistanceProfile, distance_profile, pair_covariances
 
 PAIRS = "recurrent"
@@ -227,25 +228,30 @@ class Connectome:
         present, e = self.connectivity[PAIRS], self.excitatory
         return Degrees(present[e].sum(0), present[~e].sum(0), present[:, e].sum(1), present[:, ~e].sum(1))
 
-    def triads(self, *, n_random: int = 100, seed: int = 0) -> TriadCensus:
-        """Count motifs of three neurons, connections of a neuron with itself left out.
-
-        The null model is a random graph with as many connections in each block (E to E, E to I, I to E, I to I, or
-        between types) as this network has, so that what stands out is not density alone. Degrees are not kept.
+    def triads(self, *, n_random: int = 100, seed: int = 0, keep: str = "block_densities") -> TriadCensus:
+        """Count motifs of three neurons, connections of a neuron with itself left out, and compare with random graphs.
 
         Parameters
         ----------
         n_random : int
             Random graphs.
         seed : int
+        keep : {"block_densities", "degrees", "block_degrees"}
+            What random graphs have in common with the network, so that it alone makes nothing stand out. The number of
+            connections in each block (E to E, E to I, I to E, I to I, or between types); the number of incoming and of
+            outgoing connections of every neuron; or the number of those from and to each type, which is both. Graphs
+            are drawn uniformly from all that have it; see :func:`ecpolicy.null_models.with_degrees`.
         """
-        present = self.connectivity[PAIRS]
+        kept = Choice(("block_densities", "degrees", "block_degrees"))("keep", keep)
+        present, everyone = self.connectivity[PAIRS], slice(0, self.excitatory.size)
         generator = np.random.default_rng(Integer(0)("seed", seed))
-        blocks = [(rows, columns) for name, rows, columns in self.blocks().values() if name == PAIRS]
-        censuses = np.array([triad_counts(shuffled(present, blocks, generator)) for _ in range(n_random)])
+        between = [(rows, columns) for name, rows, columns in self.blocks().values() if name == PAIRS]
+        blocks = [(everyone, everyone)] if kept == "degrees" else between
+        draw = with_densities if kept == "block_densities" else with_degrees
+        censuses = np.array([triad_counts(draw(present, blocks, generator)) for _ in range(n_random)])
         censuses = censuses.reshape(-1, len(triad_names()))
         mean, deviation = (of(axis=0) if n_random else np.full(16, np.nan) for of in (censuses.mean, censuses.std))
-        return TriadCensus(triad_names(), triad_counts(present), mean, deviation, n_random)
+        return TriadCensus(triad_names(), triad_counts(present), mean, deviation, n_random, kept)
 
     def pair_covariances(self) -> dict[str, float]:
         """Covariances of the probabilities of recurrent connections that share neurons (Zhao et al., 2011).

@@ -10,7 +10,7 @@ from ecpolicy.wiring import frame
 
 
 class TriadCensus(NamedTuple):
-    """How often each of the 16 triads occurs among recurrent neurons, and in random graphs of the same densities."""
+    """How often each of the 16 triads occurs among recurrent neurons, and in random graphs."""
 
     names: tuple[
         str, ...
@@ -18,20 +18,26 @@ class TriadCensus(NamedTuple):
     counts: NDArray[np.int64]  #: (16,)
     random_mean: NDArray[np.float64]  #: (16,)
     random_std: NDArray[np.float64]  #: (16,)
-    n_random: int = 0  #: random graphs, which have as many connections in every block as the network
+    n_random: int = 0  #: random graphs
+    keep: str = "block_densities"  #: what these have in common with the network, see ``Connectome.triads``
 
     def __repr__(self) -> str:
         scores = [(name, z) for name, z in zip(self.names, self.z_scores, strict=True) if np.isfinite(z)]
         farthest = sorted(scores, key=lambda each: -abs(each[1]))[:4]
         return (
             f"TriadCensus({self.counts.sum():,} triads; z-scores against {self.n_random} random graphs of the same "
-            f"block densities, the farthest: {', '.join(f'{name} {z:+.1f}' for name, z in farthest) or 'none'})"
+            f"{self.kept}, the farthest: {', '.join(f'{name} {z:+.1f}' for name, z in farthest) or 'none'})"
         )
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for every triad: its count, the random graphs' mean and deviation, z-score."""
         columns = {"triad": self.names, "count": self.counts, "random_mean": self.random_mean}
         return frame({**columns, "random_std": self.random_std, "z_score": self.z_scores}, "TriadCensus.to_pandas")
+
+    @property
+    def kept(self) -> str:
+        """What the random graphs have in common with the network, in words."""
+        return self.keep.replace("_", " ")
 
     @property
     def z_scores(self) -> NDArray[np.float64]:
@@ -63,22 +69,6 @@ def triad_counts(present: NDArray[np.bool_]) -> NDArray[np.int64]:
         codes = rest[:, None] + 4 * rest[None, :] + 16 * pair[i + 1 :, i + 1 :]
         counts += np.bincount(codes[np.triu_indices(rest.size, 1)], minlength=64)
     return np.bincount(kinds, counts, minlength=16).astype(np.int64)
-
-
-def shuffled(
-    present: NDArray[np.bool_],
-    blocks: list[tuple[slice, slice]],
-    generator: np.random.Generator,
-) -> NDArray[np.bool_]:
-    """A random graph with as many connections in every block, none of a node with itself."""
-    random = np.zeros_like(present)
-    off = ~np.eye(len(present), dtype=bool)
-    for rows, columns in blocks:
-        places = off[rows, columns]
-        block = np.zeros(places.shape, bool)
-        block[places] = generator.permutation(present[rows, columns][places])
-        random[rows, columns] = block
-    return random
 
 
 @cache

@@ -144,10 +144,16 @@ class MotifDisplay:
 
     @classmethod
     def from_estimator(
-        cls, policy: EvolvingConnectivityPolicy, *, n_random: int = 100, seed: int = 0, ax: "Axes | None" = None
+        cls,
+        policy: EvolvingConnectivityPolicy,
+        *,
+        n_random: int = 100,
+        seed: int = 0,
+        keep: str = "block_densities",
+        ax: "Axes | None" = None,
     ) -> Self:
         """Draw a fitted policy's; the parameters are those of ``Connectome.triads``."""
-        return cls(policy.connectome_.triads(n_random=n_random, seed=seed)).plot(ax=ax)
+        return cls(policy.connectome_.triads(n_random=n_random, seed=seed, keep=keep)).plot(ax=ax)
 
     def plot(self, *, ax: "Axes | None" = None) -> Self:
         """Draw; a triad that the random graphs never vary in has no bar."""
@@ -160,9 +166,7 @@ class MotifDisplay:
         ax.axhline(0, color=colors.neutral, linewidth=0.6)
         ax.set_xticks([])
         ax.set_xlim(-0.6, len(shown) - 0.4)
-        ax.set_ylabel(
-            f"z-score against {census.n_random}\nrandom graphs of the\nsame block densities", fontsize="small"
-        )
+        ax.set_ylabel(f"z-score against {census.n_random}\nrandom graphs of the\nsame {census.kept}", fontsize="small")
         ax.tick_params(labelsize="small")
         below = ax.inset_axes((0, -0.34, 1, 0.3))
         for place, index in enumerate(shown):
