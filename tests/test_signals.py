@@ -1,5 +1,6 @@
 """Signals are everybody's: Ctrl-C that is ignored stays so, and another one's alarm rings when it is due."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 
 import gymnasium as gym
 import numpy as np
+import psutil
 import pytest
 from gymnasium import spaces
 
@@ -289,3 +291,29 @@ def test_an_environment_that_hangs_is_named_also_under_a_watchdog(alarm):
     with pytest.raises(EpisodeError, match=r"The environment hangs: .* timeout=0\.3 s at step 3"):
         EvolvingConnectivityPolicy(**SLOW, timeout=0.3).fit(Hangs)
     assert len(rang) >= 2
+
+
+# Ctrl-C twice, at a terminal
+
+
+def workers(pid):
+    children = psutil.Process(pid).children(recursive=True)
+    return [child for child in children if any("popen_loky" in word for word in child.cmdline())]
+
+
+@pytest.mark.parametrize("command", ["CartPole-v1", "Hopper-v5 --engine mujoco"], ids=["processes", "threads"])
+def test_a_second_ctrl_c_ends_it_without_a_traceback(tmp_path, command):
+    endless = ["--n-jobs", "2", "--population-size", "100_000", "--max-env-steps", "1e9"]
+    arguments = [sys.executable, "-m", "ecpolicy", "train", *command.split(), *endless]
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    with subprocess.Popen(arguments, start_new_session=True, **piped) as process:
+        assert "engine" in process.stderr.readline()  # the first generation is about to begin
+        if command == "CartPole-v1":
+            while len(workers(process.pid)) < 2:
+                time.sleep(0.01)
+            time.sleep(0.3)  # they import
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr.readline().startswith("Ctrl-C: fit ends after the generation under way.")
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "")

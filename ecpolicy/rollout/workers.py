@@ -239,6 +239,8 @@ def work(plan: Plan | bytes, networks: Networks, call: Call) -> Outcome:
             retire({_kept.fits.pop(next(iter(_kept.fits)))}.__contains__)
         _working.add(instances)
     _kept.fits[call.token] = instances
+            if hasattr(signal, "pthread_sigmask"):  # it was held back while the worker started
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with instances.in_use():
         chunk = call.chunk._replace(networks=networks)
         return play(instances.plan, chunk, instances)

@@ -1,9 +1,11 @@
 """Tasks on a pool of joblib."""
 
 import multiprocessing
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Self
 
@@ -30,10 +32,11 @@ class JoblibEngine:
             "pre_dispatch": "2*n_jobs",
             "max_nbytes": None,
         }
+        self._lazy = True  # results come one by one
         try:
             self._parallel = Parallel(return_as="generator_unordered", **settings)
         except ValueError:  # multiprocessing returns lists only
-            self._parallel = Parallel(**settings)
+            self._parallel, self._lazy = Parallel(**settings), False
 
     def __enter__(self) -> Self:
         self._parallel.__enter__()
@@ -58,7 +61,9 @@ class JoblibEngine:
 
     def _run(self, function: Callable[..., Result], pull: Pull) -> Iterator[tuple[int, Result]]:
         try:
-            results = self._parallel(delayed(_numbered)(i, function, *given) for i, given in iter(pull, None))
+            tasks = (delayed(_numbered)(i, function, *given) for i, given in iter(pull, None))
+            with _ctrl_c_held_back() if self._lazy and not self.in_this_process else nullcontext():
+                results = self._parallel(tasks)  # which starts workers that there are not yet
             for result in results:
                 try:
                     yield result
@@ -70,6 +75,22 @@ class JoblibEngine:
             raise WorkersLost(str(error)) from error
         except multiprocessing.TimeoutError as error:  # no subclass of the built-in one
             raise Unfinished from error
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment. Processes that are started meanwhile never get it, while they start neither."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # which loky's workers need; Python 3.11 lets signals through when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _numbered(number: int, function: Callable[..., Result], *arguments: object) -> tuple[int, Result]:
