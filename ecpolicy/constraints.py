@@ -6,6 +6,7 @@ raises TypeError or ValueError, with what was given and what is wanted. As a str
 
 import difflib
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -191,8 +192,41 @@ Table = Mapping[str, Parameter]
 
 
 def meant(given: str, known: Iterable[str]) -> str:
-    """A question that goes behind a message: the known name that is nearest to a mistyped one, or nothing."""
-    return "".join(f" Did you mean {name}?" for name in difflib.get_close_matches(given, list(known), 1))
+    """A question that goes behind a message: the known name that was mistyped or abbreviated, or nothing.
+
+    Signs and capitals do not count. ``popsize`` and ``size`` stand for ``population_size``: beginnings of its words, in
+    order. Of several such names the shortest is taken.
+
+    Examples
+    --------
+    >>> from ecpolicy.constraints import meant
+    >>> meant("--popsize", ["--optimizer", "--population-size"])
+    ' Did you mean --population-size?'
+    """
+    names = {_letters(name): name for name in reversed(list(known))}
+    wanted = _letters(given)
+    mistyped = [names[found] for found in difflib.get_close_matches(wanted, list(names), 1, 0.8)]
+    abbreviated = sorted((name for name in names.values() if _abbreviates(wanted, _words(name))), key=len)
+    alike = [names[found] for found in difflib.get_close_matches(wanted, list(names), 1)]
+    return "".join(f" Did you mean {name}?" for name in [*mistyped, *abbreviated, *alike][:1])
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W_]+", name.casefold())
+
+
+def _letters(name: str) -> str:
+    return "".join(_words(name))
+
+
+def _abbreviates(given: str, words: Sequence[str]) -> bool:
+    """Whether this is beginnings of the words, in order; a word may be left out."""
+    if not given or not words:
+        return not given
+    return any(
+        words[0].startswith(given[:length]) and _abbreviates(given[length:], words[1:])
+        for length in range(len(given), -1, -1)
+    )
 
 
 def table(*parameters: Parameter) -> dict[str, Parameter]:

@@ -158,6 +158,13 @@ def test_set_params_prints_the_new_spelling(estimator):
         estimator(nonsense=1)
 
 
+def test_a_parameter_that_there_is_not_is_answered_with_what_could_be_meant():
+    with pytest.raises(TypeError, match=r"keyword argument 'popsize'\. Did you mean population_size\?"):
+        EvolvingConnectivityPolicy(popsize=64)
+    with pytest.raises(ValueError, match=r"Invalid parameter 'lr' for .* Did you mean learning_rate\? Valid"):
+        EvolvingConnectivityPolicy().set_params(lr=0.1)
+
+
 def test_a_subclass_may_have_parameters_of_these_names():
     class Sized(EvolvingConnectivityPolicy):
         def __init__(self, n_neurons=8):

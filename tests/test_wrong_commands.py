@@ -28,6 +28,12 @@ WRONG = [  # command, exit status, what the line says
     ("train", 2, "required: environment. See ecpolicy train --help."),
     ("record trained.ecp", 2, "required: out"),
     ("train CartPole-v1 --learning-rat 0.1", 2, "no option --learning-rat. Did you mean --learning-rate? See"),
+    ("train CartPole-v1 --popsize 64", 2, "no option --popsize. Did you mean --population-size? See"),
+    ("train CartPole-v1 --generations 64", 2, "Did you mean --n-generations?"),
+    ("train CartPole-v1 --neurons 64", 2, "Did you mean --network-n-neurons?"),
+    ("train CartPole-v1 --steps 64", 2, "Did you mean --max-env-steps?"),
+    ("eval trained.ecp", 2, "no command 'eval'. Did you mean evaluate?"),
+    ("vid trained.ecp", 2, "no command 'vid'."),
     ("train CartPole-v1 --learning_rate 0.1", 2, "Did you mean --learning-rate?"),
     ("train CartPole-v1 --lr 0.1", 2, "It is --learning-rate here."),
     ("train CartPole-v1 --verbose 1", 2, "It is --every here."),
@@ -164,7 +170,7 @@ def test_a_wrong_command_is_one_line_that_says_what_to_do(folder, capsys, comman
     printed = capsys.readouterr()
     said = [line for line in printed.err.splitlines() if " | " not in line]  # nor progress
     assert (found, printed.out, len(said)) == (wanted, "", 1), printed.err
-    assert said[0].startswith(f"ecpolicy{'' if command.startswith('trainn') else ' ' + command.split()[0]}: error: ")
+    assert said[0].startswith(f"ecpolicy{'' if words.startswith('no command') else ' ' + command.split()[0]}: error: ")
     assert words in said[0]
     assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == before
 

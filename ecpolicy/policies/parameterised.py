@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 
-from ecpolicy.constraints import Table
+from ecpolicy.constraints import Table, meant
 from ecpolicy.networks import GRU, LSTM, NETWORKS, Network
 from ecpolicy.untyped import Kwargs
 
@@ -23,8 +23,11 @@ class Parameterised(BaseEstimator):
     network: Network | None
 
     def __new__(cls, **given: object) -> Self:
-        """Refuse parameters that are spelt otherwise now, before Python says that there are none of these names."""
-        said = old_spelling(given, cls._get_param_names(), type(cls._network(given.get("network"))))
+        """Refuse parameters that there are not, before Python does, which does not say what could be meant."""
+        known = cls._get_param_names()
+        said = old_spelling(given, known, type(cls._network(given.get("network"))))
+        for name in sorted(set(given).difference(known)) if not said else ():
+            said = f"{cls.__name__}.__init__() got an unexpected keyword argument {name!r}.{meant(name, known)}"
         if said:
             raise TypeError(said)
         made: Self = super().__new__(cls)
@@ -65,6 +68,10 @@ class Parameterised(BaseEstimator):
                     "it from ecpolicy.networks.Settings, or give a changed network=."
                 )
             others["network"] = copy.deepcopy(network).set_params(**settings)  # other policies may share it
+        known = self._get_param_names()
+        for name in sorted({name.partition("__")[0] for name in others}.difference(known)):
+            there = f"Valid parameters are: {', '.join(known)}."
+            raise ValueError(f"Invalid parameter {name!r} for {type(self).__name__}.{meant(name, known)} {there}")
         super().set_params(**others)
         return self
 
