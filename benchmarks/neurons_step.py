@@ -1,9 +1,10 @@
 """Time an environment step of other kinds of neurons against that of the plain one: one thread, one process.
 
-They are those of integers, and floats with constants of their own for each neuron: the plain one's, so that the same
-spikes cost what they cost, and with a refractory period of 2 ms. All have the same connections, inputs and
-observations, and take turns; times are the thread's own, without those in which other work has the core. The share of
-neurons that fire is part of what a step costs, so it is printed. Ratios are those of the rounds.
+They are those of integers, floats without recurrent connections, and floats with constants of their own for each
+neuron: the plain one's, so that the same spikes cost what they cost, and with a refractory period of 2 ms. All have the
+same connections otherwise, inputs and observations, and take turns; times are the thread's own, without those in which
+other work has the core. The share of neurons that fire is part of what a step costs, so it is printed. Ratios are those
+of the rounds.
 """
 
 import time
@@ -44,7 +45,7 @@ def rows(options):
     for neurons, (size, (obs_size, outputs)) in product(options.neurons, SIZES.items()):
         generator = np.random.default_rng(0)
         kinds = {
-            "float": RSNN(neurons), "integer": IntegerRSNN(neurons),
+            "float": RSNN(neurons), "not recurrent": RSNN(neurons), "integer": IntegerRSNN(neurons),
             "own constants": RSNN(neurons, tau_m=[10.0] * neurons), "own, t_ref 2 ms": RSNN(neurons, t_ref=2.0),
         }  # fmt: skip
         dense = {
@@ -54,7 +55,11 @@ def rows(options):
         dense["output"] = np.ascontiguousarray(dense["output"].swapaxes(1, 2))
         connections = {name: pack(part) for name, part in dense.items()}
         seen = generator.standard_normal((options.rounds + 1, STEPS, options.population, obs_size)).astype(np.float32)
-        sides = {name: Side(network, connections, seen, outputs) for name, network in kinds.items()}
+        empty = connections | {"recurrent": np.zeros_like(connections["recurrent"])}
+        sides = {
+            name: Side(network, empty if name == "not recurrent" else connections, seen, outputs)
+            for name, network in kinds.items()
+        }
         for side in sides.values():
             side.steps()  # compiles, and brings the networks into their usual activity
         found = runner.in_turns({name: side.steps for name, side in sides.items()}, options.rounds)

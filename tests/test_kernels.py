@@ -36,10 +36,12 @@ def test_rows_are_whole_blocks_and_waste_less_than_one(lanes):
     assert lanes <= words * WORD < lanes + block * WORD
 
 
-def make(network, obs_size, n_outputs, density, members, seed=0):
+def make(network, obs_size, n_outputs, density, members, seed=0, recurrent=None):
     generator = np.random.default_rng(seed)
     shapes = network.shapes(obs_size, n_outputs).values()
     dense = [generator.random((members, shape.pre, shape.post)) < density for shape in shapes]
+    if recurrent is not None:
+        dense[1] = recurrent
     packed = {
         "input": pack(dense[0]),
         "recurrent": pack(dense[1]),
@@ -60,9 +62,9 @@ def reference_state(state, row, neurons):
     )
 
 
-def check_against_reference(network, *, obs_size, n_outputs, steps, scale=1.0, members=2, density=0.5):
+def check_against_reference(network, *, obs_size, n_outputs, steps, scale=1.0, members=2, density=0.5, recurrent=None):
     """Step kernel and reference side by side; returns the most spikes that one substep had."""
-    dense, packed = make(network, obs_size, n_outputs, density, members)
+    dense, packed = make(network, obs_size, n_outputs, density, members, recurrent=recurrent)
     keys = fold_in(key_from_seed(SEED + 1), np.arange(members))
     state = network.initial_state(keys, n_outputs)
     expected = [reference_state(state, m, network.n_neurons) for m in range(members)]
@@ -115,6 +117,14 @@ def test_rsnn_equals_reference_with_other_time_constants_and_gains():
     )  # fmt: skip
     assert network.substeps == 28
     assert check_against_reference(network, obs_size=4, n_outputs=2, steps=20, density=0.25) > 0
+
+
+@pytest.mark.parametrize("neurons", [1, 65, 129, 257])
+def test_rsnn_equals_reference_beside_members_without_recurrent_connections(neurons):
+    recurrent = np.zeros((4, neurons, neurons), bool)
+    recurrent[1, 0, 0] = recurrent[2, -1, -1] = recurrent[3, neurons // 2] = True  # the first member has none
+    network = RSNN(n_neurons=neurons, gain_in=1, gain_recurrent=neurons)
+    assert check_against_reference(network, obs_size=5, n_outputs=3, steps=10, members=4, recurrent=recurrent) > 0
 
 
 def check_one_substep(neurons, ratio, activity, density=0.5):

@@ -113,7 +113,7 @@ def _make_rsnn_step(block: int, integer: bool = False, varied: bool = False) -> 
         spikes (5 to 30 % of the neurons) the packed rows of the firing neurons are added with carry-save adders,
         sixteen rows at a time, 256 postsynaptic neurons to a vector; only every sixteenth carry is widened to bytes.
         Inhibitory rows are complemented first, which adds their number to every lane: ``E - I = E + (n_I - I) - n_I``.
-        Counts are exact integers, so the order of spikes is free.
+        Counts are exact integers, so the order of spikes is free. Networks without recurrent connections skip all this.
 
         Parameters
         ----------
@@ -157,6 +157,11 @@ def _make_rsnn_step(block: int, integer: bool = False, varied: bool = False) -> 
             row_v, row_syn, row_spikes = v[row], i_syn[row], spikes[row]
             row_bytes = row_spikes.view(np.uint8)
             inputs, recurrent = k_in[network].reshape(-1), k_h[network].reshape(-1)
+            connected = False  # without recurrent connections, spikes reach no neuron
+            for w in range(0, recurrent.size, block):
+                if simd.any_bit(simd.load(recurrent, w, block)):
+                    connected = True
+                    break
 
             for a in range(n_outputs):
                 for w in range(words):
@@ -196,11 +201,12 @@ def _make_rsnn_step(block: int, integer: bool = False, varied: bool = False) -> 
 
             for _ in range(substeps):
                 n, n_inhibitory = 0, 0
-                for byte in range(8 * words):
-                    n = simd.append_bits(offsets, n, row_bytes, byte, starts, table)
-                simd.append_copies(offsets, n, 0)
-                for w in range(first_inhibitory, words):
-                    n_inhibitory += simd.count_common(row_spikes, inhibitory, w)
+                if connected:
+                    for byte in range(8 * words):
+                        n = simd.append_bits(offsets, n, row_bytes, byte, starts, table)
+                    simd.append_copies(offsets, n, 0)
+                    for w in range(first_inhibitory, words):
+                        n_inhibitory += simd.count_common(row_spikes, inhibitory, w)
                 many = max(n_inhibitory, n - n_inhibitory) > 127  # more of one kind than an int8 counts
 
                 for w in range(0, words, block):
