@@ -5,13 +5,14 @@ for good: such connections are absent, or present, in every network of every gen
 starts, and what it keeps on average where ``keep_density=True``.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ecpolicy.edges import dense, edges_of
+from ecpolicy.edges import dense, edges_of, sonata_edges
 
 OPEN = np.float32(2**-24), np.float32(1 - 2**-24)  # the probabilities nearest to those that stay for good
 
@@ -120,6 +121,50 @@ def edge_probabilities(
     rows = [str(name) for name in pre]
     to = rows if post is None else [str(name) for name in post]
     return _named(edges, rows, to, "neurons", columns, present=present, absent=absent)
+
+
+def sonata_probabilities(
+    edges: str | os.PathLike[str],
+    shape: tuple[int, int],
+    *,
+    population: str | None = None,
+    present: float = 1.0,
+    absent: float = 0.0,
+) -> NDArray[np.float32]:
+    """Probabilities of the connections in an edges file of SONATA, such as that of a published circuit.
+
+    Parameters
+    ----------
+    edges : path
+        HDF5.
+    shape : (int, int)
+        Source and target nodes. Their ids are the matrix's rows and columns.
+    population : str, optional
+        Of edges, where the file has several.
+    present : float
+        Probability of edges without an attribute "probability". Several edges between two nodes are one connection,
+        with the largest of their probabilities.
+    absent : float
+        Probability of connections that are not listed.
+
+    Returns
+    -------
+    ndarray of float32, shape (source, target)
+
+    Raises
+    ------
+    ImportError
+        Where h5py is missing: ``pip install "ecpolicy[connectome]"``.
+    ValueError
+        Where there is no such population, a node's id is beyond ``shape``, or a probability is none.
+    """
+    pre, post, p = sonata_edges(edges, population, present)
+    if pre.size and (pre.max() >= shape[0] or post.max() >= shape[1]):
+        raise ValueError(f"shape must hold all nodes, up to ({pre.max() + 1}, {post.max() + 1}); got {shape}.")
+    listed, probabilities = np.zeros(shape, bool), np.zeros(shape, np.float32)
+    listed[pre, post] = True
+    np.maximum.at(probabilities, (pre, post), _checked(p))
+    return _checked(np.where(listed, probabilities, np.float32(absent)))
 
 
 def mixed(prior: Any, share: float, *, flat: float | None = None) -> NDArray[np.float32]:

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
+from ecpolicy.optional import require
 
 
 class Edge(NamedTuple):
@@ -35,6 +38,28 @@ def edges_of(source: Any, columns: tuple[str, str, str]) -> Iterator[Edge]:
         f"Edges are a CSV file, a pandas DataFrame, a networkx graph, a mapping of (pre, post) to probability, or a "
         f"sequence of (pre, post) or (pre, post, probability); got {type(source).__name__}."
     )
+
+
+def sonata_edges(
+    path: str | os.PathLike[str], population: str | None, present: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Source, target and probability (edges,) of a SONATA file, see :func:`ecpolicy.anatomy.sonata_probabilities`."""
+    require("h5py", "sonata_probabilities", extra="connectome")
+    import h5py
+
+    with h5py.File(path) as file:
+        found = [*file.get("edges", ())]
+        if population not in found and not (population is None and len(found) == 1):
+            raise ValueError(f"population must be one of the edges' in {path}, {found}; got {population!r}.")
+        part = file["edges"][population or found[0]]
+        columns = ("source_node_id", "target_node_id", "edge_group_id", "edge_group_index")
+        source, target, group, index = (part[name][:].astype(np.int64) for name in columns)
+        p = np.full(source.size, present, np.float32)
+        for number in np.unique(group).tolist():
+            if "probability" in part[str(number)]:
+                chosen = group == number
+                p[chosen] = part[str(number)]["probability"][:][index[chosen]]
+    return source, target, p
 
 
 def _of_file(path: Path, columns: tuple[str, str, str]) -> Iterator[Edge]:

@@ -30,9 +30,9 @@ def with_degrees(
     A Markov chain whose stationary distribution is uniform over all such graphs without connections of a node with
     itself. In a sweep, all nodes of a block are paired; of the targets that just one of two nodes has, each gets as
     many as before, drawn at random (Curveball: Strona et al., 2014; all pairs at a time and directed: Carstens et al.,
-    2016, arXiv:1609.05137). Two nodes do not trade each other. Trades alone cannot turn a cycle of three nodes around, so
-    that some graphs would never be reached (Rao et al., 1996): triples of nodes whose connections are such a
-    cycle are turned around as well. Trades and turns are as likely as what undoes them.
+    2016, arXiv:1609.05137). Two nodes do not trade each other. Trades alone cannot turn a cycle of three nodes around,
+    so that some graphs would never be reached (Rao et al., 1996): triples of nodes whose connections are such a cycle
+    are turned around as well. Trades and turns are as likely as what undoes them.
 
     Parameters
     ----------

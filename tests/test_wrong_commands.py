@@ -73,7 +73,7 @@ WRONG = [  # command, exit status, what the line says
     ("plot trained.ecp --out a.xyz", 2, "supported formats"),
     ("plot trained.ecp --kind raster --first-step 99", 2, "--first-step must be in [0, "),
     ("plot trained.ecp trained.ecp --kind raster", 2, "raster is drawn of one policy, got 2"),
-    ("export trained.ecp a.txt", 2, "say which, --format nir, c, ecp or verilog"),
+    ("export trained.ecp a.txt", 2, "say which, --format nir, c, sonata, ecp or verilog"),
     ("export trained.ecp a.h --name 3a", 2, "--name must be a C identifier"),
     ("export trained.ecp verilog/", 2, "train with --network integer-rsnn"),
     ("export trained.ecp trained.ecp", 2, "give another name"),

@@ -58,9 +58,10 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     """The options of ``export``."""
     add_policy(parser)
     parser.add_argument(
-        "out", help="policy.nir, policy.h, policy.ecp for the deployed policy alone, or folder/ for Verilog"
+        "out",
+        help="policy.nir, policy.h, policy.sonata, policy.ecp for the deployed policy alone, or folder/ for Verilog",
     )
-    formats = ["nir", "c", "ecp", "verilog"]
+    formats = ["nir", "c", "sonata", "ecp", "verilog"]
     parser.add_argument("--format", choices=formats, help="by default what the file's ending says")
     add_value(parser, "--lanes", Integer(1), default=1, help="neurons that Verilog updates in a cycle (default: 1)")
     dialects = ["cuba-lif", "cuba-lif-flat", "lif"]
@@ -71,11 +72,12 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 def export(arguments: argparse.Namespace) -> None:
     """Write the file, print its path."""
     out = Path(arguments.out)
-    by_ending = {".nir": "nir", ".h": "c", ".ecp": "ecp"}
+    by_ending = {".nir": "nir", ".h": "c", ".sonata": "sonata", ".ecp": "ecp"}
     kind = arguments.format or ("verilog" if arguments.out.endswith(("/", os.sep)) else by_ending.get(out.suffix))
     if kind is None:
         raise ValueError(
-            f"{out} ends neither in .nir nor in .h nor in .ecp nor in /: say which, --format nir, c, ecp or verilog."
+            f"{out} ends neither in .nir nor in .h nor in .sonata nor in .ecp nor in /: say which, --format nir, c, "
+            "sonata, ecp or verilog."
         )
     if out.exists() and arguments.path.exists() and out.samefile(arguments.path):
         raise ValueError(f"{out} is what is to be exported: give another name.")
@@ -89,6 +91,8 @@ def export(arguments: argparse.Namespace) -> None:
         policy.save(destination(out), training_state=False)
     elif kind == "verilog":
         policy.to_verilog(out, lanes=arguments.lanes)
+    elif kind == "sonata":
+        policy.to_sonata(out)
     else:
         header = policy.to_c(arguments.name or re.sub(r"\W|^(?=\d)", "_", out.stem, flags=re.ASCII))
         destination(out).write_text(header)

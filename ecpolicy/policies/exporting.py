@@ -1,11 +1,11 @@
-"""The deployed network for other tools: NIR, C, Verilog and ONNX."""
+"""The deployed network for other tools: NIR, C, Verilog, ONNX and SONATA."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ecpolicy.constraints import Integer
@@ -189,6 +189,41 @@ class Exporting:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (Path(folder) / name).write_text(text)
+
+    def to_sonata(self, folder: str | Path, *, positions: ArrayLike | None = None) -> None:
+        """Write the deployed network as a SONATA circuit, the format of the Allen Institute and the Blue Brain Project.
+
+        The folder gets ``circuit_config.json``, ``nodes.h5``, ``edges.h5``, ``node_types.csv`` and ``edge_types.csv``.
+        Populations of nodes are "observation" (each number, then its negative), "neurons" and "output"; of edges,
+        "observation_to_neurons", "neurons_to_neurons" and "neurons_to_output". There is an edge for each present
+        connection, with its "probability" and a "syn_weight": its sign times R_in, R_h or R_out. Neurons have their
+        constants as NEST's iaf_psc_exp names them, in ms, and mV for a potential of 1, which is the threshold of most.
+        In another simulator they obey the same differential equations; its time steps and spikes are its own.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Made where it is missing; files of these names are replaced.
+        positions : array, shape (neurons, 2) or (neurons, 3), optional
+            Where the neurons are: x, y and z.
+
+        Raises
+        ------
+        NotFittedError
+        ImportError
+            Where h5py is missing: ``pip install "ecpolicy[connectome]"``.
+        TypeError
+            Where the network is no :class:`ecpolicy.networks.RSNN`.
+        ValueError
+            Where ``positions`` are none.
+        """
+        from ecpolicy.connectome import Connectome
+        from ecpolicy.export.sonata import write_sonata
+
+        network = self._spiking(RSNN, why="SONATA's point neurons are differential equations, their synapses signed")
+        excitatory = np.arange(network.n_neurons) < network.n_excitatory
+        wiring = Connectome(self._deployed.parameters, excitatory, network.types)
+        write_sonata(Path(folder), network, wiring, self._initial_potentials(network), positions)
 
     def _present(self) -> dict[str, NDArray[np.bool_]]:
         """The deployed connections by name, (pre, post)."""
