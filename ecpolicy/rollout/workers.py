@@ -233,14 +233,14 @@ def work(plan: Plan | bytes, networks: Networks, call: Call) -> Outcome:
         elsewhere = os.getpid() != call.parent
         if elsewhere and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+            if hasattr(signal, "pthread_sigmask"):  # it was held back while the worker started
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         plan = unpacked(plan) if isinstance(plan, bytes) else plan
         instances = Instances(plan, call.token, in_worker=elsewhere)
         while len(_kept.fits) >= FITS_KEPT:
             retire({_kept.fits.pop(next(iter(_kept.fits)))}.__contains__)
         _working.add(instances)
     _kept.fits[call.token] = instances
-            if hasattr(signal, "pthread_sigmask"):  # it was held back while the worker started
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with instances.in_use():
         chunk = call.chunk._replace(networks=networks)
         return play(instances.plan, chunk, instances)
