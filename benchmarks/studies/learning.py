@@ -1,4 +1,4 @@
-"""Train on the tasks of docs/results.md and docs/backends.md, several seeds each; print the deployed networks' scores.
+"""Train on the tasks of docs/results.md and docs/devices.md, several seeds each; print the deployed networks' scores.
 
 Scores are over 100 fresh episodes, with seeds that training never saw. ``steps`` are those of the population;
 ``evaluation`` are those of the deployed network during the fit. The Brax tasks run only where they are named; robots in
@@ -25,7 +25,7 @@ TASKS = {
         {**PAPER, "population_size": 128, "max_episode_steps": 200, "n_generations": 15},
     ),
 }
-ON_DEVICE = [name for name in TASKS if name.startswith("brax-")]  # docs/backends.md; only where they are asked for
+ON_DEVICE = [name for name in TASKS if name.startswith("brax-")]  # docs/devices.md; only where they are asked for
 UNSEEN = 1_000_000  # first environment seed of the reported episodes
 
 
