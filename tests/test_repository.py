@@ -193,6 +193,7 @@ SCRIPTS = {
     "--set network__n_neurons=16 network__step_ms=4",
     "studies/contraction": "--neurons 16 --population 4 --steps 2",
     "studies/sequences": "--tasks nogo --settings recurrent --seeds 0 --generations 1 --results {tmp}",
+    "studies/stability": "--settings free --runs 2 --generations 1 --policies {tmp} --results {tmp}",
     "studies/signal_share": "--at 1 --members 8 --population 4 --neurons 16 --horizon 2 --common-episodes 2 "
     "--engine gymnasium",
     "studies/drift": "--settings 0.3,0.01@2:0.05,0.001 --generations 1 4 --connections 64",

@@ -7,7 +7,7 @@ point of its curve in curves.csv; ``run`` is the same in both.
 import csv
 import json
 
-NAMES = {"run", "study", "method", "task", "engine", "machine", "env", "surrogate", "settings"}
+NAMES = {"run", "study", "method", "task", "engine", "machine", "env", "surrogate", "settings", "matrix"}
 
 
 def read(path):

@@ -260,8 +260,9 @@ class StabilityDisplay:
             linewidth=0.9,
             label="chance",
         )
-        ax.set(xlabel="Trainings with the connection", ylabel="Connections", yscale="log", ylim=(0.5, None))
-        ax.legend(frameon=False, fontsize="small")
+        highest = max(found.connections.max(), found.by_chance.max())
+        ax.set(xlabel="Trainings with the connection", ylabel="Connections", yscale="log", ylim=(0.5, 8 * highest))
+        ax.legend(frameon=False, fontsize="small", loc="upper center", ncols=2)  # in the room above the bars
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
