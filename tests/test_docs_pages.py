@@ -1,0 +1,129 @@
+"""What readers of the documentation are spared: dead links, long stretches without a heading, too wide code."""
+
+import csv
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ecpolicy.pretrained_policies import pretrained_card, pretrained_ids
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), *(DOCS / "explanation").glob("*.md")])
+LINKED = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+LONGEST = 90  # lines without a heading: about two screens
+WIDEST = 100  # characters of code: what fits beside the sidebars at 1,400 pixels
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def prose(path):
+    """The page's lines with those of fenced code left empty."""
+    return re.sub(r"^```.*?^```$", lambda found: "\n" * found[0].count("\n"), path.read_text(), flags=re.M | re.S)
+
+
+def headings(path):
+    """The depth, the text and the line of every heading."""
+    lines = prose(path).split("\n")
+    found = ((re.match(r"(#+) (.*)", line), number) for number, line in enumerate(lines))
+    return [(len(heading[1]), heading[2], number) for heading, number in found if heading]
+
+
+def anchors(path):
+    """What may stand behind ``#`` in a link, as GitHub and Sphinx make it of headings."""
+    names = set()
+    for _, text, _ in headings(path):
+        plain = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text).lower())
+        names.add(plain.strip().replace(" ", "-"))
+    return names
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_headings(path):
+    found = headings(path)
+    depths = [depth for depth, _, _ in found]
+    assert (depths.count(1), depths[0], found[0][2]) == (1, 1, 0), "one title, in the first line"
+    assert max(after - before for before, after in zip([1, *depths], depths, strict=False)) <= 1, "a level is skipped"
+    lines = [line for _, _, line in found] + [path.read_text().count("\n")]
+    stretches = {found[i][1]: lines[i + 1] - lines[i] for i in range(len(found))}
+    assert {text: length for text, length in stretches.items() if length > LONGEST} == {}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_code_fits_the_page(path):
+    text = path.read_text()
+    code = "".join(re.findall(r"^```.*?\n(.*?)^```$", text, re.M | re.S))
+    indented = re.findall(r"^    (\S.*)$", re.sub(r"^[-*\d].*(\n  .*)*", "", prose(path), flags=re.M), re.M)
+    assert [line for line in [*code.splitlines(), *indented] if len(line) > WIDEST] == []
+
+
+@pytest.mark.parametrize("path", LINKED, ids=name_of)
+def test_links_lead_somewhere(path):
+    dead = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
+        if re.match(r"https?://", target):
+            continue
+        file, _, anchor = target.partition("#")
+        page = (path.parent / file).resolve() if file else path
+        if page == DOCS / "auto_tutorials" / "index.rst":  # which the build makes
+            continue
+        if not page.exists() or (anchor and anchor not in anchors(page)):
+            dead.append(target)
+    assert dead == []
+
+
+def test_every_page_has_a_way_to_it():
+    listed = set()
+    for page in PAGES:
+        for entries in re.findall(r"^```\{toctree\}\n(.*?)^```$", page.read_text(), re.M | re.S):
+            names = [line.strip() for line in entries.splitlines() if line.strip() and not line.startswith(":")]
+            listed |= {(page.parent / f"{name}.md").resolve() for name in names}
+    assert set(PAGES) - listed == {DOCS / "index.md"}
+
+
+def test_installing_is_said_on_one_page():
+    """``-c constraints.txt`` and the index's name: elsewhere a link does, but for what reproduces a figure."""
+    telling = [path.stem for path in PAGES if 'install "ecpolicy[' in path.read_text()]
+    assert telling == ["install"]
+
+
+def number(text):
+    return float(text.replace(",", "").split(" ")[0])
+
+
+def rows(heading):
+    """The rows of the table below a heading of the page on what the library reaches."""
+    section = (DOCS / "what_it_reaches.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+    return {row[0]: row[1:] for row in cells[2:]}
+
+
+def test_pretrained_policies_are_shown_with_what_they_earn():
+    shown = rows("Policies that come with the package")
+    assert sorted(shown) == sorted(pretrained_ids())
+    for name, (earned, _, speed, _) in shown.items():
+        card = pretrained_card(name)
+        assert number(earned) == round(card.return_mean)
+        assert number(earned.split("± ")[1]) == round(card.return_std)
+        assert (number(speed) if speed else None) == card.x_velocity
+
+
+def test_untuned_environments_are_shown_with_what_was_measured():
+    with (ROOT / "benchmarks" / "studies" / "results" / "gains.csv").open() as file:
+        table = list(csv.DictReader(file))
+    for name, (default, driven, *_) in rows("Other environments, untuned").items():
+        scores = {row["settings"]: float(row["score"]) for row in table if row["env"] == name and row["seed"] == "0"}
+        one = scores.get("weak, input 1, output 1", scores.get("weak, input 1"))
+        for text, score in ((default, scores.get("paper")), (driven, one)):
+            if text and score is not None:
+                decimals = len(text.partition(".")[2])
+                assert number(text) == round(score, decimals), name
+
+
+def test_nothing_that_is_built_is_kept():
+    tracked = subprocess.run(["git", "ls-files", "docs"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not re.search(r"docs/(generated|auto_tutorials)/", tracked)
