@@ -23,6 +23,15 @@ HERE = Path(__file__).parent
 UNSEEN = 1_000_000  # first environment seed of the scored episodes
 EMPTY = {"initial_probability": {"recurrent": 0.0}}  # no recurrent connections
 BOLD = {"population_size": 128, "learning_rate": 0.6}
+FALL = {"learning_rate": [[0, 0.6], [1_000_000, 0.2]], "eps": [[0, 0.01], [1_000_000, 0.003]]}
+
+
+def fine(parameters=None, **network):
+    """A fine readout, population 64, no recurrent connections; and what differs."""
+    network = RSNN(**{"gain_in": 1.0, "gain_out": 1.0, **network})
+    return network, EMPTY | BOLD | {"population_size": 64} | (parameters or {})
+
+
 SETTINGS = {  # of the network, and parameters; the others are the defaults or, of robots, those of ROBOTS
     "paper": (RSNN(), {}),
     "weak": (RSNN(gain_in=0.3, gain_recurrent=0.2), {}),
@@ -36,7 +45,25 @@ SETTINGS = {  # of the network, and parameters; the others are the defaults or, 
     "empty, bold, input 3": (RSNN(gain_in=3.0), EMPTY | BOLD),
     "empty, bold, 512 neurons": (RSNN(512, gain_in=0.3), EMPTY | BOLD),
     "bold, input 1": (RSNN(gain_in=1.0), BOLD),
-    "fine, 64": (RSNN(gain_in=1.0, gain_out=1.0), EMPTY | BOLD | {"population_size": 64}),
+    "fine, 64": fine(),
+    "fine, output 0.5": fine(gain_out=0.5),
+    "fine, output 2": fine(gain_out=2.0),
+    "fine, input 0.5": fine(gain_in=0.5),
+    "fine, input 2": fine(gain_in=2.0),
+    "fine, 128 neurons": fine(n_neurons=128),
+    "fine, 512 neurons": fine(n_neurons=512),
+    "fine, tau_out 30": fine(tau_out=30.0),
+    "fine, tau_m 5": fine(tau_m=5.0),
+    "fine, 32": fine({"population_size": 32}),
+    "fine, step 0.3": fine({"learning_rate": 0.3}),
+    "fine, step 1.2": fine({"learning_rate": 1.2}),
+    "fine, eps 0.03": fine({"eps": 0.03}),
+    "fine, horizon 500": fine({"max_episode_steps": 500}),
+    "fine, sparse inputs": fine({"initial_probability": {"recurrent": 0.0, "input": 0.2}}),
+    "fine, bold to 1M": fine(FALL),  # of two million steps
+    "bold to 1M": fine(FALL, gain_out=5.0),
+    "bold to 1M, 128": fine(FALL | {"population_size": 128}, gain_out=5.0),
+    "bold to 1M, 32": fine(FALL | {"population_size": 32}, gain_out=5.0),
     "fine, 64, recurrent": (RSNN(gain_in=1.0, gain_recurrent=0.2, gain_out=1.0), BOLD | {"population_size": 64}),
     "weak, bold": (RSNN(gain_in=0.3, gain_recurrent=0.2), BOLD),
     "64 episodes": (RSNN(), {"episodes_per_member": 64}),
@@ -80,7 +107,7 @@ def fitted(task, name, seed, steps):
     network, parameters = SETTINGS[name]
     further = ROBOTS.get(task, {"max_episode_steps": 200} if task == "CliffWalking-v1" else {})
     policy = EvolvingConnectivityPolicy(
-        network=network, max_env_steps=steps, n_generations=10_000, random_state=seed, **further, **parameters
+        network=network, max_env_steps=steps, n_generations=10_000, random_state=seed, **(further | parameters)
     )
     return policy.fit(tuned(task).environment if task in ROBOTS else task)
 
