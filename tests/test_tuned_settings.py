@@ -36,7 +36,7 @@ def test_training_can_have_another_reward_than_the_task():
 
 def test_what_is_returned_is_ones_own():
     tuned("Hopper-v5").parameters["population_size"] = 5
-    assert tuned("Hopper-v5").parameters["population_size"] == 128
+    assert tuned("Hopper-v5").parameters["population_size"] == 64
 
 
 def test_an_id_may_name_its_module_and_leave_out_the_version():

@@ -58,6 +58,7 @@ SETTINGS = {  # of the network, and parameters; the others are the defaults or, 
     "fine, step 0.3": fine({"learning_rate": 0.3}),
     "fine, step 1.2": fine({"learning_rate": 1.2}),
     "fine, eps 0.03": fine({"eps": 0.03}),
+    "fine, common episodes": fine({"common_episodes": True}),
     "fine, horizon 500": fine({"max_episode_steps": 500}),
     "fine, sparse inputs": fine({"initial_probability": {"recurrent": 0.0, "input": 0.2}}),
     "fine, bold to 1M": fine(FALL),  # of two million steps
