@@ -13,7 +13,7 @@ from test_export import Compiled, assert_same_episodes, replay
 from test_kernels import check_against_reference, make, reference_state
 
 import ecpolicy
-from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, SurrogateGradientPPOPolicy
+from ecpolicy import ESPolicy, EvolvingConnectivityPolicy
 from ecpolicy.anatomy import block_probabilities
 from ecpolicy.connectome import Connectome
 from ecpolicy.networks import RSNN, RealRSNN, reference
@@ -212,8 +212,6 @@ def test_what_cannot_be_is_named(settings, error, message):
 
 
 def test_what_cannot_have_such_neurons_says_why():
-    with pytest.raises(ValueError, match="no refractory period, as its gradients are derived for these"):
-        SurrogateGradientPPOPolicy(network=RealRSNN(8, t_ref=2.0)).fit("CartPole-v1")
     with pytest.raises(ValueError, match=r"tau_m names the cell types \['E'\]; RealRSNN has none"):
         ESPolicy(network=RealRSNN(8, tau_m={"E": 1.0})).fit("CartPole-v1")
     policy = EvolvingConnectivityPolicy(network=RSNN(8, t_ref=2.0, tau_syn={"E": 3.0}), **SMALL).fit("CartPole-v1")

@@ -110,12 +110,18 @@ def test_match_is_solved(fitted):
     assert fitted.deployed_update_ in evaluated
 
 
-def test_predicts_what_pytorch_does(tmp_path):
+OWN = {"tau_m": np.linspace(5, 20, 65), "tau_syn": np.linspace(9, 3, 65), "threshold": np.linspace(0.5, 1.2, 65),
+       "t_ref": [0.0, 2.0, 5.0, 0.0, 1.0] * 13}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [{}, OWN], ids=["alike", "own"])
+def test_predicts_what_pytorch_does(settings, tmp_path):
     """Weights and observations on a grid make sums exact, so spikes and actions are the same."""
     from ecpolicy.ppo.sb3_policy import RSNNPolicy
 
     space = spaces.Box(-1, 1, (2,), np.float32)
-    policy = SurrogateGradientPPOPolicy(**TINY).set_params(network__n_neurons=65, normalize_observations=False)
+    policy = SurrogateGradientPPOPolicy(**TINY).set_params(normalize_observations=False)
+    policy.set_params(network=policy.network.set_params(n_neurons=65, **settings))
     policy.fit(lambda: Spaces(spaces.Box(-4, 4, (3,), np.float32), space))
     on_grid = {name: np.round(w * 2**8).astype(np.float32) / 2**8 for name, w in policy.weights_.items()}
     trained = held(policy, "policy/")
@@ -232,8 +238,10 @@ def test_global_states_are_left_alone():
     assert torch.get_num_threads() == states[3]
 
 
-def test_save_load_and_warm_start(tmp_path):
-    policy = SurrogateGradientPPOPolicy(**TINY, warm_start=True, ppo_kwargs={"target_kl": 0.5}).fit(Match)
+@pytest.mark.parametrize("settings", [{}, {"t_ref": [0, 3] * 4 + [5], "tau_m": [5.0] * 9}], ids=["alike", "own"])
+def test_save_load_and_warm_start(settings, tmp_path):
+    policy = SurrogateGradientPPOPolicy(**TINY, warm_start=True, ppo_kwargs={"target_kl": 0.5})
+    policy.set_params(network=policy.network.set_params(**settings)).fit(Match)
     policy.save(tmp_path / "p.ecp")
     loaded = SurrogateGradientPPOPolicy.load(tmp_path / "p.ecp")
     assert loaded.get_params() == policy.get_params()

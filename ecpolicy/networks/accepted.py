@@ -49,9 +49,4 @@ def with_gradients(name: str, value: object) -> RealRSNN:
     _refuse_words(name, value, {"rsnn": RealRSNN})
     if type(value) is not RealRSNN:
         raise TypeError(f"{name} must be a RealRSNN; got {value!r}.")
-    if not value.are_alike:
-        raise ValueError(
-            f"{name} must have one tau_syn and tau_m, a threshold of 1 and no refractory period, as its gradients are "
-            f"derived for these; got {value!r}."
-        )
     return value.set_params(random_start=False).checked()
