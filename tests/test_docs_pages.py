@@ -61,6 +61,12 @@ def test_code_fits_the_page(path):
     assert [line for line in [*code.splitlines(), *indented] if len(line) > WIDEST] == []
 
 
+@pytest.mark.parametrize("path", sorted((DOCS / "tutorials").glob("*.py")), ids=name_of)
+def test_code_of_tutorials_fits_the_page(path):
+    code = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    assert [line for line in code if len(line) > WIDEST and line[0] in " _abcdefghijklmnopqrstuvwxyz"] == []
+
+
 @pytest.mark.parametrize("path", LINKED, ids=name_of)
 def test_links_lead_somewhere(path):
     dead = []

@@ -20,7 +20,8 @@ from ecpolicy.callbacks import ProbabilityHistogram
 histogram = ProbabilityHistogram()
 policy = EvolvingConnectivityPolicy(random_state=0)
 policy.fit("CartPole-v1", callbacks=histogram)
-print(f"{policy.stop_reason_} after {policy.n_generations_} generations and {policy.n_env_steps_:,} environment steps")
+print(f"{policy.stop_reason_} after {policy.n_generations_} generations")
+print(f"{policy.n_env_steps_:,} environment steps")
 
 # %%
 # What is deployed is one network: the connections with a probability above one half. Its score is measured on fresh

@@ -57,10 +57,12 @@ import numpy as np
 from ecpolicy.anatomy import distance_probabilities, ring
 from ecpolicy.inspection import ConnectionProbabilityDisplay
 
-in_turn = np.concatenate([np.arange(0, 100, 2), np.arange(1, 100, 2)])  # excitatory neurons come first
+in_turn = np.concatenate([np.arange(0, 100, 2), np.arange(1, 100, 2)])  # excitatory first
 positions = ring(100)[in_turn]
 prior = distance_probabilities(positions, length=0.1, peak=0.8, reach=0.1)
-local = EvolvingConnectivityPolicy(network=RSNN(100), initial_probability={"recurrent": prior}, random_state=0)
+local = EvolvingConnectivityPolicy(
+    network=RSNN(100), initial_probability={"recurrent": prior}, random_state=0
+)
 local.fit("CartPole-v1")
 print(f"{local.n_generations_} generations, density {local.connectivity_['recurrent'].mean():.3f}")
 ConnectionProbabilityDisplay.from_estimator(local)

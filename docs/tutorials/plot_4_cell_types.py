@@ -36,7 +36,8 @@ import numpy as np
 from ecpolicy.anatomy import block_probabilities, distance_probabilities, ring
 from ecpolicy.networks import RSNN
 
-cell_types = {"Pyr": (4 / 6, 1), "PV": (1 / 6, -1), "SST": (1 / 12, -1), "VIP": (1 / 12, -1)}  # share and sign
+# share and sign
+cell_types = {"Pyr": (4 / 6, 1), "PV": (1 / 6, -1), "SST": (1 / 12, -1), "VIP": (1 / 12, -1)}
 network = RSNN(96, cell_types=cell_types, tau_m={"PV": 5.0})
 types = network.types
 positions = ring(96)[np.random.default_rng(0).permutation(96)]
@@ -58,7 +59,8 @@ policy = EvolvingConnectivityPolicy(
     network=network, initial_probability={"recurrent": prior}, keep_density=True, random_state=0
 )
 policy.fit("CartPole-v1")
-print(f"{policy.stop_reason_} after {policy.n_generations_} generations: {policy.score('CartPole-v1'):.0f}")
+print(f"{policy.stop_reason_} after {policy.n_generations_} generations")
+print(f"score {policy.score('CartPole-v1'):.0f}")
 
 # %%
 # What there was and what there is, by type: the densities of the trained network beside those of the prior.
@@ -66,7 +68,9 @@ print(f"{policy.stop_reason_} after {policy.n_generations_} generations: {policy
 wiring = policy.connectome_
 found = wiring.by_block().to_pandas()
 found = found[found["pre"].isin(types) & found["post"].isin(types)]
-expected = [prior[np.ix_(types == block.pre, types == block.post)].mean() for block in found.itertuples()]
+expected = [
+    prior[np.ix_(types == block.pre, types == block.post)].mean() for block in found.itertuples()
+]
 found.assign(prior=expected).round(3)
 
 # %%
@@ -97,7 +101,8 @@ neurons.to_pandas().round(1)
 
 # %%
 
-between = [(pre, post) for pre in ("Pyr", "PV", "SST", "VIP") for post in ("Pyr", "PV", "SST", "VIP")]
+names = ("Pyr", "PV", "SST", "VIP")
+between = [(pre, post) for pre in names for post in names]
 blocks = lesion_returns(policy, "CartPole-v1", between, n_episodes=10)
 print(blocks)
 
