@@ -331,6 +331,16 @@ def test_c_and_cpp_of_2011_act_like_predict_at_odd_sizes(network, neurons, tmp_p
         assert assert_same_episodes(policy, compiled, gym.make("Pendulum-v1"), 1) == 200
 
 
+@pytest.mark.parametrize(
+    "network", [RSNN(65, gain_in=1.0), IntegerRSNN(65, gain_in=1.0), RSNN(65, gain_in=1.0, t_ref=2.0)]
+)
+def test_c_without_recurrent_connections_has_no_table_of_them(network, tmp_path):
+    policy = trained("Pendulum-v1", network=network, initial_probability={"recurrent": 0.0})
+    assert record_activity(policy, "Pendulum-v1").spikes.any()
+    assert "net_k_h" not in policy.to_c("net")
+    assert_same_episodes(policy, Compiled(policy, tmp_path), gym.make("Pendulum-v1"), 2)
+
+
 def test_saturated_integers_are_the_same_in_c(tmp_path):
     """More than 127 spikes of one kind, and observations beyond what the scale holds."""
     network = IntegerRSNN(400, 1.0, gain_in=30.0, gain_recurrent=1.5, shift_m=1)

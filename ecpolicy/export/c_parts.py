@@ -119,16 +119,15 @@ class Counting(NamedTuple):
 def counting(name: str, connectivity: Mapping[str, NDArray[np.bool_]], n_excitatory: int) -> Counting:
     """The packed connections, and the functions that count spikes along them.
 
-    Spikes are few, so the rows of those that fire are added up: 32 counters at a time, a bit of each to a word.
+    Without recurrent connections there is no table of them, and neurons receive nothing.
     """
     n = len(connectivity["output"])
     excitatory = packed((np.arange(n) < n_excitatory)[None])
-    k = {
-        "in": packed(connectivity["input"]),
-        "h": packed(connectivity["recurrent"]),
-        "out": packed(connectivity["output"].T),
-    }
-    words, planes = excitatory.shape[1], max(n_excitatory, n - n_excitatory).bit_length() + 1
+    k = {"in": packed(connectivity["input"]), "out": packed(connectivity["output"].T)}
+    words, planes, receiving = excitatory.shape[1], 1, _receiving_nothing(name, excitatory.shape[1])
+    if connectivity["recurrent"].any():
+        k["h"], planes = packed(connectivity["recurrent"]), max(n_excitatory, n - n_excitatory).bit_length() + 1
+        receiving = _receiving(name, words, planes)
     matrices = "\n".join(
         f"static const uint32_t {name}_k_{key}[{part.shape[0]}][{words}] = {{\n{rows(part)}}};"
         for key, part in k.items()
@@ -159,6 +158,16 @@ static inline int {name}_count(const uint32_t *row, const uint32_t *spikes) {{
     return count;
 }}
 
+{receiving}"""
+    return Counting(text, sum(part.nbytes for part in k.values()) + excitatory.nbytes, words, planes)
+
+
+def _receiving(name: str, words: int, planes: int) -> str:
+    """C that counts the spikes that reach each neuron.
+
+    Spikes are few, so the rows of those that fire are added up: 32 counters at a time, a bit of each to a word.
+    """
+    return f"""\
 /* The same for all neurons at once: the rows of those that fired are added, or subtracted, in 32 counters at a time.
    Plane p holds bit p of each, in two's complement; returns the number of planes in use. */
 static inline int {name}_receive(const uint32_t *spikes, uint32_t planes[{planes}][{words}]) {{
@@ -196,7 +205,24 @@ static inline int {name}_received(uint32_t planes[{planes}][{words}], int used, 
     return count;
 }}
 """
-    return Counting(text, sum(part.nbytes for part in k.values()) + excitatory.nbytes, words, planes)
+
+
+def _receiving_nothing(name: str, words: int) -> str:
+    """The same functions where no neuron reaches another."""
+    return f"""\
+/* There are no recurrent connections: no spike reaches a neuron. */
+static inline int {name}_receive(const uint32_t *spikes, uint32_t planes[1][{words}]) {{
+    (void)spikes;
+    (void)planes;
+    return 0;
+}}
+
+static inline int {name}_received(uint32_t planes[1][{words}], int used, int j) {{
+    (void)planes;
+    (void)j;
+    return used;
+}}
+"""
 
 
 def check_name(name: str) -> None:
