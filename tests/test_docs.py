@@ -1,12 +1,14 @@
 """The documentation builds without a warning, and has every public name."""
 
 import importlib
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +80,16 @@ def test_tutorials_were_run_and_have_their_pictures(site):
         assert "sphx-glr-script-out" in page
         found = list((site / "_images").glob(f"sphx_glr_{tutorial}_0*.png"))
         assert len(found) == pictures
+
+
+@pytest.mark.slow
+def test_search_finds_environments_and_parameters(site):
+    text = (site / "searchindex.js").read_text()
+    index = json.loads(text[text.index("(") + 1 : text.rindex(")")])
+    for word, page in (("hopper", "robots"), ("gain_in", "glossary"), ("checklist", "own_environment")):
+        numbers = index["terms"].get(word, [])
+        found = {*np.atleast_1d(numbers), *np.atleast_1d(index["titleterms"].get(word, []))}
+        assert page in {index["docnames"][int(number)] for number in found}, word
 
 
 def test_every_place_of_the_neuron_is_listed():

@@ -101,33 +101,42 @@ def number(text):
     return float(text.replace(",", "").split(" ")[0])
 
 
-def rows(heading):
-    """The rows of the table below a heading of the page on what the library reaches."""
-    section = (DOCS / "what_it_reaches.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
-    return {row[0]: row[1:] for row in cells[2:]}
-
-
-def test_pretrained_policies_are_shown_with_what_they_earn():
-    shown = rows("Policies that come with the package")
-    assert sorted(shown) == sorted(pretrained_ids())
-    for name, (earned, _, speed, _) in shown.items():
+@pytest.mark.parametrize(
+    ("path", "first"),
+    [
+        (DOCS / "what_it_reaches.md", "environment | return"),
+        (DOCS / "index.md", "task"),
+        (ROOT / "README.md", "`pretrained:`"),
+    ],
+    ids=["what_it_reaches", "index", "README"],
+)
+def test_pretrained_policies_are_shown_with_what_they_earn(path, first):
+    text = path.read_text().split(f"\n| {first} |", 1)[1].split("\n\n")[0]
+    shown = re.findall(r"^\| (\S+-v\d) \| ([\d,]+) ± (\d+) \|(.*)$", text, re.M)
+    assert {name for name, *_ in shown} | {"CartPole-v1"} == set(pretrained_ids())
+    for name, mean, std, others in shown:
         card = pretrained_card(name)
-        assert number(earned) == round(card.return_mean)
-        assert number(earned.split("± ")[1]) == round(card.return_std)
-        assert (number(speed) if speed else None) == card.x_velocity
+        assert (number(mean), number(std)) == (round(card.return_mean), round(card.return_std))
+        assert card.x_velocity is None or f" {card.x_velocity:.2f} " in others
+        assert f" {card.n_env_steps / 1e6:.2g} million" in others.replace(".0 ", " ")
+
+
+def test_the_robot_of_the_guide_is_the_one_that_comes_with_the_package():
+    assert f"`{pretrained_card('Hopper-v5').command}`" in (DOCS / "robots.md").read_text()
 
 
 def test_untuned_environments_are_shown_with_what_was_measured():
     with (ROOT / "benchmarks" / "studies" / "results" / "gains.csv").open() as file:
         table = list(csv.DictReader(file))
-    for name, (default, driven, *_) in rows("Other environments, untuned").items():
+    text = (DOCS / "what_it_reaches.md").read_text().split("| environment | defaults | driven |")[1]
+    shown = re.findall(r"^\| (\S+-v\d) \| ([-\d.,]*) \| ([-\d.,]*) \|", text, re.M)
+    assert len(shown) > 10
+    for name, default, driven in shown:
         scores = {row["settings"]: float(row["score"]) for row in table if row["env"] == name and row["seed"] == "0"}
         one = scores.get("weak, input 1, output 1", scores.get("weak, input 1"))
         for text, score in ((default, scores.get("paper")), (driven, one)):
             if text and score is not None:
-                decimals = len(text.partition(".")[2])
-                assert number(text) == round(score, decimals), name
+                assert number(text) == round(score, len(text.partition(".")[2])), name
 
 
 def test_nothing_that_is_built_is_kept():
