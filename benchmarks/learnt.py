@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from ecpolicy.files import policies
+from ecpolicy.rollout.seconds import SHARES
 from ecpolicy.trees import leaves
 
 
@@ -18,7 +19,7 @@ def learnt(policy, *, training_state=True):
     return dict(leaves(document["training" if training_state else "deployed"])) | kept
 
 
-VIEWS = {"seconds", "entropy", "flips"}  # of the history: the time, and what the probabilities say themselves
+VIEWS = {"seconds", *SHARES, "entropy", "flips"}  # of the history: times, and what the probabilities say themselves
 
 
 def records(policy):

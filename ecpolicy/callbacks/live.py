@@ -9,6 +9,7 @@ from ecpolicy.callbacks.symptoms import hint, is_stuck
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.history import Record
 from ecpolicy.optional import require
+from ecpolicy.rollout.seconds import SHARES
 
 if TYPE_CHECKING:
     from rich.live import Live as Screen
@@ -24,8 +25,14 @@ class Live(Progress):
 
     The panel has the returns of the population and of the deployed network with their curve, the steps, their speed and
     the time left, and, of 1-bit networks, how much the connections still vary ("entropy", in bits per connection; 1 at
-    the start, 0 where nothing varies) and how many of the deployed ones the last update changed ("flips"). All of it is
-    in ``history_`` too, and so in :class:`CSVLog` and :class:`TensorBoardLog`.
+    the start, 0 where nothing varies) and how many of the deployed ones the last update changed ("flips").
+
+    "time for" says where the time of the generation went, in shares of the seconds of all workers together: stepping
+    and resetting environments; drawing and stepping networks; the update of the search; the rest, such as Python
+    between two steps. It is missing where environments run in JAX, as one compiled program steps all.
+
+    All of it is in ``history_`` too, and so in :class:`CSVLog` and :class:`TensorBoardLog`: the shares are
+    "environment_share", "network_share" and "update_share".
 
     Parameters
     ----------
@@ -105,7 +112,16 @@ class Live(Progress):
         if record.get("entropy") is not None:
             figures["entropy"] = f"{record['entropy']:.3f} bits per connection"
             figures["flips"] = f"{record['flips']:,} connections"
+        if record.get(SHARES[0]) is not None:
+            figures["time for"] = time_for(record)
         return figures
+
+
+def time_for(record: Record) -> str:
+    """Where the time of a generation went."""
+    parts = [record[name] for name in SHARES]
+    named = zip(("environments", "networks", "update", "rest"), [*parts, 1 - sum(parts)], strict=True)
+    return ", ".join(f"{name} {share:.0%}" for name, share in named)
 
 
 def curve(values: Sequence[float], width: int) -> str:

@@ -40,6 +40,7 @@ class CSVLog:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._rows, self._size = 0, 0  # generations and bytes that the file holds
+        self._names: list[str] = []  # of its columns
         self._excuse = Excuse(f"The log {self._path}")
 
     def begin(self, view: TrainingView) -> None:
@@ -65,6 +66,9 @@ class CSVLog:
         if not self._path.exists() or self._path.stat().st_size < self._size:  # someone has removed or emptied it
             self._path.touch()
             self._rows, self._size = 0, 0
+        names = list(history[-1]) if history else []
+        if names != self._names:  # a training of an earlier version goes on with further columns
+            self._rows, self._size, self._names = 0, 0, names
         text = StringIO(newline="")
         writer = csv.writer(text)
         missing = history[self._rows :]

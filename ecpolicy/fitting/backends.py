@@ -19,6 +19,7 @@ from ecpolicy.rollout.episodes import Play, Table
 from ecpolicy.rollout.mujoco.robot import Robot
 from ecpolicy.rollout.outcome import Outcome
 from ecpolicy.rollout.runner import Runner
+from ecpolicy.rollout.seconds import Seconds
 from ecpolicy.rollout.workers import Plan
 
 T = TypeVar("T")
@@ -36,6 +37,10 @@ class Plays(Protocol):
     """What plays episodes; see :class:`ecpolicy.rollout.runner.Runner`."""
 
     plays_beside: bool  # whether episodes ahead fill what others leave idle
+
+    @property
+    def seconds(self) -> Seconds | None:
+        """That playing has taken so far, of all workers together; None where its parts cannot be told apart."""
 
     def run(
         self, play: Play[T], ahead: Table | None = None, wanted: Callable[[T | None], bool] = lambda result: True

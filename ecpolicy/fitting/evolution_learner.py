@@ -1,7 +1,7 @@
 """What surrounds a generation in ``fit``: the best network so far, the record."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from ecpolicy.optimizers import Optimizer
 from ecpolicy.random import Stream, fold_in, key_from_seed, reserved_key
 from ecpolicy.rollout.episodes import Networks, Table, playing, population
 from ecpolicy.rollout.outcome import Outcome, mean_and_std
+from ecpolicy.rollout.seconds import Stopwatch, shares
 from ecpolicy.trees import leaves
 
 MOST_EPISODES = 10**9
@@ -117,6 +118,7 @@ class EvolutionLearner:
     setting: Setting
     keep_best: bool
     ahead: Ahead | None = None
+    waiting: Stopwatch = field(default_factory=Stopwatch)  # for episodes, in the generation under way
 
     def start(self, moments: Moments) -> Training:
         """The state before the first generation, with the moments of observations made before it."""
@@ -175,7 +177,8 @@ class EvolutionLearner:
         ``goes_on`` says of the training after the generation whether a further one is wanted: its population is then
         played beside the deployed network's episodes.
         """
-        began = perf_counter()
+        began, before = perf_counter(), self.runner.seconds
+        self.waiting = Stopwatch()
         ahead, self.ahead = self.ahead, None
         played = ahead.played if ahead is not None and ahead.search is training.search else None
         steps = training.n_env_steps
@@ -207,8 +210,10 @@ class EvolutionLearner:
             "best_deployed_return": trained.best.score if trained.best else measures["deployed_return"],
             "n_env_steps": trained.n_env_steps,
             "n_evaluation_steps": trained.n_evaluation_steps,
-            "seconds": perf_counter() - began,
+            "seconds": (elapsed := perf_counter() - began),
         }
+        if before is not None and (now := self.runner.seconds) is not None:
+            record |= shares(now.minus(before), elapsed - self.waiting.total)
         return trained, record
 
     def _allowed(self, training: Training) -> Parameters:
@@ -235,7 +240,7 @@ class EvolutionLearner:
         """The outcome of the next generation's population, unless it has been played already."""
         if isinstance(played, Exception):
             raise played
-        return played or self.runner.run(playing(self._population(training)))[0]
+        return played or self.waiting.timed(self.runner.run)(playing(self._population(training)))[0]
 
     def _assess(self, trained: Training, goes_on: Callable[[Training], bool]) -> tuple[Training, Outcome]:
         """Score the deployed network and keep it if it is the best; the episodes that tell how it does now."""
@@ -251,7 +256,7 @@ class EvolutionLearner:
             networks = ahead.networks  # the same ones, which workers get once
         allowance = SHARE * trained.n_env_steps - trained.n_evaluation_steps
         judging = self.judge.assess(networks, search.generation, to_beat, allowance)
-        verdict, played = self.runner.run(judging, ahead, wanted)
+        verdict, played = self.waiting.timed(self.runner.run)(judging, ahead, wanted)
         self.ahead = None if played is None else Ahead(search, played)
         if self.keep_best and verdict.beats(to_beat):
             score, low, _, _, episodes = verdict.confirmed

@@ -15,6 +15,7 @@ from ecpolicy.networks.numba.bits import LARGEST_OBSERVATION
 from ecpolicy.rollout import answers
 from ecpolicy.rollout.exclusive import exclusively
 from ecpolicy.rollout.outcome import EpisodeError
+from ecpolicy.rollout.seconds import Stopwatch
 from ecpolicy.rollout.spaces_kept import SpacesKept
 from ecpolicy.rollout.time_limit import TimeLimitError
 from ecpolicy.rollout.workers import AnyEnv, Environment, close_all, make
@@ -35,6 +36,8 @@ class TrainingEnv(gym.Wrapper[object, object, object, object]):
         super().__init__(env)  # type: ignore[arg-type]
         space: Any = env.action_space
         self._clip, self._encode = clip, observation_encoder(env.observation_space)
+        self.clock = Stopwatch()  # of what the environment takes
+        self._guarded = self.clock.timed(self._guard)
         self._decode = action_decoder(space)
         self._original = space
         self._check_spaces = SpacesKept(env.observation_space, space)
@@ -74,7 +77,7 @@ class TrainingEnv(gym.Wrapper[object, object, object, object]):
             )
         return self._observe(observation), float(reward), bool(terminated), bool(truncated), {}
 
-    def _guarded(self, call: Callable[[], Any], what: str) -> Any:
+    def _guard(self, call: Callable[[], Any], what: str) -> Any:
         try:
             return call()
         except (TimeLimitError, EpisodeError):

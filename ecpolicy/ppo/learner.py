@@ -19,6 +19,7 @@ from ecpolicy.ppo.training import VARIANCE_FLOOR, Learnt, Setting, Statistics, T
 from ecpolicy.random import Stream, environment_seed, fold_in, key_from_seed
 from ecpolicy.rollout.episodes import Networks
 from ecpolicy.rollout.outcome import EpisodeError, Outcome, mean_and_std
+from ecpolicy.rollout.seconds import Seconds, Stopwatch, shares
 from ecpolicy.rollout.time_limit import TimeLimitError, time_limit
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class PPOLearner:
 
         self._run, self._setting, self._arguments, self._further = run, setting, arguments, further
         self._timeout, self._eval_every = timeout, eval_every
+        self._clocks = [environment.clock for environment in environments]
+        self._rollouts = Seconds()  # so far
         self._env: Any = VecNormalize(
             VecMonitor(DummyVecEnv([functools.partial(_itself, environment) for environment in environments])),
             norm_obs=setting.normalize_observations,
@@ -174,15 +177,24 @@ class PPOLearner:
 
     def advance(self, training: Training, goes_on: Callable[[Training], bool]) -> tuple[Training, Record]:
         """One update, and the score of the network that it leads to, where that is due or there is no further one."""
-        began = perf_counter()
+        began, judging = perf_counter(), Stopwatch()
+        before, rollouts = self._played(), self._rollouts
         training, record = self._update(training)
         if training.update % self._eval_every == 0 or not goes_on(training):
-            training, deployed = self._assess(training)
+            training, deployed = judging.timed(self._assess)(training)
             record |= deployed_measures(deployed)
         record["best_deployed_return"] = training.best.score if training.best else None
         record["n_evaluation_steps"] = training.n_evaluation_steps
-        record["seconds"] = perf_counter() - began
-        return training, record
+        record["seconds"] = elapsed = perf_counter() - began
+        update = elapsed - judging.total - self._rollouts.minus(rollouts).playing
+        return training, record | shares(self._played().minus(before), update)
+
+    def _played(self) -> Seconds:
+        """What playing has taken so far; of rollouts, whatever the environments do not take counts as the network's."""
+        return self._rollouts.plus(self._run.runner.seconds or Seconds())
+
+    def _in_environments(self) -> float:
+        return sum(clock.total for clock in self._clocks)
 
     def _assess(self, training: Training) -> tuple[Training, Outcome]:
         """Score the network and keep it if it is the best; the episodes that tell how it does now."""
@@ -202,17 +214,25 @@ class PPOLearner:
         from stable_baselines3.common.callbacks import BaseCallback
 
         class Finished(BaseCallback):
-            """Collects the episodes that end."""
+            """Collects the episodes that end, and the seconds of the rollout."""
 
             def __init__(self) -> None:
                 super().__init__()
                 self.episodes: list[Mapping[str, float]] = []
+                self.began = self.before = 0.0
 
             def _on_step(self) -> bool:
                 self.episodes += [info["episode"] for info in self.locals["infos"] if "episode" in info]
                 return True
 
-        model, finished = self._model, Finished()
+            def _on_rollout_start(self) -> None:
+                self.began, self.before = perf_counter(), learner._in_environments()
+
+            def _on_rollout_end(self) -> None:
+                seconds, stepping = perf_counter() - self.began, learner._in_environments() - self.before
+                learner._rollouts = learner._rollouts.plus(Seconds(seconds, stepping, seconds - stepping))
+
+        learner, model, finished = self, self._model, Finished()
         diverged: ValueError | None = None
         try:
             with time_limit(self._timeout):

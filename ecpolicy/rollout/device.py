@@ -40,6 +40,7 @@ class DeviceRunner:
     """
 
     plays_beside = True
+    seconds = None  # one program steps environments and networks alike
 
     def __init__(self, plan: Plan, chunk_size: int | None) -> None:
         lanes = chunk_size or default_chunk_size()

@@ -1,6 +1,7 @@
 """Lockstep rollouts on Gymnasium environments: one network call for all live episodes, then one step of each."""
 
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ecpolicy.rollout.outcome import (
     network_failed,
     started_with,
 )
+from ecpolicy.rollout.seconds import Seconds, Stopwatch
 from ecpolicy.rollout.time_limit import TimeLimitError, failure
 from ecpolicy.spaces import Decode, Encode
 from ecpolicy.untyped import Env
@@ -54,6 +56,7 @@ class Batch:
         self._shift, self._sums, self._squares = np.zeros((3, n, obs_size))
         self.travel = Travel(n)
         self.seeded = True  # episodes start from their seeds
+        self.in_environments, self.in_networks = Stopwatch(), Stopwatch()  # of whoever plays the episodes
 
     def step(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Outputs (rows, n_outputs) for the raw observations of these episodes."""
@@ -87,7 +90,8 @@ class Batch:
             int(np.sum(lengths)), self._shift[0], self._sums.sum(axis=0), self._squares.sum(axis=0)
         )
         played = np.array(lengths, dtype=np.int64)
-        return Outcome(total[:, None], played[:, None], moments, self.travel.of(played)[:, None])
+        seconds = Seconds(0.0, self.in_environments.total, self.in_networks.total)
+        return Outcome(total[:, None], played[:, None], moments, self.travel.of(played)[:, None], seconds)
 
 
 def play(
@@ -110,13 +114,15 @@ def play(
     waiting = iter(range(n))
     live: list[tuple[int, Env, Callable[[Any], Any]]] = []
     episode, answer = 0, NOT_YET
+    reset = batch.in_environments.timed(answers.begin)
+    in_environments = in_networks = 0.0
 
     def begin(environment: Env) -> None:
         nonlocal episode
         following = next(waiting, None)
         if following is not None:
             episode = following
-            observation, _ = answers.begin(environment, int(episodes.seeds[episode]))
+            observation, _ = reset(environment, int(episodes.seeds[episode]))
             check(environment)
             raw[episode] = encode(observation)
             live.append((episode, environment, environment.step))
@@ -127,8 +133,11 @@ def play(
         while live:
             rows = np.array([episode for episode, _, _ in live])
             idle: list[Env] = []
+            stepped = perf_counter()
             while not idle:
                 actions = decode(batch.step(rows))
+                acted = perf_counter()
+                in_networks += acted - stepped
                 for (episode, environment, step), action in zip(live, actions, strict=True):
                     answer = NOT_YET
                     answer = step(action)
@@ -146,6 +155,8 @@ def play(
                         idle.append(environment)
                     else:
                         raw[episode] = encode(observation)
+                stepped = perf_counter()
+                in_environments += stepped - acted
             live[:] = [each for each in live if lengths[each[0]] >= 0]
             for environment in idle:
                 begin(environment)
@@ -157,4 +168,6 @@ def play(
             f"{wrong or f'The environment {failure(error)}'} at step {abs(lengths[episode])} of "
             f"{started_with(episodes.seeds[episode])}."
         ) from error
+    batch.in_environments.total += in_environments
+    batch.in_networks.total += in_networks
     return batch.outcome(returns, [abs(length) for length in lengths])

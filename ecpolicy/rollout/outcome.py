@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ecpolicy.networks.numba.bits import LARGEST_OBSERVATION
 from ecpolicy.normalization import Moments
+from ecpolicy.rollout.seconds import Seconds
 
 X_VELOCITY, X_POSITION = TRAVEL = "x_velocity", "x_position"  # what locomotion tasks report of a step, in m/s and m
 
@@ -64,6 +65,7 @@ class Outcome(NamedTuple):
     lengths: NDArray[np.int64]
     moments: Moments  # of all observations acted upon
     travel: NDArray[np.float64]  # (members, episodes, 2) mean x-velocity, m/s, and last x-position, m; NaN if unknown
+    seconds: Seconds = Seconds()  # that playing took, where that is measured
 
     @classmethod
     def of(cls, returns: ArrayLike, lengths: ArrayLike = 0, moments: Moments | None = None) -> Self:
@@ -189,12 +191,13 @@ def below(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _join(outcomes: Sequence[Outcome], axis: int) -> Outcome:
-    moments = outcomes[0].moments
+    moments, seconds = outcomes[0].moments, outcomes[0].seconds
     for outcome in outcomes[1:]:
-        moments = moments.merge(outcome.moments)
+        moments, seconds = moments.merge(outcome.moments), seconds.plus(outcome.seconds)
     return Outcome(
         np.concatenate([o.returns for o in outcomes], axis=axis),
         np.concatenate([o.lengths for o in outcomes], axis=axis),
         moments,
         np.concatenate([o.travel for o in outcomes], axis=axis),
+        seconds,
     )

@@ -43,6 +43,8 @@ def play(
     lanes = min(n, int(pool.num_envs))
     episode_of = np.arange(lanes)  # the episode that a sub-environment plays
     begun = lanes
+    reset, step = batch.in_environments.timed(pool.reset), batch.in_environments.timed(pool.step)
+    act = batch.in_networks.timed(batch.step)
 
     def observe(asked: NDArray[np.intp], observations: object, info: dict[str, object]) -> NDArray[np.intp]:
         """Note what was observed; the sub-environments, in the order of the answer."""
@@ -57,10 +59,10 @@ def play(
 
     live: NDArray[np.intp] = np.arange(lanes)
     try:
-        observe(live, *pool.reset(live.astype(np.int32)))
+        observe(live, *reset(live.astype(np.int32)))
         while live.size:
-            actions = decode(batch.step(episode_of[live]))
-            observations, rewards, terminated, truncated, info = pool.step(actions, live.astype(np.int32))
+            actions = decode(act(episode_of[live]))
+            observations, rewards, terminated, truncated, info = step(actions, live.astype(np.int32))
             rows = episode_of[observe(live, observations, info)]
             returns[rows] += rewards
             lengths[rows] += 1
@@ -75,7 +77,7 @@ def play(
                 over[fresh] = False
                 live = live[~over[live]]
                 if fresh.size:
-                    observe(fresh, *pool.reset(fresh.astype(np.int32)))
+                    observe(fresh, *reset(fresh.astype(np.int32)))
     except EpisodeError:
         raise
     except Exception as error:

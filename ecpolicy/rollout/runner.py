@@ -19,6 +19,7 @@ from ecpolicy.rollout.episodes import CHUNK, Networks, Play, Table
 from ecpolicy.rollout.mujoco.threads import Threads
 from ecpolicy.rollout.outcome import EpisodeError, Outcome
 from ecpolicy.rollout.schedule import Chunk, Schedule
+from ecpolicy.rollout.seconds import Seconds
 from ecpolicy.rollout.time_limit import can_limit
 from ecpolicy.rollout.workers import Call, Instances, Plan, is_instance, packed, play, player, retire, work
 
@@ -29,6 +30,10 @@ DEPLOYED_CHUNK = 2  # episodes of the deployed network, which plays few: every w
 
 class Crew(Protocol):
     """Plays what a schedule hands out; a context manager that owns the environments and the workers."""
+
+    @property
+    def seconds(self) -> Seconds:
+        """That playing has taken so far, of all workers together."""
 
     def play(self, schedule: Schedule[T]) -> None:
         """Play until the schedule is finished."""
@@ -42,11 +47,14 @@ class Here:
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._instances = plan, Instances(plan)
+        self.seconds = Seconds()
 
     def play(self, schedule: Schedule[T]) -> None:
         """Play until the schedule is finished."""
         while (chunk := schedule.pull()) is not None:
-            schedule.deliver(chunk.number, play(self._plan, chunk.table, self._instances))
+            outcome = play(self._plan, chunk.table, self._instances)
+            self.seconds = self.seconds.plus(outcome.seconds)
+            schedule.deliver(chunk.number, outcome)
 
     def close(self, error: BaseException | None) -> None:
         """Close the environments that were made."""
@@ -57,7 +65,7 @@ class Workers:
     """Chunks on the workers of an engine; those that a lost worker took with it are sent again."""
 
     def __init__(self, plan: Plan, engine: Engine) -> None:
-        self._plan, self._engine = plan, engine
+        self._plan, self._engine, self.seconds = plan, engine, Seconds()
         self._sent = plan if engine.in_this_process else packed(plan)
         self._token = uuid.uuid4().hex
         self._plan_shared: object = None
@@ -86,6 +94,7 @@ class Workers:
             try:
                 for number, outcome in self._engine.run(work, pull):
                     came += 1
+                    self.seconds = self.seconds.plus(outcome.seconds)
                     missing.pop(number, None)
                     schedule.deliver(number, outcome)
                     if schedule.finished:
@@ -147,6 +156,11 @@ class Runner:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._crew.close(error)
+
+    @property
+    def seconds(self) -> Seconds:
+        """That playing has taken so far, of all workers together."""
+        return self._crew.seconds
 
     def run(
         self, play: Play[T], ahead: Table | None = None, wanted: Callable[[T | None], bool] = lambda result: True

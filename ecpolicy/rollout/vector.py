@@ -128,6 +128,9 @@ def play(
     batch.seeded = mode == AutoresetMode.DISABLED
     returns, lengths = np.zeros(n), np.zeros(n, dtype=np.int64)
     waiting = iter(range(n))
+    clock = batch.in_environments
+    reset, step = clock.timed(environments.reset), clock.timed(environments.step)
+    act = batch.in_networks.timed(batch.step)
 
     def following(count: int) -> list[int]:
         return [next(waiting, IDLE) for _ in range(count)]
@@ -138,24 +141,24 @@ def play(
     try:
         if mode == AutoresetMode.DISABLED:
             playing[:] = following(lanes)
-            observations, _ = environments.reset(seed=episodes.seeds[playing].tolist())
+            observations, _ = reset(seed=episodes.seeds[playing].tolist())
         else:
             late = np.zeros(lanes, dtype=bool)
             if mode == AutoresetMode.NEXT_STEP:
                 late = _settle(environments, int(episodes.seeds[0]), resting)
             playing[~late] = following(int(np.sum(~late)))
-            observations, _ = environments.reset(seed=int(episodes.seeds[0]))
+            observations, _ = reset(seed=int(episodes.seeds[0]))
         while remaining:
             if np.all((playing == DRAINING) | (playing == IDLE)):
                 playing = np.array(following(lanes))
-                observations, _ = environments.reset(seed=int(episodes.seeds[playing[0]]))
+                observations, _ = reset(seed=int(episodes.seeds[playing[0]]))
             live = np.flatnonzero(playing >= 0)
             rows = playing[live]
             actions = resting.copy()
             if live.size:
                 batch.raw[rows] = encode_batch(observation_space, observations)[live]
-                actions[live] = decode(batch.step(rows))
-            observations, rewards, terminated, truncated, info = environments.step(actions)
+                actions[live] = decode(act(rows))
+            observations, rewards, terminated, truncated, info = step(actions)
             done = np.asarray(terminated, dtype=bool) | np.asarray(truncated, dtype=bool)
             returns[rows] += np.asarray(rewards)[live]
             lengths[rows] += 1
@@ -171,7 +174,7 @@ def play(
                 playing[over] = following(int(over.sum()))
                 if np.any(over):
                     seeds = episodes.seeds[playing].tolist()
-                    observations, _ = environments.reset(seed=seeds, options={"reset_mask": over})
+                    observations, _ = reset(seed=seeds, options={"reset_mask": over})
                 continue
             fresh, over = playing == RESETTING, done & (playing != IDLE)
             playing[cut] = DRAINING

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from multiprocessing.util import Finalize
+from time import perf_counter
 from typing import NamedTuple
 
 import cloudpickle
@@ -27,6 +28,7 @@ from ecpolicy.rollout.exclusive import exclusively, shared
 from ecpolicy.rollout.mujoco.player import Player, play_natively
 from ecpolicy.rollout.mujoco.robot import Robot
 from ecpolicy.rollout.outcome import EpisodeError, Episodes, Outcome, beside
+from ecpolicy.rollout.seconds import Seconds
 from ecpolicy.rollout.spaces_kept import SpacesKept
 from ecpolicy.rollout.time_limit import failure, time_limit
 from ecpolicy.spaces import action_decoder, action_outputs, observation_encoder
@@ -153,17 +155,21 @@ def play(plan: Plan, chunk: Table, instances: Instances) -> Outcome:
     """Draw the members of a chunk and play all their episodes."""
     if plan.robots:
         return play_natively(instances.player, chunk)
+    began = perf_counter()
     connections, owners = chunk.draw()
+    drawing = perf_counter() - began
     indices = [int(index) for index in chunk.environments[: chunk.episodes]]
     with time_limit(plan.timeout):
         made = {index: instances.of(index, min(chunk.members, CHUNK)) for index in dict.fromkeys(indices)}
     with exclusively(environment for each in made.values() for environment in each), time_limit(plan.timeout):
-        return beside(
+        outcome = beside(
             [
                 _play(plan, chunk, connections, owners, instances, made[index], number)
                 for number, index in enumerate(indices)
             ]
         )
+    _, environments, networks = outcome.seconds
+    return outcome._replace(seconds=Seconds(perf_counter() - began, environments, networks + drawing))
 
 
 def _play(

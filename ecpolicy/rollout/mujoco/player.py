@@ -4,6 +4,7 @@ Neither holds Python's lock, so players in several threads work at the same time
 """
 
 from collections.abc import Mapping
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from ecpolicy.rollout.outcome import (
     started_with,
 )
 from ecpolicy.rollout.schedule import Schedule
+from ecpolicy.rollout.seconds import Seconds
 from ecpolicy.spaces import action_decoder, action_outputs, observation_size
 from ecpolicy.untyped import Space
 
@@ -80,6 +82,11 @@ class Player:
     observation_space, action_space : gymnasium.Space
     lanes : int
         Episodes at once.
+
+    Attributes
+    ----------
+    seconds : Seconds
+        That it has played so far.
     """
 
     def __init__(
@@ -101,16 +108,22 @@ class Player:
         self._horizons, self._returns, self._velocities = np.zeros((3, lanes))
         self._lengths = np.zeros(lanes, np.int64)
         self._n_dropped = 0
+        self.seconds = Seconds()
+        self._waiting = self._in_environments = self._in_networks = 0.0  # seconds of the play under way
 
     def play(self, feed: Feed) -> None:
         """Play the rows of a feed until it has no more."""
         self._n_dropped = feed.n_dropped
+        began = perf_counter()
+        self._waiting = self._in_environments = self._in_networks = 0.0
         try:
             while not feed.closed:
                 self._drop(feed)
                 free = np.flatnonzero(self._environment == NOBODY)
                 if free.size:
+                    asked = perf_counter()
                     rows = feed.take(min(free.size, PORTION), wait=free.size == self._environment.size)
+                    self._waiting += perf_counter() - asked
                     self._begin(free[: len(rows)], rows)
                     if free.size == self._environment.size and not rows:
                         return
@@ -119,6 +132,8 @@ class Player:
                     if lanes.size:
                         self._step(simulations, lanes, feed)
         finally:
+            playing = perf_counter() - began - self._waiting
+            self.seconds = self.seconds.plus(Seconds(playing, self._in_environments, self._in_networks))
             self._environment[:] = NOBODY
             self._rows = [None] * len(self._rows)
             self._networks = []
@@ -135,6 +150,7 @@ class Player:
     def _begin(self, lanes: NDArray[np.int64], rows: list[tuple[Open, int]]) -> None:
         """Start episodes on free lanes."""
         tables = [opened.chunk.table for opened, _ in rows]
+        began = perf_counter()
         for lane, (opened, row), table in zip(lanes, rows, tables, strict=True):
             index = int(table.environments[row])
             self._environment[lane], self._rows[lane] = index, (opened, row)
@@ -142,6 +158,7 @@ class Player:
             if row < table.episodes:  # of the chunk's first member
                 opened.shifts[row] = self._simulations[index].observations[lane]
                 opened.shifted[row].set()
+        reset = perf_counter()
         for lane, (opened, row), table in zip(lanes, rows, tables, strict=True):
             self._drawn[lane] = self._numbered(table.networks)
             networks = self._networks[self._drawn[lane]]
@@ -150,6 +167,8 @@ class Player:
             networks.shift[lane] = opened.shifts[row % table.episodes]
             self._horizons[lane], self._lengths[lane] = table.horizons[row], 0
             self._returns[lane] = self._velocities[lane] = 0.0
+        self._in_environments += reset - began
+        self._in_networks += perf_counter() - reset
 
     def _numbered(self, networks: Networks) -> int:
         """Where in ``self._networks`` those of a table are, which it makes in the place of some that nobody uses."""
@@ -167,13 +186,17 @@ class Player:
 
     def _step(self, simulations: Simulations, lanes: NDArray[np.int64], feed: Feed) -> None:
         """A step of the episodes on these lanes."""
-        drawn = self._drawn[lanes]
+        began, drawn = perf_counter(), self._drawn[lanes]
         for number, networks in enumerate(self._networks):
             mine = lanes if len(self._networks) == 1 else lanes[drawn == number]
             bad = networks.step(simulations.observations, mine) if mine.size else -1
             if bad >= 0:
                 raise EpisodeError(f"{bad_observation(simulations.observations[bad])} in {self._episode(bad)}. {MEND}")
-        simulations.step(lanes, self._decode(self._output[lanes]))
+        actions = self._decode(self._output[lanes])
+        acted = perf_counter()
+        simulations.step(lanes, actions)
+        self._in_networks += acted - began
+        self._in_environments += perf_counter() - acted
         self._returns[lanes] += simulations.rewards[lanes]
         self._lengths[lanes] += 1
         velocities = simulations.info.get(TRAVEL[0])
@@ -202,5 +225,6 @@ class Player:
 def play_natively(player: Player, table: Table) -> Outcome:
     """Play a table in this thread."""
     schedule = Schedule(playing(table), None, lambda result: True, lambda table: CHUNK)
+    before = player.seconds
     player.play(Feed(schedule, player.obs_size, schedule.deliver))
-    return schedule.result
+    return schedule.result._replace(seconds=player.seconds.minus(before))

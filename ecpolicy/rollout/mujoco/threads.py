@@ -1,6 +1,7 @@
 """Players of native simulations in threads."""
 
 import threading
+from functools import reduce
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -10,6 +11,7 @@ from ecpolicy.rollout.outcome import (
     Outcome,
 )
 from ecpolicy.rollout.schedule import Schedule
+from ecpolicy.rollout.seconds import Seconds
 
 LOOK = 0.1  # seconds between two looks at whether episodes are still wanted
 
@@ -55,6 +57,11 @@ class Threads:
             feed.close()
             for thread in threads:
                 thread.join()
+
+    @property
+    def seconds(self) -> Seconds:
+        """That all threads have played so far."""
+        return reduce(Seconds.plus, (player.seconds for player in self._players))
 
     def close(self, error: BaseException | None) -> None:
         """There is nothing to close."""
