@@ -40,6 +40,7 @@ more examples:
   ecpolicy train Hopper-v5 --max-env-steps 5_000_000 --n-jobs 2 --out hopper.ecp --resume
   ecpolicy evaluate hopper.ecp --episodes 100 --json
   ecpolicy record hopper.ecp hopper.mp4
+  ecpolicy record hopper.ecp hopper.npz --episodes 100
   ecpolicy view hopper.ecp --out hopper.html
   ecpolicy plot hopper.ecp --kind raster --out raster.png
   ecpolicy export hopper.ecp policy.nir
@@ -132,7 +133,7 @@ def _parser(given: Sequence[str]) -> Parser:
     usage = "ecpolicy train [options] environment"
     add_train(command("train", train, "train a policy", usage=usage, epilog=TRAIN_EXAMPLES), given)
     add_evaluate(command("evaluate", evaluate, "play fresh episodes with a saved policy and report its returns"))
-    add_record(command("record", record, "write a video of a saved policy"))
+    add_record(command("record", record, "write a video of a saved policy, or its episodes as arrays"))
     add_view(command("view", view, "write a page that plays an episode: video, spikes, actions, rewards and wiring"))
     add_plot(command("plot", plot, "draw learning curves, spikes, rates or connection probabilities"))
     add_export(command("export", export, "write the deployed network as a NIR graph or a C header"))

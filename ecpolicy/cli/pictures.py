@@ -22,17 +22,25 @@ def add_record(parser: argparse.ArgumentParser) -> None:
     """The options of ``record``."""
     add_policy(parser)
     add_environment(parser)
-    parser.add_argument("out", type=Path, help="the video, ending in .mp4")
-    add_value(parser, "--episodes", Integer(1), default=1, help="how many; the second is OUT-1.mp4 (default: 1)")
+    parser.add_argument("out", type=Path, help="the video, ending in .mp4, or observations, actions and rewards as "
+                        "NumPy's arrays, ending in .npz")  # fmt: skip
+    add_value(parser, "--episodes", Integer(1), default=1, help="how many; the second video is OUT-1.mp4 (default: 1)")
     add_value(parser, "--seed", Integer(0), default=0, help="episode k starts from reset(seed=seed + k) (default: 0)")
     add_value(parser, "--max-steps", Integer(1), default=1000, help="steps of an episode at most (default: 1000)")
 
 
 def record(arguments: argparse.Namespace) -> None:
-    """Write videos; print their paths."""
-    from ecpolicy.inspection import record_video
+    """Write videos, or episodes as arrays; print the paths."""
+    from ecpolicy.inspection import record_episodes, record_video
 
     policy = saved_policy(arguments.path)
+    if arguments.out.suffix == ".npz":
+        recorded = record_episodes(
+            policy, environment_of(policy, arguments), n_episodes=arguments.episodes, seed=arguments.seed,
+            max_episode_steps=arguments.max_steps,
+        )  # fmt: skip
+        print(recorded.to_npz(destination(arguments.out)))
+        return
     if arguments.out.suffix == ".mp4":  # another one is refused below
         destination(arguments.out)
     for file in record_video(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ecpolicy.constraints import Integer, optional
 from ecpolicy.environments import check_trained_for, resolve
@@ -23,14 +24,7 @@ def evaluate(
     optional(Integer(1))("max_episode_steps", max_episode_steps)
     resolved = resolve(environments)
     check_trained_for(policy, resolved)
-    n_environments = len(resolved.environments)
-    if seed is None:
-        key = reserved_key(deployed.seed, Stream.SCORE)
-        keys = fold_in(fold_in(key, np.arange(n_environments))[:, None, :], np.arange(n_episodes))
-        seeds = environment_seed(keys)
-    else:
-        Integer(0, 2**31 - 1 - n_episodes)("seed", seed)
-        seeds = np.broadcast_to(int(seed) + np.arange(n_episodes), (n_environments, n_episodes))
+    seeds = episode_seeds(deployed.seed, len(resolved.environments), n_episodes, seed)
     wanted = np.inf if max_episode_steps is None else float(max_episode_steps)
     table = of_deployed(
         Networks(deployed.distribution.sampler(deployed.parameters), deployed.standardizer),
@@ -43,3 +37,12 @@ def evaluate(
     with runner(policy, backend, resolved, deployed.network, played_by) as episodes:
         outcome, _ = episodes.run(playing(table))
     return EvaluatedEpisodes(outcome.returns, outcome.lengths, outcome.travel[..., 0], outcome.travel[..., 1])
+
+
+def episode_seeds(trained_with: int, n_environments: int, n_episodes: int, seed: int | None) -> NDArray[np.int64]:
+    """Seeds (environments, episodes): counted up from ``seed``, or for None those of the training's own seed."""
+    if seed is None:
+        key = reserved_key(trained_with, Stream.SCORE)
+        return environment_seed(fold_in(fold_in(key, np.arange(n_environments))[:, None, :], np.arange(n_episodes)))
+    Integer(0, 2**31 - 1 - n_episodes)("seed", seed)
+    return np.broadcast_to(int(seed) + np.arange(n_episodes), (n_environments, n_episodes))

@@ -10,6 +10,7 @@ from ecpolicy.inspection.learning_curve import LearningCurveDisplay
 from ecpolicy.inspection.lesions import Lesions, lesion_returns, lesioned
 from ecpolicy.inspection.network_display import NetworkDisplay
 from ecpolicy.inspection.page import record_page
+from ecpolicy.inspection.recorded_episodes import Episode, RecordedEpisodes, record_episodes
 from ecpolicy.inspection.spike_raster import SpikeRasterDisplay
 from ecpolicy.inspection.video import record_video
 from ecpolicy.inspection.wiring_displays import (
@@ -27,17 +28,20 @@ __all__ = [
     "ConnectionProbabilityDisplay",
     "DegreeDisplay",
     "DistanceDisplay",
+    "Episode",
     "FiringRateDisplay",
     "LearningCurveDisplay",
     "LesionDisplay",
     "Lesions",
     "MotifDisplay",
     "NetworkDisplay",
+    "RecordedEpisodes",
     "SpikeRasterDisplay",
     "StabilityDisplay",
     "lesion_returns",
     "lesioned",
     "record_activity",
+    "record_episodes",
     "record_page",
     "record_video",
 ]
