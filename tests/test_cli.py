@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -268,6 +269,36 @@ def test_the_commands_of_the_readme_lead_from_training_to_every_file(folder, cap
         assert main([*command, *further]) == 0
     made = {file.name for file in folder.iterdir()} - {"MUJOCO_LOG.TXT"}  # of MuJoCo's compiler
     assert made == {"HalfCheetah-v5.html", "HalfCheetah-v5.ecp", "cheetah.mp4", "raster.png", "cheetah.nir"}
+
+
+@pytest.mark.parametrize(
+    ("method", "commands"),
+    [
+        ("", ["evaluate", "record", "view", "plot", "export", "export"]),
+        ("--network integer-rsnn", ["evaluate", "record", "view", "plot", "export"]),
+        ("--method es --network gru", ["evaluate", "record"]),
+    ],
+)
+def test_commands_that_are_suggested_work_as_they_stand(folder, capsys, method, commands):
+    tiny = [*TINY[2:], "--n-generations", "1", "--eval-episodes", "1", "--confirm-episodes", "1", "--every", "0"]
+    assert main(["train", "CartPole-v1", "--out", "my policy.ecp", *tiny, *method.split()]) == 0
+    _, lines = capsys.readouterr().err.split("next:\n")
+    given = [shlex.split(line) for line in lines.splitlines()]
+    assert [(name, command) for name, command, *_ in given] == [("ecpolicy", command) for command in commands]
+    for _, *command in given:
+        assert main([*command, *(["--max-steps", "5"] if command[0] in ("record", "view") else [])]) == 0
+    made = {file.suffix for file in folder.iterdir() if file.stem.startswith("my policy")}
+    assert made - {".ecp"} == {
+        "": {".mp4", ".html", ".png", ".nir", ".h"}, "--network integer-rsnn": {".mp4", ".html", ".png", ".h"},
+    }.get(method, {".mp4"})  # fmt: skip
+
+
+def test_what_comes_with_the_package_leads_on(folder, capsys):
+    assert main(["pretrained"]) == 0
+    _, lines = capsys.readouterr().err.split("next:\n")
+    (_, *view), (_, *train) = (shlex.split(line) for line in lines.splitlines())
+    assert main([*view, "--max-steps", "5", "--no-video"]) == 0
+    assert main([*train, "--max-env-steps", "100", *TINY[2:], "--every", "0", "--score-episodes", "1"]) == 0
 
 
 def test_ctrl_c_saves_and_is_status_130(folder):

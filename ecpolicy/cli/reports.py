@@ -1,10 +1,15 @@
 """What commands print, for people and for programs."""
 
 import json
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from ecpolicy.callbacks.progress import duration
+from ecpolicy.callbacks.writing import write_line
 from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.rollout.outcome import mean_and_std
 
@@ -49,6 +54,14 @@ def write_report(report: dict[str, object], as_json: bool) -> None:
         elif isinstance(value, int) and not isinstance(value, bool):
             value = f"{value:,}"
         print(f"{name.removeprefix('n_').replace('_', ' ').replace('env ', 'environment ')}: {value}")
+
+
+def suggest(*commands: Sequence[object]) -> None:
+    """Print what could be done next, on standard error: commands that can be copied as they stand."""
+    with suppress(OSError, ValueError):
+        write_line("next:", sys.stderr)
+        for command in commands:
+            write_line(f"  {shlex.join(['ecpolicy', *map(str, command)])}", sys.stderr)
 
 
 def json_line(value: object) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ecpolicy.cli.parsing import add_value
-from ecpolicy.cli.reports import json_line, played, write_report
+from ecpolicy.cli.reports import json_line, played, suggest, write_report
 from ecpolicy.cli.settings import (
     UNLIMITED,
     add_environment,
@@ -29,6 +29,8 @@ from ecpolicy.policies.parameters import ENGINES, PLAYING
 from ecpolicy.pretrained_policies import pretrained_card, pretrained_ids
 from ecpolicy.registered import registered_ids
 from ecpolicy.tuned_settings import tuned, tuned_ids
+
+TRAINING = "--seed", 6, "--max-env-steps", "5_000_000", "--n-jobs", 2, "--resume"  # minutes
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -186,3 +188,4 @@ def show_pretrained(arguments: argparse.Namespace) -> None:
         for name, card in cards.items():
             speed = "" if card["x_velocity"] is None else f", {card['x_velocity']} m/s"
             print(f"{name}: {card['return_mean']} ± {card['return_std']}{speed}, {card['n_env_steps']:,} steps")
+        suggest(("view", "pretrained:HalfCheetah-v5", "--max-steps", 250), ("train", "HalfCheetah-v5", *TRAINING))

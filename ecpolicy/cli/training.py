@@ -3,7 +3,7 @@
 import argparse
 import sys
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,7 +13,7 @@ from ecpolicy.callbacks import Checkpoint, CSVLog, Live, Progress, StandingStill
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.callbacks.writing import Excuse, write_line
 from ecpolicy.cli.parsing import Parser, add_value, number, option_of
-from ecpolicy.cli.reports import json_line, played, write_report
+from ecpolicy.cli.reports import json_line, played, suggest, write_report
 from ecpolicy.cli.settings import (
     FAMILIAR,
     METHODS,
@@ -34,8 +34,10 @@ from ecpolicy.constraints import Integer, Parameter, meant
 from ecpolicy.environments import resolve
 from ecpolicy.fitting.backends import choose, engine
 from ecpolicy.ids import registered_id
+from ecpolicy.networks import RSNN, BooleanRSNN, RealRSNN
 from ecpolicy.policies.parameterised import SETTINGS
 from ecpolicy.policies.parameters import SEED
+from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.spaces import interchangeable
 from ecpolicy.tuned_settings import Tuned, is_tuned, tuned
 
@@ -255,3 +257,20 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.score_episodes and not arguments.interrupted:
         report |= played(policy, arguments.environment, arguments.score_episodes, None, None)
     write_report(report, arguments.json)
+    if not (arguments.json or arguments.interrupted):
+        suggest(*_following(policy, path, resolve(arguments.environment).on_device))
+
+
+def _following(policy: BasePolicy, path: Path, on_device: bool) -> Iterator[tuple[object, ...]]:
+    """What can be done with the policy that was saved here."""
+    yield "evaluate", path
+    if not on_device:
+        yield "record", path, path.with_suffix(".mp4")
+    network = policy._deployed.network
+    if isinstance(network, BooleanRSNN | RealRSNN) and not on_device:
+        yield "view", path, "--out", path.with_suffix(".html")
+        yield "plot", path, "--kind", "raster"
+    if isinstance(network, RSNN | RealRSNN):
+        yield "export", path, path.with_suffix(".nir")
+    if isinstance(network, BooleanRSNN):
+        yield "export", path, path.with_suffix(".h")
