@@ -315,6 +315,28 @@ def test_types_have_their_shares_their_signs_and_constants():
     assert check_against_reference(network, obs_size=5, n_outputs=3, steps=10) > 0
 
 
+def test_types_of_networks_with_weights_have_constants_and_no_signs(tmp_path):
+    network = RealRSNN(
+        10, cell_types={"fast": 0.7, "slow": 0.3}, tau_m={"slow": 40.0}, t_ref={"fast": 2.0}, gain_in=0.5
+    )
+    assert network.types.tolist() == ["fast"] * 7 + ["slow"] * 3
+    each = RealRSNN(10, tau_m=[10.0] * 7 + [40.0] * 3, t_ref=[2.0] * 7 + [0.0] * 3, gain_in=0.5)
+    for ours, theirs in zip(network.constants(4), each.constants(4), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    policy, other = (ESPolicy(network=part, **SMALL).fit("CartPole-v1") for part in (network, each))
+    np.testing.assert_array_equal(policy.weights_["recurrent"], other.weights_["recurrent"])
+    policy.save(tmp_path / "policy.ecp")
+    assert ecpolicy.load(tmp_path / "policy.ecp").network == network
+    for wrong, message in (
+        ({"a": (1.0, 1)}, "share of cell_types"),
+        ({"a": 0.5, "b": 0.4}, "add up to 1; got 0.5, 0.4"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            RealRSNN(10, cell_types=wrong).checked()
+    with pytest.raises(TypeError, match=r'cell_types must be a dict such as \{"fast": 0.8'):
+        RealRSNN(10, cell_types=[0.5, 0.5]).checked()
+
+
 def test_two_types_are_e_and_i():
     named = RSNN(70, cell_types={"E": (0.3, 1), "I": (0.7, -1)}, gain_in=0.5)
     for ours, plain in zip(stepped(named), stepped(RSNN(70, excitatory_ratio=0.3, gain_in=0.5)), strict=True):

@@ -94,12 +94,43 @@ class CellTypes:
         if sorted(signs, reverse=True) != signs:
             order = ", ".join(found)
             raise ValueError(f"{name} must name excitatory types first, as their neurons come first; got {order}.")
-        if abs(sum(share for share, _ in found.values()) - 1) > 1e-6:
-            raise ValueError(f"{name} must have shares that add up to 1; got {value!r:.100}.")
+        _add_up(name, [share for share, _ in found.values()])
         return found
 
     def __str__(self) -> str:
         return "dict of str to (share, sign), or None"
+
+
+@dataclass(frozen=True)
+class Shares:
+    """None, or a mapping of types to their shares of the neurons, for weights that have signs of their own."""
+
+    def __call__(self, name: str, value: object) -> ByType | None:
+        """The shares by type."""
+        if value is None:
+            return None
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) and key for key in value):
+            raise TypeError(
+                f'{name} must be a dict such as {{"fast": 0.8, "slow": 0.2}}, of shares; got {value!r:.100}.'
+            )
+        share = Number(0, 1, open_low=True)
+        found = ByType({key: share(f"the share of {name}[{key!r}]", part) for key, part in value.items()})
+        _add_up(name, [*found.values()])
+        return found
+
+    def __str__(self) -> str:
+        return "dict of str to share, or None"
+
+
+def _add_up(name: str, shares: Sequence[float]) -> None:
+    if abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"{name} must have shares that add up to 1; got {', '.join(f'{part:g}' for part in shares)}.")
+
+
+def sizes(shares: Mapping[str, float], neurons: int) -> dict[str, int]:
+    """Neurons of every type; they add up to all."""
+    ends = np.rint(np.cumsum([*shares.values()]) * neurons).astype(int)
+    return dict(zip(shares, np.diff(ends, prepend=0).tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -199,7 +230,7 @@ class LeakyNeurons(Settings):
     @property
     def types(self) -> NDArray[np.str_]:
         """The cell type of every neuron, (neurons,); empty where there are none."""
-        return np.zeros(0, np.str_)
+        return np.repeat(np.array([*self.type_sizes], np.str_), [*self.type_sizes.values()])
 
     @property
     def are_alike(self) -> bool:

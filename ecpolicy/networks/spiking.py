@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ecpolicy.constraints import POSITIVE, Flag, Integer, Number, Parameter, Table, documented, table
 from ecpolicy.networks.boolean import BooleanRSNN
-from ecpolicy.networks.cells import CellTypes, Chosen, LeakyNeurons, PerNeuron, Some, Varied, chosen
+from ecpolicy.networks.cells import CellTypes, Chosen, LeakyNeurons, PerNeuron, Shares, Some, Varied, chosen, sizes
 from ecpolicy.networks.layout import Words
 from ecpolicy.networks.network import Shape
 from ecpolicy.networks.numba import spiking, weights
@@ -59,6 +59,9 @@ WEIGHTS = table(
     Parameter("dense", False, Flag(),
         "Multiply by every spike instead of adding the rows of the neurons that fire: for measuring what that costs."),
     *CELLS.values(),
+    Parameter("cell_types", None, Shares(),
+        'Shares of the neurons of cell types, in the order of the neurons: ``{"fast": 0.8, "slow": 0.2}``. Weights '
+        "have the signs. None is neurons without types."),
 )  # fmt: skip
 
 
@@ -162,9 +165,7 @@ class RSNN(LeakyNeurons, BooleanRSNN):
         """Neurons of every cell type, in the order of the neurons."""
         if self.cell_types is None:
             return {"E": self.n_excitatory, "I": self.n_neurons - self.n_excitatory}
-        shares = np.cumsum([share for share, _ in self.cell_types.values()])
-        ends = np.rint(shares * self.n_neurons).astype(int)
-        return dict(zip(self.cell_types, np.diff(ends, prepend=0).tolist(), strict=True))
+        return sizes({name: share for name, (share, _) in self.cell_types.items()}, self.n_neurons)
 
     def _kernel(self, words: int) -> Callable[..., None]:
         return spiking.rsnn_step(words) if self.are_alike else spiking.cells_step(words)
@@ -199,7 +200,7 @@ class RealCellsState(NamedTuple):
 class RealRSNN(LeakyNeurons):
     """Recurrent spiking neural network with real weights, as Evolution Strategies and surrogate gradients train it.
 
-    The equations are those of :class:`RSNN`, with one group of neurons of either sign, the observation alone as input,
+    The equations are those of :class:`RSNN`, with neurons of either sign, the observation alone as input,
     and ``density`` in the place of the mean square of a weight: 1 for weights of unit variance.
 
     Parameters
@@ -223,6 +224,12 @@ class RealRSNN(LeakyNeurons):
     dense: bool = False
     threshold: Varied = 1.0
     t_ref: Varied = 0.0
+    cell_types: Mapping[str, float] | None = None
+
+    @property
+    def type_sizes(self) -> dict[str, int]:
+        """Neurons of every cell type, in the order of the neurons; empty where there are no types."""
+        return {} if self.cell_types is None else sizes(self.cell_types, self.n_neurons)
 
     def shapes(self, obs_size: int, n_outputs: int) -> dict[str, Shape]:
         """The weight matrices, presynaptic by postsynaptic."""
