@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from sklearn.base import clone
-from test_export import Compiled, assert_same_episodes, replay
+from test_export import Compiled, assert_same_episodes, replay, replay_currents
 from test_kernels import check_against_reference, make, reference_state
 
 import ecpolicy
@@ -20,8 +20,10 @@ from ecpolicy.networks import RSNN, RealRSNN, reference
 from ecpolicy.networks.layout import halves, unpack
 from ecpolicy.networks.xla import bits as device
 from ecpolicy.random import fold_in, key_from_seed
+from ecpolicy.spaces import action_decoder
 from probes import SEED
 
+COLUMN = {"Pyr": (0.6, 1), "SC": (0.2, 1), "PV": (0.1, -1), "SST": (0.1, -1)}
 SMALL = {"n_generations": 2, "population_size": 8, "max_episode_steps": 60, "random_state": 0}
 
 
@@ -217,7 +219,9 @@ def test_what_cannot_have_such_neurons_says_why():
     policy = EvolvingConnectivityPolicy(network=RSNN(8, t_ref=2.0, tau_syn={"E": 3.0}), **SMALL).fit("CartPole-v1")
     with pytest.raises(TypeError, match="A refractory period cannot be exported in this form: NIR's neurons have none"):
         policy.to_nir()
-    with pytest.raises(TypeError, match=r"wanted IntegerRSNN, .* Verilog is written for sums"):
+    with pytest.raises(
+        TypeError, match=r"wanted IntegerRSNN, .* Verilog is written for sums .* the same for all neurons"
+    ):
         policy.to_verilog("nowhere")
     policy = EvolvingConnectivityPolicy(network=RSNN(8, tau_syn={"E": 3.0}), **SMALL).fit("CartPole-v1")
     with pytest.raises(TypeError, match='one tau_syn; wanted dialect="lif"'):
@@ -270,14 +274,19 @@ def test_a_fit_is_the_same_on_both_backends():
 
 @pytest.fixture(scope="module")
 def pendulum():
-    return EvolvingConnectivityPolicy(network=own(RSNN, 65), **SMALL).fit("Pendulum-v1")
+    """With types as well, and with chosen neurons."""
+    network = own(RSNN, 65, cell_types=COLUMN, input_neurons=["Pyr", "PV"], readout_neurons=range(20, 60))
+    return EvolvingConnectivityPolicy(network=network, **SMALL).fit("Pendulum-v1")
 
 
 def test_c_acts_like_predict(pendulum, tmp_path):
     assert assert_same_episodes(pendulum, Compiled(pendulum, tmp_path), gym.make("Pendulum-v1"), 3) == 600
 
 
-def test_onnx_acts_like_predict(pendulum):
+@pytest.mark.parametrize("estimator", [EvolvingConnectivityPolicy, ESPolicy])
+def test_onnx_acts_like_predict(pendulum, estimator):
+    if estimator is ESPolicy:
+        pendulum = ESPolicy(network=own(RealRSNN, 65), **SMALL).fit("Pendulum-v1")
     session = onnxruntime.InferenceSession(pendulum.to_onnx().SerializeToString(), providers=["CPUExecutionProvider"])
     environment, parts, state = gym.make("Pendulum-v1"), {}, None
     observation, _ = environment.reset(seed=0)
@@ -291,18 +300,22 @@ def test_onnx_acts_like_predict(pendulum):
     assert parts["held"].any()
 
 
-def test_nir_has_every_spike():
-    network = own(RSNN, 65, t_ref=0.0)
-    policy = EvolvingConnectivityPolicy(network=network, **SMALL).fit("Pendulum-v1")
+@pytest.mark.parametrize("dialect", ["lif", "cuba-lif", "cuba-lif-flat"])
+@pytest.mark.parametrize("estimator", [EvolvingConnectivityPolicy, ESPolicy])
+def test_nir_has_every_spike(estimator, dialect):
+    shared = {} if dialect == "lif" else {"tau_syn": 7.0}  # current-based dialects have one
+    kind = RSNN if estimator is EvolvingConnectivityPolicy else RealRSNN
+    policy = estimator(network=own(kind, 65, t_ref=0.0, **shared), **SMALL).fit("Pendulum-v1")
     recorded = ecpolicy.inspection.record_activity(policy, "Pendulum-v1", seed=1, max_episode_steps=60)
-    spikes, _ = replay(policy.to_nir(dialect="lif"), recorded.observations)
+    play = replay if dialect == "lif" else replay_currents
+    spikes, outputs = play(policy.to_nir(dialect=dialect), recorded.observations)
     assert (spikes != recorded.spikes).mean() < 1e-3
     assert recorded.spikes.mean() > 0.01
+    actions = action_decoder(policy.action_space_)(np.float32(outputs))
+    np.testing.assert_allclose(actions, recorded.actions, atol=1e-2)
 
 
 # Cell types
-
-COLUMN = {"Pyr": (0.6, 1), "SC": (0.2, 1), "PV": (0.1, -1), "SST": (0.1, -1)}
 
 
 def test_types_have_their_shares_their_signs_and_constants():

@@ -173,7 +173,8 @@ class Exporting:
         from ecpolicy.export.verilog import verilog
         from ecpolicy.export.verilog_bench import drawn, record
 
-        network = self._spiking(IntegerRSNN, why="Verilog is written for sums and shifts of integers")
+        why = "Verilog is written for sums and shifts of integers, the same for all neurons"
+        network = self._spiking(IntegerRSNN, why=why)
         Integer(1, network.n_neurons)("lanes", lanes)
         Integer(2)("steps", steps)
         if episodes is None:
