@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from ecpolicy.optional import require
 
+SHOWN = 12  # blocks that are printed one by one
+
 
 def frame(columns: dict[str, Any], what: str, index: Any = None) -> Any:
     """A pandas DataFrame of these columns."""
@@ -54,8 +56,11 @@ class Blocks(NamedTuple):
     mean_probability: NDArray[np.float64]
 
     def __repr__(self) -> str:
-        ends = zip(self.pre, self.post, self.density, strict=True)
-        return f"Blocks({', '.join(f'{pre} to {post} {density:.3f}' for pre, post, density in ends)})"
+        order, most = np.arange(self.density.size), ""
+        if order.size > SHOWN:
+            order, most = np.argsort(self.density)[[0, -1]], f"{order.size}, density "
+        found = [f"{self.pre[k]} to {self.post[k]} {self.density[k]:.3f}" for k in order]
+        return f"Blocks({most}{(' up to ' if most else ', ').join(found)})"
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for every block."""
@@ -71,11 +76,12 @@ class DistanceProfile(NamedTuple):
     mean_probability: NDArray[np.float64]  #: likewise
 
     def __repr__(self) -> str:
+        pairs = f"{self.pairs.sum():,} pairs up to {self.edges[-1]:.3g}"
+        if not self.pairs.any():
+            return f"DistanceProfile({pairs})"
         near, far = self.density[self.pairs > 0][[0, -1]]
-        return (
-            f"DistanceProfile({self.pairs.sum():,} pairs up to {self.edges[-1]:.3g}; density {near:.3f} of the nearest "
-            f"bin, {far:.3f} of the farthest of {self.pairs.size})"
-        )
+        bins = f"density {near:.3f} of the nearest bin, {far:.3f} of the farthest of {self.pairs.size}"
+        return f"DistanceProfile({pairs}; {bins})"
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for every bin."""

@@ -219,9 +219,7 @@ def test_what_cannot_have_such_neurons_says_why():
     policy = EvolvingConnectivityPolicy(network=RSNN(8, t_ref=2.0, tau_syn={"E": 3.0}), **SMALL).fit("CartPole-v1")
     with pytest.raises(TypeError, match="A refractory period cannot be exported in this form: NIR's neurons have none"):
         policy.to_nir()
-    with pytest.raises(
-        TypeError, match=r"wanted IntegerRSNN, .* Verilog is written for sums .* the same for all neurons"
-    ):
+    with pytest.raises(TypeError, match=r"wanted IntegerRSNN, .* Verilog .* shifts of integers, the same for all"):
         policy.to_verilog("nowhere")
     policy = EvolvingConnectivityPolicy(network=RSNN(8, tau_syn={"E": 3.0}), **SMALL).fit("CartPole-v1")
     with pytest.raises(TypeError, match='one tau_syn; wanted dialect="lif"'):

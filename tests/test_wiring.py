@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 
 import matplotlib as mpl
 import networkx as nx
@@ -25,6 +26,7 @@ from ecpolicy.inspection import (
     StabilityDisplay,
     lesion_returns,
     lesioned,
+    record_activity,
 )
 from ecpolicy.networks import RSNN
 from ecpolicy.triads import triad_counts, triad_edges, triad_names
@@ -97,6 +99,29 @@ def test_results_print_as_one_line():
         assert repr(result).startswith(type(result).__name__)
     assert "z-scores against 5 random graphs of the same block densities" in repr(found[2])
     assert "none" in repr(wiring.triads(n_random=0))
+    many = dataclasses.replace(wiring, types=np.repeat([f"t{k}" for k in range(10)], 2), excitatory=np.ones(20, bool))
+    blocks = many.by_block()
+    densities = blocks.density
+    low, high = (rf"\S+ to \S+ {extreme:.3f}" for extreme in (densities.min(), densities.max()))
+    assert re.fullmatch(rf"Blocks\(130, density {low} up to {high}\)", repr(blocks))
+    one = Connectome(
+        {"input": np.ones((2, 1)), "recurrent": np.ones((1, 1)), "output": np.ones((1, 1))}, np.ones(1, bool)
+    )
+    assert repr(one.by_distance(np.zeros((1, 2)))) == "DistanceProfile(0 pairs up to 0)"
+    assert len(one.by_distance(np.zeros((1, 2))).to_pandas()) == 10
+
+
+def test_lesions_and_activity_print_as_one_line_however_many_there_are(policy):
+    found = lesion_returns(policy, Match, range(12), n_episodes=1)
+    assert repr(found).startswith(
+        f"Lesions(mean return over 1 episodes {found.returns[0, 0]:.1f}; costliest of 12 lesions:"
+    )
+    assert repr(found).count("neuron") == 10
+    activity = record_activity(policy, Match)
+    table = activity.to_pandas()
+    np.testing.assert_array_equal(table["rate"], activity.rates)
+    np.testing.assert_array_equal(table["sign"], np.where(policy.excitatory_, 1, -1))
+    assert table["spikes"].sum() == activity.spikes.sum()
 
 
 def test_densities_by_distance():

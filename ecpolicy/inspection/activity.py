@@ -21,6 +21,7 @@ from ecpolicy.rollout.exclusive import exclusively
 from ecpolicy.rollout.workers import close_all
 from ecpolicy.spaces import action_outputs, observation_encoder
 from ecpolicy.untyped import Env
+from ecpolicy.wiring import frame
 
 ADDITION = 0.9e-12  # joules, of 32-bit floats in 45 nm
 
@@ -44,6 +45,12 @@ class Activity(NamedTuple):
             f"{self.rates.mean():.1f} Hz, {self.spikes.sum():,} spikes, {self.synaptic_operations.sum():,} synaptic "
             f"operations, about {self.energy() * 1e6:.3g} µJ)"
         )
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for every neuron: its sign, spikes, rate in Hz, and connections."""
+        sign = {} if self.excitatory is None else {"sign": np.where(self.excitatory, 1, -1)}
+        columns = {"spikes": self.spikes.sum(axis=(0, 1)), "rate": self.rates, "fan_out": self.fan_out}
+        return frame({**sign, **columns}, "Activity.to_pandas")
 
     @property
     def step_ms(self) -> float:

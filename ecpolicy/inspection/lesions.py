@@ -15,6 +15,8 @@ from ecpolicy.fitting.resumption import NoTraining
 from ecpolicy.policies.ec import EvolvingConnectivityPolicy
 from ecpolicy.wiring import frame
 
+SHOWN = 10  # lesions that are printed
+
 Lesion = str | tuple[str, str] | int | Iterable[int]
 P = TypeVar("P", bound=EvolvingConnectivityPolicy)
 
@@ -27,8 +29,12 @@ class Lesions(NamedTuple):
     returns: NDArray[np.float64]  #: (lesions, episodes)
 
     def __repr__(self) -> str:
-        means = ", ".join(f"{name} {each.mean():.1f}" for name, each in zip(self.names, self.returns, strict=True))
-        return f"Lesions(mean return over {self.returns.shape[1]} episodes: {means})"
+        means = self.returns.mean(axis=1)
+        order, what = np.arange(1, means.size), "without"
+        if order.size > SHOWN:
+            order, what = 1 + np.argsort(means[1:], kind="stable")[:SHOWN], f"costliest of {order.size} lesions"
+        shown = ", ".join(f"{self.names[k]} {means[k]:.1f}" for k in order)
+        return f"Lesions(mean return over {self.returns.shape[1]} episodes {means[0]:.1f}; {what}: {shown})"
 
     @property
     def costs(self) -> NDArray[np.float64]:
