@@ -40,7 +40,7 @@ def run(*command, cwd=ROOT):
         ["ruff", "format", "--check", "."],
         ["mypy"],
         ["lint-imports"],
-        ["codespell", "ecpolicy", "tests", "docs", "examples", "benchmarks", "README.md", "CHANGELOG.md"],
+        ["codespell", "ecpolicy", "tests", "tools", "docs", "examples", "benchmarks", "README.md", "CHANGELOG.md"],
     ],
     ids=lambda command: command[0],
 )
