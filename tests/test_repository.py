@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import newcomer_hour
 import numpy as np
 import pytest
 import tables
@@ -209,8 +211,36 @@ def test_example_hidden_velocities():
 
 def test_every_benchmark_of_speed_is_run():
     elsewhere = {"microcontroller", "simulation", "synthesis"}  # they need QEMU, Verilator and yosys
-    elsewhere |= {"tuned_trainings"}  # this takes minutes whatever its sizes
+    elsewhere |= {"tuned_trainings", "newcomer_hour"}  # these take minutes whatever their sizes
     assert set(SPEED) == set(NAMES) - elsewhere
+
+
+def test_the_first_hour_is_what_was_printed(monkeypatch):
+    first = "ecpolicy view a --max-steps 250"
+    printed = {
+        "pretrained": f"next:\n  {first}\n  ecpolicy train B --max-env-steps 5_000",
+        "train": f"line\nnext:\n  ecpolicy record b.ecp b.mp4\n  ecpolicy info b.ecp\n  {first}\n",
+    }
+    ran = []
+
+    def timed(command, place, scripts=None):
+        ran.append(command)
+        row = {"command": command, "s": 1.0}
+        return row if scripts is None else {**row, "said": printed.get(command.split()[1], "")}
+
+    monkeypatch.setattr(newcomer_hour, "timed", timed)
+    rows = list(newcomer_hour.rows(SimpleNamespace(steps=100, max_steps=0, here=False)))
+    assert [row["command"] for row in rows] == ran
+    assert ran[0].startswith("git clone ")
+    assert ran[1].endswith("examples/cartpole.py")
+    assert ran[2].endswith('".[tools]"')
+    assert ran[3:] == [
+        "ecpolicy pretrained", "ecpolicy view a --max-steps 250", "ecpolicy train B --max-env-steps 100",
+        "ecpolicy record b.ecp b.mp4", "ecpolicy info b.ecp",
+    ]  # fmt: skip
+    assert [row["printed by"] for row in rows] == [None, *["README"] * 3, *["pretrained"] * 2, *["train"] * 2]
+    here = newcomer_hour.rows(SimpleNamespace(steps=100, max_steps=3, here=True))
+    assert [row["command"] for row in here][:2] == ["ecpolicy pretrained", "ecpolicy view a --max-steps 3"]
 
 
 @pytest.mark.parametrize("name", SPEED)
