@@ -9,16 +9,20 @@ answers. A task is a function that draws a trial: the rates of its input lines, 
 - digits: pictures of digits from scikit-learn, row by row; scored on pictures that were not trained on.
 
 What is observed are the spikes of Poisson processes in a step of 10 ms. Synaptic currents last 50 ms, so that
-recurrent connections can hold what was seen; ``--no-recurrence`` trains the control, which has none. With
-``--common-episodes``, all members of a generation get the same trials.
+recurrent connections can hold what was seen. There are two controls: ``--recurrence fixed`` has random ones that are
+not searched for, ``--recurrence none`` has none. With ``--common-episodes``, all members of a generation get the same
+trials. With ``--graded``, training pays the logarithm of the probability of the right answer, which helps on digits:
 
-    python examples/sequence_tasks.py {memory,evidence,nogo,digits} [--no-recurrence] [--common-episodes]
-        [--generations 20] [--population 256] [--trials 16] [--neurons 128] [--seed 0]
+    python examples/sequence_tasks.py {memory,evidence,nogo,digits} [--recurrence {evolved,fixed,none}]
+        [--graded] [--common-episodes] [--generations 20] [--population 256] [--trials 16] [--neurons 128]
+        [--gain-in 0.1] [--seed 0]
+    python examples/sequence_tasks.py digits --graded --common-episodes --generations 60 --population 128 --trials 64
+        --neurons 64 --gain-in 0.3
 """
 
 import argparse
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -35,23 +39,42 @@ HELD_OUT = 450  # digits to score on; 1,347 are trained on
 Trial = tuple[NDArray[np.float64], int]  # rates (steps, lines) in Hz, and the answer
 
 
-class Trials(gym.Env[Any, Any]):
-    """Trials that a function draws, their rates as Poisson spikes."""
+@lru_cache(4096)  # which common episodes ask for once for every member
+def trial(draw: Callable[[np.random.Generator], Trial], seed: int) -> Trial:
+    """The trial of a seed, with spikes in the place of rates."""
+    generator = np.random.default_rng(seed)
+    rates, answer = draw(generator)
+    return generator.poisson(rates * STEP_MS / 1000).astype(np.float64), answer
 
-    def __init__(self, draw: Callable[[np.random.Generator], Trial], lines: int, answers: int) -> None:
-        self.draw, self.blank = draw, np.zeros(lines)
+
+class Trials(gym.Env[Any, Any]):
+    """Trials that a function draws, their rates as Poisson spikes.
+
+    An action is a number for each answer, and the largest of them the answer. If graded, their softmax is taken for
+    probabilities, and the logarithm of that of the right answer is paid.
+    """
+
+    def __init__(
+        self, draw: Callable[[np.random.Generator], Trial], lines: int, answers: int, graded: bool = False
+    ) -> None:
+        self.draw, self.blank, self.graded = draw, np.zeros(lines), graded
         self.observation_space = gym.spaces.Box(0.0, np.inf, (lines,), np.float64)
-        self.action_space = gym.spaces.Discrete(answers)
+        self.action_space = gym.spaces.Box(-np.inf, np.inf, (answers,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        super().reset(seed=seed)
-        rates, self.answer = self.draw(self.np_random)
-        self.spikes = [*self.np_random.poisson(rates * STEP_MS / 1000).astype(np.float64), self.blank][::-1]
+        spikes, self.answer = trial(self.draw, int(self.np_random.integers(2**31)) if seed is None else seed)
+        self.spikes = [*spikes, self.blank][::-1]
         return self.spikes.pop(), {}
 
     def step(self, action: Any) -> Any:
         observation, over = self.spikes.pop(), not self.spikes
-        return observation, float(over and action == self.answer), over, False, {}
+        return observation, self.earned(action) if over else 0.0, over, False, {}
+
+    def earned(self, outputs: NDArray[np.float32]) -> float:
+        """What an answer is paid."""
+        if self.graded:
+            return float(outputs[self.answer] - np.logaddexp.reduce(outputs))
+        return float(np.argmax(outputs) == self.answer)
 
 
 def on(*line: int | None) -> NDArray[np.float64]:
@@ -82,7 +105,10 @@ def nogo(generator: np.random.Generator) -> Trial:
 
 
 def digits(generator: np.random.Generator, part: slice = slice(-HELD_OUT)) -> Trial:
-    """Eight rows of eight pixels, a row a step."""
+    """Eight rows of eight pixels, a row a step.
+
+    A linear classifier is right in 82 % where it has the spikes of every row, in 38 % where it has their sums.
+    """
     which = generator.integers(len(DIGITS.target[part]))
     return ON * DIGITS.images[part][which] / 16, int(DIGITS.target[part][which])
 
@@ -107,15 +133,24 @@ TASKS = {
 }
 
 
-def train(name: str, *, neurons: int = 128, recurrence: bool = True, **settings: Any) -> tuple[Any, float]:
+def recurrence_of(kind: str, neurons: int, seed: int) -> Any:
+    """Where the search starts: connections that are 0 or 1 stay what they are."""
+    fixed = np.random.default_rng(seed).integers(0, 2, (neurons, neurons)).astype(np.float32)
+    return {"evolved": 0.5, "fixed": {"recurrent": fixed}, "none": {"recurrent": 0.0}}[kind]
+
+
+def train(
+    name: str, *, neurons: int = 128, gain_in: float = 0.1, recurrence: str = "evolved", graded: bool = False,
+    random_state: int = 0, **settings: Any,
+) -> tuple[Any, float]:  # fmt: skip
     """A policy, and its share of right answers in 2,000 trials that training never saw."""
     draw, lines, answers, scored = TASKS[name]
     policy = EvolvingConnectivityPolicy(
-        network=RSNN(neurons, step_ms=STEP_MS, dt=1.0, tau_syn=50.0, gain_recurrent=2.0),
-        initial_probability=0.5 if recurrence else {"recurrent": 0.0}, learning_rate=0.5, normalize_observations=False,
-        eval_episodes=32, confirm_episodes=256, **settings,
+        network=RSNN(neurons, step_ms=STEP_MS, dt=1.0, tau_syn=50.0, gain_in=gain_in, gain_recurrent=2.0),
+        initial_probability=recurrence_of(recurrence, neurons, random_state), learning_rate=0.5,
+        normalize_observations=False, eval_episodes=32, confirm_episodes=256, random_state=random_state, **settings,
     )  # fmt: skip
-    policy.fit(partial(Trials, draw, lines, answers))
+    policy.fit(partial(Trials, draw, lines, answers, graded))
     return policy, policy.score(partial(Trials, scored, lines, answers), n_episodes=2000, seed=10**6)
 
 
@@ -123,17 +158,19 @@ def main() -> None:
     """Train, and compare with chance."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=list(TASKS))
-    parser.add_argument("--no-recurrence", action="store_true")
+    parser.add_argument("--recurrence", choices=["evolved", "fixed", "none"], default="evolved")
+    parser.add_argument("--graded", action="store_true")
     parser.add_argument("--common-episodes", action="store_true")
     parser.add_argument("--generations", type=int, default=20)
     parser.add_argument("--population", type=int, default=256)
     parser.add_argument("--trials", type=int, default=16, help="of each member in a generation")
     parser.add_argument("--neurons", type=int, default=128)
+    parser.add_argument("--gain-in", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     _, right = train(
-        arguments.task, neurons=arguments.neurons, recurrence=not arguments.no_recurrence,
-        common_episodes=arguments.common_episodes, population_size=arguments.population,
+        arguments.task, neurons=arguments.neurons, gain_in=arguments.gain_in, recurrence=arguments.recurrence,
+        graded=arguments.graded, common_episodes=arguments.common_episodes, population_size=arguments.population,
         n_generations=arguments.generations, episodes_per_member=arguments.trials, random_state=arguments.seed,
         verbose=5,
     )  # fmt: skip

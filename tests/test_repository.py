@@ -130,6 +130,19 @@ def test_example_of_sequence_tasks():
     assert re.search(r"digits: \d+\.\d % right; by chance 10 %", output)
 
 
+@pytest.mark.parametrize(("recurrence", "values"), [("fixed", {0.0, 1.0}), ("none", {0.0})])
+def test_controls_of_sequence_tasks_keep_their_recurrent_connections(monkeypatch, recurrence, values):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    import sequence_tasks
+
+    small = {"neurons": 8, "population_size": 4, "episodes_per_member": 2, "n_generations": 2, "random_state": 3}
+    policy, _ = sequence_tasks.train("nogo", recurrence=recurrence, graded=True, **small)
+    start = np.random.default_rng(3).integers(0, 2, (8, 8)) if recurrence == "fixed" else np.zeros((8, 8))
+    assert set(np.unique(policy.connection_probabilities_["recurrent"])) == values
+    np.testing.assert_array_equal(policy.connection_probabilities_["recurrent"], start)
+    assert 0.0 < policy.connection_probabilities_["input"].min() < policy.connection_probabilities_["input"].max() < 1.0
+
+
 def test_trials_of_sequence_tasks_have_their_answers(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "examples")
     import sequence_tasks
@@ -145,10 +158,13 @@ def test_trials_of_sequence_tasks_have_their_answers(monkeypatch):
             answers.add(answer := {"memory": int(first == last), "nogo": int(first), "evidence": int(first)}[name])
             rewards, over = [], False
             while not over:
-                _, reward, over, _, _ = environment.step(answer)
+                _, reward, over, _, _ = environment.step(np.eye(count, dtype=np.float32)[answer])
                 rewards.append(reward)
             assert rewards == [0.0] * (len(rates) - 1) + [1.0]
     assert all(answers == {0, 1} for answers in seen.values())
+    graded = sequence_tasks.Trials(draw, lines, count, graded=True)  # of the last task, evidence
+    graded.answer = 1
+    assert graded.earned(np.log(np.float32([6, 2]))) == pytest.approx(np.log(0.25))
     draw, lines, count, scored = sequence_tasks.TASKS["digits"]
     trained, held_out = (
         {part(np.random.default_rng(seed))[0].tobytes() for seed in range(300)} for part in (draw, scored)
