@@ -10,7 +10,7 @@ import reproduce
 import signal_share
 import tables
 import update_rules
-from reproduce_figures import GOALS, interquartile_mean, interval, pooled_share, reaches
+from reproduce_figures import GOALS, interquartile_mean, interval, pooled_share, print_finals, reaches
 
 from ecpolicy.distributions import Bernoulli, Gaussian
 from ecpolicy.fitness_shaping import centered_ranks
@@ -49,6 +49,14 @@ def test_rows_that_are_there_are_not_made_again(tmp_path):
 def test_steps_to_a_goal():
     run = {"curve": [{"n_env_steps": 10, "return_mean": 1.0}, {"n_env_steps": 20, "return_mean": 3.0}]}
     assert (reaches(run, 1.0), reaches(run, 2.0), reaches(run, 4.0)) == (10, 20, np.inf)
+
+
+def test_table_of_what_is_earned_in_the_end(capsys):
+    ends = [{"return_mean": earned, "x_velocity": earned / 1000} for earned in (4000.0, 1000.0, 2000.0)]
+    print_finals({("Hopper-v5", "EC"): ends})
+    row = capsys.readouterr().out.splitlines()[-1]
+    # Three values weigh 1 : 4 : 1 from the smallest up.
+    assert row == "| Hopper-v5 | EC | 2,167 [1,000, 4,000] | 4,000, 1,000, 2,000 | 2.17 |"
 
 
 def test_steps_to_a_score_over_all_tasks():

@@ -105,6 +105,16 @@ def print_returns(runs):
             )
 
 
+def print_finals(runs):
+    """What the networks of the end earn over their last episodes, every seed, and the interquartile mean."""
+    print("| task | method | return | every seed | x-velocity, m/s |\n| --- | --- | --- | --- | --- |")
+    for (task, method), group in runs.items():
+        middle, low, high = interval([np.array([run["return_mean"] for run in group])])
+        each = ", ".join(f"{run['return_mean']:,.0f}" for run in group)
+        speed = interquartile_mean(np.array([run["x_velocity"] for run in group]))
+        print(f"| {task} | {method} | {middle:,.0f} [{low:,.0f}, {high:,.0f}] | {each} | {speed:.2f} |")
+
+
 def print_methods(runs):
     """Return at the fewest steps that an evolving run took, and after the fewest seconds.
 
@@ -339,6 +349,9 @@ TABLES = {
     "small_populations": print_small_populations,
     "methods": print_methods,
     "update_rules": print_update_rules,
+    "headline": print_finals,
+    "hidden_velocities": print_finals,
+    "recurrent": print_finals,
 }
 
 
@@ -360,7 +373,7 @@ def main():
             draw_seeds(
                 {key: group for key, group in runs.items() if key[0] in GOALS}, arguments.images / f"{study}.png"
             )
-        elif arguments.images and study != "update_rules":
+        elif arguments.images and study in ("small_populations", "methods"):
             draw(runs, arguments.images / f"{study}.png")
             if study == "methods":
                 draw(runs, arguments.images / f"{study}_seconds.png", by="seconds")
