@@ -1,5 +1,7 @@
 """Pictures, recorded episodes and video: what they show, on light and dark, and what they refuse."""
 
+import itertools
+
 import gymnasium as gym
 import matplotlib as mpl
 import numpy as np
@@ -247,6 +249,19 @@ def test_rows_of_the_input_and_groups_are_named(policy):
         assert named(axis) == ["E", "I"]
         np.testing.assert_array_equal(axis.get_ticklocs(), [0, 15, 29])
     assert named(out.xaxis) == []
+
+
+def test_matrices_fit_into_a_column(policy):
+    figure = plt.figure(figsize=(85 / 25.4, 4.2), layout="constrained")
+    axes = ConnectionProbabilityDisplay.from_estimator(policy, order="cluster", figure=figure).axes_
+    wide = ConnectionProbabilityDisplay.from_estimator(policy, order="cluster").axes_
+    for narrow, other in zip(axes[:3], wide[:3], strict=True):
+        np.testing.assert_array_equal(narrow.images[0].get_array(), other.images[0].get_array())
+        assert narrow.get_title() == other.get_title()
+    figure.canvas.draw()
+    boxes = [ax.get_tightbbox() for ax in figure.axes]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
 def test_neurons_stand_in_the_order_that_was_chosen(policy, activity):

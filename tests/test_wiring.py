@@ -269,6 +269,14 @@ def test_pictures_show_the_numbers(policy, style):
         NetworkDisplay.from_estimator(policy, positions=ring(30)).figure_.savefig(io.BytesIO())
 
 
+def test_of_many_connections_some_are_drawn():
+    dense = random_connectome(SEED, n=80, excitatory=40)
+    ax = NetworkDisplay(dense).plot().ax_
+    assert sum(len(lines.get_segments()) for lines in ax.collections if hasattr(lines, "get_segments")) == 1500
+    total = sum(int(p.sum()) for p in dense.connectivity.values())
+    assert f"1,500 of {total:,} connections" in [text.get_text() for text in ax.texts]
+
+
 def test_pictures_of_lesions(policy):
     few = lesion_returns(policy, Match, [0, 1], n_episodes=2)
     bars = [bar.get_width() for bar in LesionDisplay(few).plot().ax_.patches]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BINS = 50
 ORDERS = ("degree", "cluster")
+NARROW = 5.0  # inches: in a figure that is less wide, matrices that share neurons share axes
 Order = str | Sequence[float] | NDArray[np.floating] | None
 
 
@@ -104,24 +105,33 @@ class ConnectionProbabilityDisplay:
             so that neurons with like connections stand together (Ward's clustering); or by falling numbers of your own,
             such as an activity's ``rates``. As they are in the network by default.
         figure : matplotlib figure, optional
-            An empty one to draw in.
+            An empty one to draw in. Where it is less wide than 5 inches, as a paper's column is, the input's matrix
+            stands above that of the recurrent connections, and the output's at its right.
         """
         from matplotlib import pyplot as plt
 
         matrices = self.probabilities if order is None else self._sorted(order)
         by = "" if order is None else f", by {order}" if isinstance(order, str) else ", sorted"
         figure = plt.figure(figsize=(7, 4.6), layout="constrained") if figure is None else figure
-        upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[1.5, 1]))
+        narrow = figure.get_figwidth() < NARROW and [*matrices] == ["input", "recurrent", "output"]
+        upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=[2.2 if narrow else 1.5, 1]))
         widths = [max(p.shape[1], 40) for p in matrices.values()]
-        axes = np.atleast_1d(upper.subplots(1, len(matrices), width_ratios=widths))
-        colors, image = palette(axes[0]), None
+        axes = (
+            _joined(upper, matrices) if narrow else np.atleast_1d(upper.subplots(1, len(matrices), width_ratios=widths))
+        )
+        colors, image, font = palette(axes[0]), None, "small" if narrow else None
         for ax, (name, p) in zip(axes, matrices.items(), strict=True):
             image = ax.imshow(p, vmin=0, vmax=1, cmap=colors.sequential, aspect="auto", interpolation="nearest")
-            ax.set(title=f"{name.capitalize()}{by if name == 'recurrent' else ''}", xlabel="Postsynaptic")
+            ax.set_title(f"{name.capitalize()}{by if name == 'recurrent' else ''}", fontsize=font)
             for axis, line, which in ((ax.yaxis, ax.axhline, 0), (ax.xaxis, ax.axvline, 1)):
-                self._name_groups(axis, line, name, p.shape, which)
-        axes[0].set_ylabel("Presynaptic")
-        upper.colorbar(image, ax=axes, label="Probability", pad=0.01)
+                self._name_groups(axis, line, name, p.shape, which, narrow)
+            if not narrow or name == "recurrent":
+                ax.set_xlabel("Postsynaptic", fontsize=font)
+        axes[1 if narrow else 0].set_ylabel("Presynaptic", fontsize=font)
+        bar = upper.colorbar(image, ax=axes, pad=0.01)
+        bar.set_label("Probability", fontsize=font)
+        if narrow:
+            bar.ax.tick_params(labelsize=font)
         below = lower.subplots()
         if self.histogram is None:
             values = np.concatenate([p.ravel() for p in self.probabilities.values()])
@@ -151,13 +161,16 @@ class ConnectionProbabilityDisplay:
         ordered = {"input": into[:, new], "recurrent": between[np.ix_(new, new)], "output": out[new]}
         return {**self.probabilities, **ordered}
 
-    def _name_groups(self, axis: Any, line: Any, name: str, shape: tuple[int, ...], which: int) -> None:
+    def _name_groups(self, axis: Any, line: Any, name: str, shape: tuple[int, ...], which: int, narrow: bool) -> None:
         """Mark where groups begin along an axis of a matrix, 0 for presynaptic, and name them at their middle."""
+        if narrow:
+            axis.set_tick_params(which="both", labelsize="small")
         from matplotlib.ticker import MaxNLocator
 
         size, first, names = shape[which], 0, ("E", "I")
         if self.n_excitatory is not None and (name, which) == ("input", 0):
-            first, names = size // 2, ("observation", "\N{MINUS SIGN}observation")
+            kind = "obs." if narrow else "observation"
+            first, names = size // 2, (kind, f"\N{MINUS SIGN}{kind}")
         elif self.n_excitatory is not None and (name, which) != ("output", 1):
             first = self.n_excitatory
         if not 0 < first < size:  # of one group
@@ -169,7 +182,7 @@ class ConnectionProbabilityDisplay:
         axis.set_ticks(middles, names, minor=True)
         if which == 0:
             for text in axis.get_ticklabels(minor=True):
-                text.set(va="center", rotation=0 if names[0] == "E" else 90)
+                text.set(va="center", rotation=0 if names[0] == "E" or narrow else 90)
         axis.set_tick_params(which="minor", length=0, pad=7)
 
     def _plot_course(self, ax: "Axes", histogram: ProbabilityHistogram, cmap: str) -> None:
@@ -185,6 +198,17 @@ class ConnectionProbabilityDisplay:
         mesh = ax.pcolormesh(edges, np.linspace(0, 1, len(counts) + 1), shares, norm=norm, cmap=cmap, rasterized=True)
         ax.set(xlabel="Generation", ylabel="Connection probability")
         ax.figure.colorbar(mesh, ax=ax, label="Share of connections", pad=0.01)
+
+
+def _joined(figure: Any, matrices: dict[str, NDArray[np.float32]]) -> NDArray[Any]:
+    """Axes of the input above those of the recurrent connections, and the output at their right."""
+    n, thin = len(matrices["recurrent"]), 0.25
+    rows, columns = (max(matrices[name].shape[axis] / n, thin) for name, axis in (("input", 0), ("output", 1)))
+    grid = figure.subplots(2, 2, sharex="col", sharey="row", width_ratios=[1, columns], height_ratios=[rows, 1])
+    grid[0, 1].remove()
+    for ax in grid.ravel():
+        ax.label_outer()
+    return np.array([grid[0, 0], grid[1, 0], grid[1, 1]])
 
 
 def _clusters(profiles: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK = 250  # connections that are drawn in full; of more, each is as much lighter
+MOST = 1500  # connections that are drawn: more are a surface
 
 
 class NetworkDisplay:
     """Observations at the left, neurons in the middle, outputs at the right, and the connections between them.
 
     Neurons are on a ring, group by group, or at positions of your own. Connections have the colour of their sign; the
-    more there are, the lighter each is.
+    more there are, the lighter each is. Of more than 1,500, as many are drawn, picked at random, and the picture says
+    so.
 
     Parameters
     ----------
@@ -51,11 +53,16 @@ class NetworkDisplay:
         """Draw."""
         from matplotlib.collections import LineCollection
 
-        ax = column_axes(ax, 0.75 * COLUMN)
+        ax = column_axes(ax, 0.62 * COLUMN)
         colors, wiring = palette(ax), self.connectome
         places, signs = self._places(), wiring.signs
+        ends = np.stack(wiring.to_sparse().nonzero())  # (2, connections)
+        if (total := ends.shape[1]) > MOST:
+            ends = ends[:, np.random.default_rng(0).choice(total, MOST, replace=False)]
+            note = f"{MOST:,} of {total:,} connections"
+            ax.text(0, -1.3, note, ha="center", va="top", fontsize="x-small", color=colors.neutral)
+        pre, post = ends
         for sign, color, style in ((1, colors.excitatory, "-"), (-1, colors.inhibitory, (0, (2, 1)))):
-            pre, post = wiring.to_sparse().nonzero()
             chosen = signs[pre] == sign
             lines = np.stack([places[pre[chosen]], places[post[chosen]]], axis=1)
             alpha = float(np.clip(INK / max(len(lines), 1), 0.01, 0.8))

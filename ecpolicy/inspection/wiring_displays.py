@@ -186,7 +186,7 @@ class MotifDisplay:
                 ax.annotate("", corners[j], corners[i], arrowprops=arrow, annotation_clip=False)
         x, y = corners.T
         ax.plot(x, y, "o", color=color, markersize=1.8, clip_on=False)
-        ax.text(place, -0.4, name, ha="center", va="top", fontsize=4.5, color=color)
+        ax.text(place, -0.4, name, ha="center", va="top", fontsize=5, color=color)
 
 
 class DistanceDisplay:
