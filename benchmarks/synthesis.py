@@ -16,7 +16,9 @@ from pathlib import Path
 import ecpolicy
 from ecpolicy.networks import IntegerRSNN
 
-OPTIONS = {"env": ["CartPole-v1", "Hopper-v5", "HalfCheetah-v5"], "neurons": [64, 256], "lanes": 1}
+OPTIONS = {
+    "env": ["CartPole-v1", "Hopper-v5", "HalfCheetah-v5"], "neurons": [64, 256], "lanes": 1, "no_recurrent": False,
+}  # fmt: skip
 TOP = """\
 module top (input wire clk, reset, start, shift, bit_in, x_valid, output wire bit_out, ready, done);
     reg signed [13:0] x;
@@ -85,6 +87,7 @@ def measure(policy, lanes):
 def rows(options):
     for environment, neurons in product(options.env, options.neurons):
         policy = ecpolicy.EvolvingConnectivityPolicy(
-            network=IntegerRSNN(neurons), n_generations=1, population_size=4, max_episode_steps=20, random_state=0
-        ).fit(environment)
+            network=IntegerRSNN(neurons), n_generations=1, population_size=4, max_episode_steps=20, random_state=0,
+            initial_probability={"recurrent": 0.0} if options.no_recurrent else 0.5,
+        ).fit(environment)  # fmt: skip
         yield {"task": environment, "neurons": neurons, "a cycle": options.lanes, **measure(policy, options.lanes)}

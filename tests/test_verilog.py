@@ -47,6 +47,16 @@ def test_a_simulation_has_every_spike_and_action(environment, neurons, ratio, la
 
 
 @simulated
+def test_verilog_without_recurrent_connections_has_no_memory_of_them(tmp_path):
+    network = IntegerRSNN(65, gain_in=1.0)
+    trained("Pendulum-v1", network, initial_probability={"recurrent": 0.0}).to_verilog(tmp_path, lanes=2, steps=8)
+    assert simulate(tmp_path).startswith("PASS: 8 steps")
+    assert int((tmp_path / "spikes.hex").read_text().replace("\n", ""), 16) > 0
+    assert "k_h" not in (tmp_path / "policy.v").read_text()
+    assert not (tmp_path / "k_h.hex").exists()
+
+
+@simulated
 def test_saturated_networks_are_the_same_in_verilog(tmp_path):
     network = IntegerRSNN(300, 1.0, gain_in=30.0, gain_recurrent=1.5, shift_m=1)
     trained("Pendulum-v1", network, initial_probability={"recurrent": 0.95}).to_verilog(tmp_path, lanes=3, steps=4)

@@ -29,10 +29,11 @@ def verilog(
     padded = depth * lanes
     words = k_h.T.reshape(n, n)  # of a neuron: from whom it has connections
     of_inputs = np.stack([k_in[:observed], k_in[observed:]], axis=-1).swapaxes(0, 1)  # (neurons, observed, 2)
+    recurrent = bool(k_h.any())
     return {
-        "policy.v": module(network, observed, outputs, action_space, lanes),
+        "policy.v": module(network, observed, outputs, action_space, lanes, recurrent=recurrent),
         "policy_tb.v": bench(len(recorded.x), observed, outputs, recorded.actions.shape[1], network.substeps, padded),
-        "k_h.hex": _hex(_grouped(_wider(words, padded), lanes)),
+        **({"k_h.hex": _hex(_grouped(_wider(words, padded), lanes))} if recurrent else {}),
         "k_in.hex": _hex(_grouped(of_inputs.reshape(n, -1), lanes, observed)),
         "k_out.hex": _hex(_grouped(k_out, lanes)),
         "v0.hex": _hex(_grouped(_bits(initial_potentials, CURRENT + 1), lanes)),

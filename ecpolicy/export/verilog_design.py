@@ -25,8 +25,8 @@ def cycles(n_neurons: int, obs_size: int, n_outputs: int, substeps: int, lanes: 
     return depth * obs_size + 3 + substeps * (depth + 4 + n_outputs)
 
 
-def module(network: IntegerRSNN, observed: int, outputs: int, space: Space, lanes: int) -> str:
-    """The text of ``policy.v``."""
+def module(network: IntegerRSNN, observed: int, outputs: int, space: Space, lanes: int, *, recurrent: bool) -> str:
+    """The text of ``policy.v``. Without recurrent connections, synthesis removes what counts spikes along them."""
     n, substeps = network.n_neurons, network.substeps
     constants = network.constants(observed)
     depth = -(-n // lanes)
@@ -39,6 +39,10 @@ def module(network: IntegerRSNN, observed: int, outputs: int, space: Space, lane
     neurons = "\n".join(neuron(lane, constants, bits_in) for lane in range(lanes))
     tallies = "\n".join(tally(output, outputs, network.n_excitatory, lanes) for output in range(outputs))
     shifted = f"{{fired, next[{padded - 1}:{lanes}]}}" if depth > 1 else "fired"
+    memory, loading, row = "", "", "0"
+    if recurrent:
+        memory = f"    reg [{lanes * padded - 1}:0] k_h [0:{depth - 1}];  // from all neurons to those of a group\n"
+        loading, row = '        $readmemh("k_h.hex", k_h);\n', "k_h[index]"
     deciding, actions, meaning = decision(space, outputs, constants.scale_out)
     cycle_count = cycles(n, observed, outputs, substeps, lanes)
     return f"""\
@@ -69,8 +73,7 @@ module policy (
     reg [2:0] state;
     assign ready = state == IDLE;
 
-    reg [{lanes * padded - 1}:0] k_h [0:{depth - 1}];          // connections from all neurons to those of a group
-    reg [{2 * lanes - 1}:0] k_in [0:{depth * observed - 1}];   // of each number, as it is and with its sign changed
+{memory}    reg [{2 * lanes - 1}:0] k_in [0:{depth * observed - 1}];   // of each number, as it is and negated
     reg [{lanes * outputs - 1}:0] k_out [0:{depth - 1}];
     reg [{lanes * (CURRENT + 1) - 1}:0] v0 [0:{depth - 1}];
     reg [{lanes * (CURRENT + 1) - 1}:0] v [0:{depth - 1}];     // membrane potentials
@@ -78,8 +81,7 @@ module policy (
     reg [{lanes * CURRENT - 1}:0] i_in [0:{depth - 1}];
     reg signed [{CURRENT - 1}:0] seen [0:{observed - 1}];
     initial begin
-        $readmemh("k_h.hex", k_h);
-        $readmemh("k_in.hex", k_in);
+{loading}        $readmemh("k_in.hex", k_in);
         $readmemh("k_out.hex", k_out);
         $readmemh("v0.hex", v0);
     end
@@ -123,7 +125,7 @@ module policy (
     wire signed [{READOUT - 1}:0] clamped = {clamped("filtered", LARGEST_READOUT)};
 
     always @(posedge clk) begin     // memories: one reader and one writer each
-        row <= k_h[index];
+        row <= {row};
         in_bits <= k_in[in_address];
         in_x <= seen[in_number];
         i_read <= i_syn[index_s2];
