@@ -18,7 +18,7 @@ import pytest
 import ecpolicy
 from ecpolicy.cli import main
 from ecpolicy.cli.parsing import Parser
-from ecpolicy.cli.settings import METHODS
+from ecpolicy.cli.settings import METHODS, spoken
 from ecpolicy.cli.training import add_train
 from ecpolicy.networks import RSNN
 from probes import usual_promotion
@@ -291,6 +291,28 @@ def test_commands_that_are_suggested_work_as_they_stand(folder, capsys, method, 
     assert made - {".ecp"} == {
         "": {".mp4", ".html", ".png", ".nir", ".h"}, "--network integer-rsnn": {".mp4", ".html", ".png", ".h"},
     }.get(method, {".mp4"})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "spoken_of"),
+    [
+        ("differ more (network__gain_in=1.0); see", "differ more (--network-gain-in=1.0); see"),
+        ("try network=RSNN(gain_in=1.0, gain_out=1.0); see", "try --network-gain-in 1.0 --network-gain-out 1.0; see"),
+        ("(healthy_reward=0); or (max_episode_steps).", "(--env-setting healthy_reward=0); or (--max-episode-steps)."),
+        ("(episodes_per_member=8)", "(--episodes-per-member=8)"),
+        ("The network gains 0.5 a step.", "The network gains 0.5 a step."),
+    ],
+)
+def test_advice_is_in_the_words_of_the_command_line(said, spoken_of):
+    assert spoken(said) == spoken_of
+
+
+@pytest.mark.filterwarnings("always:All returns")
+def test_warnings_are_in_the_words_of_the_command_line(folder, capsys):
+    sizes = ["--n-generations", "5", "--population-size", "4", "--network-n-neurons", "8", "--max-episode-steps", "3"]
+    quick = ["--eval-episodes", "1", "--confirm-episodes", "1", "--score-episodes", "0", "--every", "0"]
+    assert main(["train", "FrozenLake-v1", "--env-setting", "is_slippery=False", *sizes, *quick]) == 0
+    assert "let networks differ more (--network-gain-in=1.0)" in capsys.readouterr().err
 
 
 def test_what_comes_with_the_package_leads_on(folder, capsys):

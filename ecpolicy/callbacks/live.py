@@ -96,7 +96,8 @@ class Live(Progress):
             between = f"deployed, from {score(min(deployed))} to {score(max(deployed))}:"
             parts[1:1] = [Text(f"\n{between}", "dim"), Text(curve(deployed, WIDTH), "cyan")]
         if is_stuck(view.history_):
-            parts.append(Text(f"No better network for a while{hint(view)}; see 'It does not learn'.", "yellow"))
+            advice = f"No better network for a while{hint(view)}; see 'It does not learn'."
+            parts.append(Text(self.speak(advice), "yellow"))
         engine = f", engine {view.engine_}" if getattr(view, "engine_", None) else ""
         return Panel(Group(*parts), title=f"generation {record['generation']}{engine}", expand=False)
 

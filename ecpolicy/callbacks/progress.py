@@ -1,6 +1,7 @@
 """Progress lines."""
 
 import sys
+from collections.abc import Callable
 from time import perf_counter
 from typing import TextIO
 
@@ -28,6 +29,7 @@ class Progress:
     """
 
     def __init__(self, every: int = 1, stream: TextIO | None = None) -> None:
+        self.speak: Callable[[str], str] = str  # puts advice into the words of whoever shows it
         check_count("every", every, "generations")
         self._every = every
         self._stream = stream
@@ -71,7 +73,8 @@ class Progress:
         self._engine = ""
         if stuck and not self._told:
             self._told = True
-            self._print(f"No better network for a while{hint(view)}; see 'It does not learn' in the documentation.")
+            advice = f"No better network for a while{hint(view)}; see 'It does not learn' in the documentation."
+            self._print(self.speak(advice))
 
     def _print(self, line: str) -> None:
         with self._excuse.excused():

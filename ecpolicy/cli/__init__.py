@@ -91,7 +91,7 @@ def _reason(error: Exception) -> str:
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:
-    _tell(f"ecpolicy: warning: {message}")
+    _tell(f"ecpolicy: warning: {spoken(str(message))}")
 
 
 def _tell(line: str) -> None:

@@ -45,7 +45,9 @@ SPOKEN = {  # words of the library's messages, and what the command line has for
     "fit without resume_from": "give --overwrite",
     "name must be a C": "--name must be a C",
     **{rf"network={kind.__name__}\(\)": f"--network {name}" for name, kind in NETWORKS.items()},
+    **{f"network__{name}{WORD_ENDS}": option_of(f"network__{name}") for name in SETTINGS},
     **{f"{name}{WORD_ENDS}": option_of(f"network__{name}") for name in SETTINGS if "_" in name},
+    "healthy_reward=": "--env-setting healthy_reward=",
     **{
         f"{name}{WORD_ENDS if '_' in name else '(?==)'}": option_of(name)
         for method in METHODS.values()
@@ -98,9 +100,16 @@ def plain(about: str) -> str:
 
 def spoken(message: str) -> str:
     """What the library says of parameters, in the words of the command line."""
+    message = re.sub(r"\bnetwork=\w+\((\w+=[^()]+)\)", _network_options, message)
     for words, option in SPOKEN.items():
         message = re.sub(rf"(?<![\w./-]){words}", option, message)
     return message
+
+
+def _network_options(network: re.Match[str]) -> str:
+    """The options for a network as Python writes it."""
+    settings = (setting.split("=") for setting in network[1].split(", "))
+    return " ".join(f"{option_of(f'network__{name}')} {value}" for name, value in settings)
 
 
 def existing(path: Path, pattern: str, otherwise: str = "") -> Path:

@@ -239,7 +239,9 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.json:
         callbacks.append(_JSONLines())
     elif arguments.every:
-        callbacks.append((Live if arguments.live else Progress)(arguments.every, sys.stderr))
+        shown = (Live if arguments.live else Progress)(arguments.every, sys.stderr)
+        shown.speak = spoken
+        callbacks.append(shown)
     callbacks.append(StandingStill())
     if arguments.csv is not None:
         callbacks.append(CSVLog(arguments.csv))
