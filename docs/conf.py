@@ -45,6 +45,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "show_memory": False,
+    "first_notebook_cell": '# %pip install "ecpolicy[tools]"  # in Colab, once the package is on the index',
     "ignore_repr_types": r".*Display|.*[Aa]xes|.*Figure",  # their pictures are there
     "remove_config_comments": True,
     "abort_on_example_error": True,

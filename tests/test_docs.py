@@ -80,6 +80,8 @@ def test_tutorials_were_run_and_have_their_pictures(site):
         assert "sphx-glr-script-out" in page
         found = list((site / "_images").glob(f"sphx_glr_{tutorial}_0*.png"))
         assert len(found) == pictures
+        (notebook,) = (site / "_downloads").glob(f"*/{tutorial}.ipynb")
+        assert "%pip install" in json.loads(notebook.read_text())["cells"][0]["source"][0]
 
 
 @pytest.mark.slow
