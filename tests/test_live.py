@@ -54,6 +54,7 @@ def test_a_terminal_gets_one_panel_a_generation():
             f"{record['n_env_steps']:,}, ",
             f"{record['entropy']:.3f} bits per connection",
             f"{record['flips']:,} connections",
+            f"environments {record['environment_share']:.0%}, networks {record['network_share']:.0%}, update ",
         ):
             assert text in panel
     assert "done" in shown[-1]

@@ -317,3 +317,16 @@ def test_a_second_ctrl_c_ends_it_without_a_traceback(tmp_path, command):
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_after_one_ctrl_c_the_command_that_goes_on_is_printed(tmp_path):
+    command = ["train", "CartPole-v1", "--population-size", "64", "--score-threshold", "none", "--max-env-steps", "1e9"]
+    arguments = [sys.executable, "-m", "ecpolicy", *command, "--overwrite"]
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    with subprocess.Popen(arguments, **piped) as process:
+        assert "engine" in process.stderr.readline()
+        assert process.stderr.readline().startswith("generation")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith(f"next:\n  ecpolicy {' '.join(command)} --resume\n")

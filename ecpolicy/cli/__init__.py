@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if surplus:
         parsed.parser.error(f"There is no place for {' '.join(surplus)}.")
+    parsed.given = given
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]

@@ -259,7 +259,9 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.score_episodes and not arguments.interrupted:
         report |= played(policy, arguments.environment, arguments.score_episodes, None, None)
     write_report(report, arguments.json)
-    if not (arguments.json or arguments.interrupted):
+    if arguments.interrupted and not arguments.json:
+        suggest([*(word for word in arguments.given if word not in ("--overwrite", "--resume")), "--resume"])
+    elif not arguments.json:
         suggest(*_following(policy, path, resolve(arguments.environment).on_device))
 
 
