@@ -26,6 +26,7 @@ RESAMPLES = 2000
 SHADES = ["#9ECAE1", "#4292C6", "#08519C"]
 SEEDS = ["#0072B2", "#D55E00", "#009E73"]
 GOALS = {"HalfCheetah-v5": 4500, "Hopper-v5": 3000, "Walker2d-v5": 3500}  # returns that count as a score of 1
+THRESHOLDS = {"HalfCheetah-v5": 3430, "Hopper-v5": 3120, "Walker2d-v5": 4390}  # of Mania et al. (2018)
 PARTS = ["#E69F00", "#009E73", "#0072B2", "#BBBBBB"]
 COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
     "EC": "#0072B2",
@@ -36,11 +37,13 @@ COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
     "ES-LSTM": "#56B4E9",
     "SG-PPO": "#D55E00",
     "sb3-PPO": "#000000",
+    "ARS": "#D55E00",
 }
 LABELS = {  # beside the methods' own names
     "EC-published-step": "EC, published step",
     "EC-published": "EC, as published",
     "sb3-PPO": "Stable-Baselines3 PPO",
+    "ARS": "ARS, linear",
 }
 
 
@@ -113,6 +116,29 @@ def print_finals(runs):
         each = ", ".join(f"{run['return_mean']:,.0f}" for run in group)
         speed = interquartile_mean(np.array([run["x_velocity"] for run in group]))
         print(f"| {task} | {method} | {middle:,.0f} [{low:,.0f}, {high:,.0f}] | {each} | {speed:.2f} |")
+
+
+def print_headline(runs):
+    """After two minutes and at the end; when each seed's curve passed what ARS's paper counts episodes to."""
+    print("| task | method | after 120 s | steps then | at the end | x-velocity, m/s | ARS's threshold, passed after |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for (task, method), group in runs.items():
+        steps = interquartile_mean(np.array([at(run, "seconds", 120, what="n_env_steps") for run in group]))
+        middle, low, high = interval([np.array([run["return_mean"] for run in group])])
+        speed = interquartile_mean(np.array([run["x_velocity"] for run in group]))
+        passed = [first(run, THRESHOLDS[task]) for run in group]
+        when = ", ".join(
+            f"{point['n_env_steps'] / 1e6:.2f}M ({point['seconds']:.0f} s)" if point else "never" for point in passed
+        )
+        print(
+            f"| {task} | {method} | {cell(group, 'seconds', 120)} | {steps:,.0f} | "
+            f"{middle:,.0f} [{low:,.0f}, {high:,.0f}] | {speed:.2f} | {THRESHOLDS[task]:,}: {when} |"
+        )
+
+
+def first(run, goal):
+    """The first point of the curve at or above a return, or None."""
+    return next((point for point in run["curve"] if point["return_mean"] >= goal), None)
 
 
 def print_methods(runs):
@@ -216,32 +242,27 @@ def pooled_share(runs, method, published, resamples=RESAMPLES, seed=0):
 
 def reaches(run, goal):
     """Environment steps after which the curve has reached the goal."""
-    return next((point["n_env_steps"] for point in run["curve"] if point["return_mean"] >= goal), np.inf)
+    point = first(run, goal)
+    return point["n_env_steps"] if point else np.inf
 
 
 def draw(runs, path, by="n_env_steps"):
-    """Learning curves: interquartile mean over seeds, and the range that 95 % of the bootstrap falls into.
-
-    Ranges far above all means are cut.
-    """
+    """Learning curves: interquartile mean over seeds, and the range that 95 % of the bootstrap falls into."""
     from matplotlib.figure import Figure
 
     tasks = dict(by_task(runs))
     unit, label = (1e6, "environment steps, millions") if by == "n_env_steps" else (60, "minutes on one core")
     figure = Figure(figsize=(3.6 * len(tasks), 3.4), layout="constrained")
     for axes, (task, groups) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks.items(), strict=True):
-        highest = 0
         for method, group in groups.items():
             grid = np.linspace(0, max(run["curve"][-1][by] for run in group), 60)[1:]
             values = np.array([[at(run, by, x) for x in grid] for run in group])
             spread = np.array([interval([column])[1:] for column in values.T])
             middle = interquartile_mean(values)
-            highest = np.nanmax([highest, *middle])
             axes.plot(grid / unit, middle, color=COLORS[method], label=LABELS.get(method, method), linewidth=1.8)
             axes.plot(grid[-1] / unit, middle[-1], "o", color=COLORS[method], markersize=4)
             axes.fill_between(grid / unit, *spread.T, color=COLORS[method], alpha=0.2, linewidth=0)
-        low, high = axes.get_ylim()
-        axes.set(title=task, xlim=(0, None), xlabel=label, ylim=(low, min(high, 1.5 * highest)))
+        axes.set(title=task, xlim=(0, None), xlabel=label)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("return of the deployed network")
     handles = {}
@@ -349,7 +370,7 @@ TABLES = {
     "small_populations": print_small_populations,
     "methods": print_methods,
     "update_rules": print_update_rules,
-    "headline": print_finals,
+    "headline": print_headline,
     "hidden_velocities": print_finals,
     "recurrent": print_finals,
 }
@@ -373,9 +394,9 @@ def main():
             draw_seeds(
                 {key: group for key, group in runs.items() if key[0] in GOALS}, arguments.images / f"{study}.png"
             )
-        elif arguments.images and study in ("small_populations", "methods"):
+        elif arguments.images and study in ("small_populations", "methods", "headline"):
             draw(runs, arguments.images / f"{study}.png")
-            if study == "methods":
+            if study != "small_populations":
                 draw(runs, arguments.images / f"{study}_seconds.png", by="seconds")
     for name, picture in (("surrogates", draw_surrogates), ("efficiency", draw_efficiency)):
         rows = tables.read(arguments.results / f"{name}.csv")
