@@ -4,7 +4,8 @@
         [--policies policies] [--results benchmarks/studies/results] [--print] [--figure stability.png]
 
 "free" has the library's defaults: nothing tells two neurons of one sign apart. In "same input", all trainings have one
-input matrix, drawn once with a density of one half and fixed, so that neuron k of one training is neuron k of another.
+input matrix, drawn once with a density of one half and fixed, so that neuron k of one training is neuron k of another;
+in "same input and output" one output matrix as well (the table has ``--runs 10 --generations 40``).
 Policies are saved as they are trained; those that are there are not trained again. A row of stability.csv says of a
 matrix how many connections are present in a number of runs, and how many would be by chance, that is, where runs share
 the densities of blocks and nothing else.
@@ -23,8 +24,17 @@ from ecpolicy.across_seeds import Stability, stability
 HERE = Path(__file__).parent
 ENV, NEURONS = "CartPole-v1", 256
 SAME = (np.random.default_rng(0).random((8, NEURONS)) < 0.5).astype(np.float32)  # (inputs and negatives, neurons)
-SETTINGS = {"free": {}, "same input": {"initial_probability": {"input": SAME}}}
-LEARNT = {"free": ("input", "recurrent", "output"), "same input": ("recurrent", "output")}
+READ = (np.random.default_rng(1).random((NEURONS, 2)) < 0.5).astype(np.float32)  # (neurons, outputs)
+SETTINGS = {
+    "free": {},
+    "same input": {"initial_probability": {"input": SAME}},
+    "same input and output": {"initial_probability": {"input": SAME, "output": READ}},
+}
+LEARNT = {
+    "free": ("input", "recurrent", "output"),
+    "same input": ("recurrent", "output"),
+    "same input and output": ("recurrent",),
+}
 
 
 DRAWN = [("free", "recurrent"), ("same input", "output")]
