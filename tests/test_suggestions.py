@@ -3,6 +3,7 @@
 import pytest
 
 from ecpolicy.constraints import meant
+from ecpolicy.networks import GRU, RSNN, IntegerRSNN
 
 OPTIONS = [
     "--optimizer", "--population-size", "--episodes-per-member", "--max-env-steps", "--max-episode-steps", "--eps",
@@ -44,3 +45,16 @@ def test_a_typing_error_counts_before_an_abbreviation():
     assert meant("train", ["pretrained", "trains", "t-rain"]) == " Did you mean t-rain?"
     assert meant("Hoper-v5", ["Hopper-v4", "Hopper-v5"]) == " Did you mean Hopper-v5?"
     assert meant("a", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "said"),
+    [
+        (IntegerRSNN, {"t_ref": 2.0}, "IntegerRSNN has no setting 't_ref'; it has n_neurons, excitatory_ratio,"),
+        (RSNN, {"n_neuron": 3}, "RSNN has no setting 'n_neuron'; it has .* Did you mean n_neurons?"),
+        (GRU, {"units": 3}, "GRU has no setting 'units'; it has n_neurons."),
+    ],
+)
+def test_networks_say_which_settings_they_have(network, settings, said):
+    with pytest.raises(TypeError, match=said):
+        network(**settings)

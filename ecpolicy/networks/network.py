@@ -78,6 +78,13 @@ class Settings(DataclassInstance):
 
     table: ClassVar[Table] = {}  # what the settings may be, where they are to be checked
 
+    def __new__(cls, *values: object, **settings: object) -> Self:
+        """Refuse settings that there are not, before Python does, which does not say which there are."""
+        known = [field.name for field in fields(cls)]
+        for name in sorted(set(settings).difference(known)):
+            raise TypeError(f"{cls.__name__} has no setting {name!r}; it has {', '.join(known)}.{meant(name, known)}")
+        return super().__new__(cls)
+
     def get_params(self, deep: bool = True) -> Kwargs:
         """The settings by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
