@@ -62,10 +62,11 @@ def timed(command, place, scripts=None):
     others = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     if scripts is None or not scripts.is_absolute():
         others.pop("PYTHONPATH", None)
-    began = time.perf_counter()
+    began, before = time.perf_counter(), os.times()
     ran = subprocess.run(command, shell=True, cwd=place, env={**others, "PATH": path}, capture_output=True, text=True)
-    seconds = time.perf_counter() - began
+    seconds, after = time.perf_counter() - began, os.times()
     if ran.returncode:
         sys.exit(f"{command} ended with status {ran.returncode}:\n{ran.stdout}{ran.stderr}")
-    row = {"command": command, "s": seconds}
+    cpu = after.children_user - before.children_user + after.children_system - before.children_system
+    row = {"command": command, "s": seconds, "s of CPU": cpu}
     return row if scripts is None else {**row, "said": ran.stderr}
