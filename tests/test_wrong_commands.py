@@ -65,7 +65,7 @@ WRONG = [  # command, exit status, what the line says
     ("train CartPole-v1 --engine mujoco", 2, 'give --engine="auto" to let Gymnasium play'),
     ("evaluate trained.ecp --episodes 0", 2, "--episodes must be an integer in [1, inf); got 0."),
     ("evaluate trained.ecp --max-steps many", 2, "--max-steps must be an integer in [1, inf); got 'many'."),
-    ("record trained.ecp a.gif", 2, 'give a path that ends in ".mp4"'),
+    ("record trained.ecp a.gif", 2, 'give a path that ends in ".mp4" or ".npz"'),
     ("view trained.ecp --out a.txt", 2, 'give a path that ends in ".html"'),
     ("plot trained.ecp --kind rastr", 2, "choose from 'learning-curve'"),
     ("plot trained.ecp --y reward", 2, "no number 'reward'; it has generation"),

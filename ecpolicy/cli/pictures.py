@@ -41,11 +41,14 @@ def record(arguments: argparse.Namespace) -> None:
         )  # fmt: skip
         print(recorded.to_npz(destination(arguments.out)))
         return
-    if arguments.out.suffix == ".mp4":  # another one is refused below
-        destination(arguments.out)
+    if arguments.out.suffix != ".mp4":
+        raise ValueError(
+            "An episode is written as a video or as arrays: "
+            f'give a path that ends in ".mp4" or ".npz", got {str(arguments.out)!r}.'
+        )
     for file in record_video(
-        policy, environment_of(policy, arguments), arguments.out, n_episodes=arguments.episodes, seed=arguments.seed,
-        max_episode_steps=arguments.max_steps,
+        policy, environment_of(policy, arguments), destination(arguments.out), n_episodes=arguments.episodes,
+        seed=arguments.seed, max_episode_steps=arguments.max_steps,
         on_frame=_Frames(arguments.out, arguments.episodes * (arguments.max_steps + 1)),
     ):  # fmt: skip
         print(file)
