@@ -67,34 +67,34 @@ def slow_vector(mode):
 )  # fmt: skip
 def test_slow_environments_take_the_time(environment):
     environments, networks, update, rest = told(environment)
-    assert 0.8 < environments < 1
+    assert 1 > environments > max(networks, update, rest)
     assert min(networks, update, rest) > 0
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_shares_are_of_all_workers_together(n_jobs):
     environments, networks, update, rest = told(Slow, n_jobs=n_jobs, n_generations=4)
-    assert 0.4 < environments < 1
+    assert 1 > environments > max(networks, update, rest)
     assert min(networks, update, rest) > 0
 
 
 def test_slow_networks_take_the_time():
     environments, networks, update, rest = told(network=SlowNetwork(8))
-    assert 0.8 < networks < 1
+    assert 1 > networks > max(environments, update, rest)
     assert min(environments, update, rest) > 0
 
 
 def test_a_slow_update_takes_the_time(monkeypatch):
     measures = evolution_learner.search_measures
     monkeypatch.setattr(evolution_learner, "search_measures", lambda *given: time.sleep(0.5) or measures(*given))
-    assert 0.5 < told()[2] < 1
+    environments, networks, update, rest = told()
+    assert 1 > update > max(environments, networks, rest)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_robots_that_are_played_natively(n_jobs):
     found = told("Hopper-v5", max_episode_steps=20, engine="mujoco", n_jobs=n_jobs)
     assert all(0 < share < 1 for share in found)
-    assert found[0] + found[1] > 0.3
 
 
 def test_updates_by_gradients():

@@ -34,10 +34,11 @@ SETTINGS = {
 }
 
 
-def fit(task, setting, seed):
-    """The row of a fit."""
+def fit(task, setting, seed, generations=None):
+    """The row of a fit, of the setting's generations or of so many."""
     began = time.process_time()
-    policy, score = sequence_tasks.train(task, **SETTINGS[setting], random_state=seed)
+    changed = {} if generations is None else {"n_generations": generations}
+    policy, score = sequence_tasks.train(task, **SETTINGS[setting] | changed, random_state=seed)
     population = float(np.mean([record["return_mean"] for record in policy.history_[-5:]]))
     return {"env": task, "settings": setting, "seed": seed, "generations": policy.n_generations_,
             "n_env_steps": policy.n_env_steps_, "population": round(population, 4), "score": round(score, 4),
@@ -60,6 +61,7 @@ def main():
     parser.add_argument("--tasks", nargs="+", choices=list(sequence_tasks.TASKS), default=list(sequence_tasks.TASKS))
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--generations", type=int, help="instead of each setting's own")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--print", action="store_true")
     arguments = parser.parse_args()
@@ -67,7 +69,7 @@ def main():
     if not arguments.print:
         keys = itertools.product(arguments.seeds, arguments.settings, arguments.tasks)
         wanted = ((task, setting, seed) for seed, setting, task in keys)
-        for row in tables.completed(path, wanted, fit):
+        for row in tables.completed(path, wanted, lambda *key: fit(*key, arguments.generations)):
             print(row, flush=True)
     show(tables.read(path))
 
