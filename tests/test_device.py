@@ -29,6 +29,7 @@ from ecpolicy.rollout.device_environment import Snapshot
 from ecpolicy.rollout.device_program import Program
 from ecpolicy.rollout.episodes import Networks, of_deployed, playing, population
 from ecpolicy.rollout.outcome import EpisodeError
+from ecpolicy.rollout.seconds import SHARES
 from ecpolicy.rollout.workers import Plan
 from ecpolicy.spaces import action_decoder
 from learnt import fingerprint, learnt
@@ -535,7 +536,6 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 import numpy as np
 from ecpolicy import EvolvingConnectivityPolicy
-from ecpolicy.rollout.seconds import SHARES
 """
 
 
