@@ -90,9 +90,19 @@ def at(run, by, limit, slack=1.02, what="return_mean"):
     return passed[-1] if passed else np.nan
 
 
-def cell(runs, by, limit):
-    middle, low, high = interval([np.array([at(run, by, limit) for run in runs])])
+def with_interval(values):
+    middle, low, high = interval([np.array(values)])
     return f"{middle:,.0f} [{low:,.0f}, {high:,.0f}]"
+
+
+def cell(runs, by, limit):
+    return with_interval([at(run, by, limit) for run in runs])
+
+
+def finals(group):
+    """Cells of a table: the return of the last episodes with its interval, and the x-velocity."""
+    speed = interquartile_mean(np.array([run["x_velocity"] for run in group]))
+    return with_interval([run["return_mean"] for run in group]), f"{speed:.2f}"
 
 
 def print_returns(runs):
@@ -112,10 +122,9 @@ def print_finals(runs):
     """What the networks of the end earn over their last episodes, every seed, and the interquartile mean."""
     print("| task | method | return | every seed | x-velocity, m/s |\n| --- | --- | --- | --- | --- |")
     for (task, method), group in runs.items():
-        middle, low, high = interval([np.array([run["return_mean"] for run in group])])
+        earned, speed = finals(group)
         each = ", ".join(f"{run['return_mean']:,.0f}" for run in group)
-        speed = interquartile_mean(np.array([run["x_velocity"] for run in group]))
-        print(f"| {task} | {method} | {middle:,.0f} [{low:,.0f}, {high:,.0f}] | {each} | {speed:.2f} |")
+        print(f"| {task} | {method} | {earned} | {each} | {speed} |")
 
 
 def print_headline(runs):
@@ -124,15 +133,13 @@ def print_headline(runs):
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for (task, method), group in runs.items():
         steps = interquartile_mean(np.array([at(run, "seconds", 120, what="n_env_steps") for run in group]))
-        middle, low, high = interval([np.array([run["return_mean"] for run in group])])
-        speed = interquartile_mean(np.array([run["x_velocity"] for run in group]))
         passed = [first(run, THRESHOLDS[task]) for run in group]
         when = ", ".join(
             f"{point['n_env_steps'] / 1e6:.2f}M ({point['seconds']:.0f} s)" if point else "never" for point in passed
         )
         print(
-            f"| {task} | {method} | {cell(group, 'seconds', 120)} | {steps:,.0f} | "
-            f"{middle:,.0f} [{low:,.0f}, {high:,.0f}] | {speed:.2f} | {THRESHOLDS[task]:,}: {when} |"
+            f"| {task} | {method} | {cell(group, 'seconds', 120)} | {steps:,.0f} | {' | '.join(finals(group))} | "
+            f"{THRESHOLDS[task]:,}: {when} |"
         )
 
 
