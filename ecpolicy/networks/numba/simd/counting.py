@@ -24,6 +24,7 @@ from ecpolicy.networks.numba.simd.vectors import (
     pointer_into,
     shuffle_indices,
     splat,
+    zeros,
 )
 
 
@@ -38,15 +39,7 @@ def _expand(builder: IRBuilder, bits: Value, words: int) -> Value:
     return builder.sext(builder.icmp_signed("==", builder.and_(spread, select), select), spread.type)
 
 
-@intrinsic(prefer_literal=True)
-def no_counts(typing_context, words):  # type: ignore[no-untyped-def]
-    """``Counts`` for ``words`` words (a compile-time constant), all zero."""
-    kind = Counts(words.literal_value)
-
-    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
-        return ir.Constant(kind.vector, None)
-
-    return kind(words), codegen
+no_counts = zeros(Counts)
 
 
 @intrinsic

@@ -14,6 +14,7 @@ from llvmlite.ir import IRBuilder, Value
 from numba import types
 from numba.core.cpu import CPUContext as Context
 from numba.core.datamodel.manager import DataModelManager
+from numba.core.typing.templates import Signature
 from numba.extending import models, register_model
 
 from ecpolicy.networks.numba.compiling import Kernel
@@ -96,3 +97,18 @@ def pointer_into(
 def has_masks(context: Context) -> bool:
     """Whether instructions take one bit per lane as their mask (AVX-512); elsewhere bits are widened to lanes first."""
     return "+avx512bw" in context.codegen().magic_tuple()[2]
+
+
+def zeros(kind: type[Bits] | type[Counts]) -> Kernel:
+    """An intrinsic that makes values of this kind, of so many words (a compile-time constant), all zero."""
+
+    def typed(typing_context, words):  # type: ignore[no-untyped-def]
+        made = kind(words.literal_value)
+
+        def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
+            return ir.Constant(made.vector, None)
+
+        return made(words), codegen
+
+    made_by: Kernel = intrinsic(prefer_literal=True)(typed)
+    return made_by

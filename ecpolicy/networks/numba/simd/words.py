@@ -24,19 +24,11 @@ from ecpolicy.networks.numba.simd.vectors import (
     lanes_of,
     pointer_into,
     splat,
+    zeros,
 )
 from ecpolicy.random import PARITY, ROTATIONS
 
-
-@intrinsic(prefer_literal=True)
-def no_bits(typing_context, words):  # type: ignore[no-untyped-def]
-    """``Bits`` of ``words`` words (a compile-time constant), all zero."""
-    kind = Bits(words.literal_value)
-
-    def codegen(context: Context, builder: IRBuilder, signature: Signature, args: Values) -> Value:
-        return ir.Constant(kind.vector, None)
-
-    return kind(words), codegen
+no_bits = zeros(Bits)
 
 
 @intrinsic(prefer_literal=True)
