@@ -25,6 +25,7 @@ SEEN = {"exclude_current_positions_from_observation": False}
 ILL = {"healthy_reward": 2, "terminate_when_unhealthy": False}
 BENT = {"healthy_z_range": (1.1, 1.5), "healthy_angle_range": (-0.1, 0.1), "reset_noise_scale": 0.02}
 UNSEEN = {f"include_{field}_in_observation": False for field in ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")}
+FREE = {"Humanoid-v5": "contact_cost_weight", "HumanoidStandup-v5": "impact_cost_weight"}
 KWARGS = [
     *[(f"HalfCheetah-{version}", WALK | SEEN) for version in ("v4", "v5")],
     ("HalfCheetah-v5", {"frame_skip": 2, "forward_reward_weight": np.float64(0.3), "ctrl_cost_weight": 1}),
@@ -41,10 +42,13 @@ KWARGS = [
     ("Ant-v5", {"xml_file": "hopper.xml"}),
     ("Ant-v5", {"main_body": 4, "frame_skip": 2, "contact_force_range": (-0.3, 0.2)}),
     ("Ant-v5", {"main_body": "front_left_leg", "include_cfrc_ext_in_observation": False}),
+    ("Ant-v5", {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0.0}),
     ("Humanoid-v4", {**WALK, **SEEN, **ILL, "healthy_z_range": (1.38, 1.42)}),
     ("Humanoid-v5", {**WALK, **SEEN, **ILL, "healthy_z_range": (1.38, 1.42), "contact_cost_weight": 0.01}),
     ("Humanoid-v5", {**UNSEEN, "contact_cost_weight": 1, "contact_cost_range": (0.1, 0.3)}),
     *[("Humanoid-v5", {name: False, "frame_skip": 2}) for name in UNSEEN],
+    *[(env_id, {**UNSEEN, cost: 0.0}) for env_id, cost in FREE.items()],
+    *[(env_id, {cost: 0}) for env_id, cost in FREE.items()],
     ("HumanoidStandup-v5", {**SEEN, "uph_cost_weight": 3, "ctrl_cost_weight": 1, "impact_cost_weight": 0.1}),
     ("HumanoidStandup-v5", {**UNSEEN, "impact_cost_range": (2, 3), "reset_noise_scale": 0.2, "frame_skip": 2}),
     ("InvertedPendulum-v5", {"reset_noise_scale": 0.1, "frame_skip": 1}),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.rollout.mujoco.parts import contact_forces, to_target
+from ecpolicy.rollout.mujoco.parts import to_target
 from ecpolicy.rollout.mujoco.robot import Floats, Robot, Rows, Score
 
 
@@ -52,7 +52,7 @@ class Locomotion:
 
 def ant_contact_cost(robot: Robot, now: Rows) -> Floats:
     """What contact costs."""
-    return np.asarray(robot.settings.contact_cost_weight * _sum_of_squares(contact_forces(robot, now)))
+    return _cost_of_forces(robot.settings.contact_cost_weight, now, robot.settings.contact_force_range)
 
 
 def ant_v4_contact_cost(robot: Robot, now: Rows) -> Floats | None:
@@ -69,8 +69,7 @@ def ant_v4_effort(robot: Robot, now: Rows) -> dict[str, np.ndarray]:
 def humanoid_contact_cost(robot: Robot, now: Rows) -> Floats:
     """What contact costs, clipped."""
     settings = robot.settings
-    cost = settings.contact_cost_weight * _sum_of_squares(now("cfrc_ext"))
-    return np.asarray(np.clip(cost, *settings.contact_cost_range))
+    return np.asarray(np.clip(_cost_of_forces(settings.contact_cost_weight, now), *settings.contact_cost_range))
 
 
 def height(robot: Robot, now: Rows, *, z: int) -> dict[str, np.ndarray]:
@@ -88,7 +87,7 @@ def standup_score(robot: Robot, before: None, now: Rows, actions: np.ndarray) ->
     settings, qpos = robot.settings, now("qpos")
     up = (qpos[:, 2] - 0) / robot.model.opt.timestep
     effort = settings.ctrl_cost_weight * _sum_of_squares(now("ctrl"))
-    impact = np.clip(settings.impact_cost_weight * _sum_of_squares(now("cfrc_ext")), *settings.impact_cost_range)
+    impact = np.clip(_cost_of_forces(settings.impact_cost_weight, now), *settings.impact_cost_range)
     parts = {"reward_linup": up, "reward_quadctrl": -effort, "reward_impact": -impact}
     parts |= {"x_position": qpos[:, 0], "y_position": qpos[:, 1]} | height(robot, now, z=2) | tendons(robot, now)
     return Score(up - effort - impact + 1, False, parts)
@@ -131,6 +130,13 @@ def pusher_score(robot: Robot, before: None, now: Rows, actions: np.ndarray) -> 
     effort = -_sum_of_squares(actions) * settings.reward_control_weight
     parts = {"reward_dist": distance, "reward_ctrl": effort, "reward_near": near}
     return Score(distance + effort + near, False, parts)
+
+
+def _cost_of_forces(weight: float, now: Rows, limits: tuple[float, float] = (-np.inf, np.inf)) -> np.ndarray:
+    """What contact forces cost. Those that cost nothing are not asked for: a simulation may not have them."""
+    if not weight:
+        return np.zeros(len(now("qpos")))
+    return np.asarray(weight * _sum_of_squares(np.clip(now("cfrc_ext"), *limits)))
 
 
 def _sum_of_squares(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Gymnasium's MuJoCo tasks: how an episode starts, what is observed of it and what is paid for it."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -52,6 +53,12 @@ def _of_state(settings: object) -> tuple[str, ...]:
     return ()
 
 
+def _observed(settings: SimpleNamespace, cost: str) -> list[str]:
+    """What a Humanoid observes beside its state, and contact forces where they cost something."""
+    asked = {name: vars(settings)[f"include_{name}_in_observation"] for name in HUMANOID_FIELDS}
+    return [name for name, included in asked.items() if included or (name == "cfrc_ext" and vars(settings)[cost])]
+
+
 HEALTH = "healthy_reward", "terminate_when_unhealthy", "healthy_z_range"
 WALK = "forward_reward_weight", "ctrl_cost_weight", "reset_noise_scale", "exclude_current_positions_from_observation"
 PLACE = "x_position", "y_position", "distance_from_origin", "x_velocity", "y_velocity"
@@ -97,7 +104,9 @@ _ant = Task(
     observe=partial(observe_body, hidden=2, more=partial(observe_contacts, switch=INCLUDED[-1], first=1)),
     score=Locomotion(xy_of_body, ant_is_healthy, contact=ant_contact_cost, reported=xy_place),
     where=xy_of_body,
-    fields=lambda settings: ("xpos", "cfrc_ext"),
+    fields=lambda settings: (
+        ("xpos", "cfrc_ext") if vars(settings)[INCLUDED[-1]] or settings.contact_cost_weight else ("xpos",)
+    ),
     settings=(*WALK, *HEALTH, "contact_cost_weight", "contact_force_range", INCLUDED[-1]),
     fixed={},
     bodies=("main_body",),
@@ -110,7 +119,7 @@ _humanoid = Task(
         mass_center, humanoid_is_healthy, controls=True, contact=humanoid_contact_cost, reported=xy_place, more=tendons
     ),
     where=mass_center,
-    fields=lambda settings: ("xipos", *HUMANOID_FIELDS, "ten_length", "ten_velocity"),
+    fields=lambda settings: ("xipos", *_observed(settings, "contact_cost_weight"), "ten_length", "ten_velocity"),
     settings=(*WALK, *HEALTH, "contact_cost_weight", "contact_cost_range", *INCLUDED),
     fixed={},
     bodies=(),
@@ -121,7 +130,7 @@ _standup = Task(
     observe=OBSERVE_HUMANOID,
     score=standup_score,
     where=nowhere,
-    fields=lambda settings: (*HUMANOID_FIELDS, "ten_length", "ten_velocity"),
+    fields=lambda settings: (*_observed(settings, "impact_cost_weight"), "ten_length", "ten_velocity"),
     settings=("ctrl_cost_weight", "impact_cost_weight", "impact_cost_range", "reset_noise_scale", WALK[3], *INCLUDED),
     fixed={},
     bodies=(),
