@@ -224,12 +224,13 @@ def train_sb3(run, checkpoint):
     """Train a rival of Stable-Baselines3 or sb3-contrib on one core. It is not resumed.
 
     Its settings are those of the method and, by task, of the table ``rivals``; "n_envs" and "normalize" (which of
-    VecNormalize's two parts) are for its environments.
+    VecNormalize's two parts) are for its environments, "action_noise" is the deviation of normal noise.
     """
     import sb3_contrib
     import stable_baselines3
     import torch
     from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.noise import NormalActionNoise
     from stable_baselines3.common.vec_env import VecNormalize
 
     torch.set_num_threads(1)
@@ -239,6 +240,9 @@ def train_sb3(run, checkpoint):
     training = make_vec_env(scored_on(run, **settings["environment"]), n_envs, seed=run["seed"])
     parts = {"norm_obs": "obs" in normalized, "norm_reward": "reward" in normalized}
     training = VecNormalize(training, gamma=given.get("gamma", 0.99), **parts)
+    if "action_noise" in given:
+        zeros = np.zeros(training.action_space.shape)
+        given["action_noise"] = NormalActionNoise(zeros, zeros + given["action_noise"])
     name = run["definition"]["estimator"].removeprefix("sb3-")
     rival = getattr(stable_baselines3, name, None) or getattr(sb3_contrib, name)
     model = rival(policy, training, seed=run["seed"], device="cpu", **given)
