@@ -2,6 +2,7 @@
 
 from ecpolicy.files.archive import ModelFileError
 from ecpolicy.files.load import load
+from ecpolicy.integrators import with_integrator
 from ecpolicy.policies.ec import EvolvingConnectivityPolicy
 from ecpolicy.policies.es import ESPolicy
 from ecpolicy.policies.ppo import SurrogateGradientPPOPolicy
@@ -22,4 +23,5 @@ __all__ = [
     "load",
     "pretrained",
     "tuned",
+    "with_integrator",
 ]

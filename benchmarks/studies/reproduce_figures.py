@@ -37,12 +37,14 @@ COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
     "ES-LSTM": "#56B4E9",
     "SG-PPO": "#D55E00",
     "sb3-PPO": "#000000",
+    "sb3-SAC": "#CC79A7",
+    "sb3-TD3": "#E69F00",
     "ARS": "#D55E00",
 }
 LABELS = {  # beside the methods' own names
     "EC-published-step": "EC, published step",
     "EC-published": "EC, as published",
-    "sb3-PPO": "Stable-Baselines3 PPO",
+    **{f"sb3-{name}": f"Stable-Baselines3 {name}" for name in ("PPO", "SAC", "TD3")},
     "ARS": "ARS, linear",
 }
 
@@ -120,11 +122,12 @@ def print_returns(runs):
 
 def print_finals(runs):
     """What the networks of the end earn over their last episodes, every seed, and the interquartile mean."""
-    print("| task | method | return | every seed | x-velocity, m/s |\n| --- | --- | --- | --- | --- |")
+    print("| task | method | return | every seed | x-velocity, m/s | steps |\n| --- | --- | --- | --- | --- | --- |")
     for (task, method), group in runs.items():
-        earned, speed = finals(group)
         each = ", ".join(f"{run['return_mean']:,.0f}" for run in group)
-        print(f"| {task} | {method} | {earned} | {each} | {speed} |")
+        steps = interquartile_mean(np.array([run["n_env_steps"] for run in group]))
+        earned, speed = finals(group)
+        print(f"| {task} | {LABELS.get(method, method)} | {earned} | {each} | {speed} | {steps:,.0f} |")
 
 
 def print_headline(runs):
@@ -378,6 +381,7 @@ TABLES = {
     "methods": print_methods,
     "update_rules": print_update_rules,
     "headline": print_headline,
+    "equal_time": print_finals,
     "hidden_velocities": print_finals,
     "recurrent": print_finals,
 }
@@ -401,8 +405,9 @@ def main():
             draw_seeds(
                 {key: group for key, group in runs.items() if key[0] in GOALS}, arguments.images / f"{study}.png"
             )
-        elif arguments.images and study in ("small_populations", "methods", "headline"):
-            draw(runs, arguments.images / f"{study}.png")
+        elif arguments.images and study in ("small_populations", "methods", "headline", "equal_time"):
+            if study != "equal_time":
+                draw(runs, arguments.images / f"{study}.png")
             if study != "small_populations":
                 draw(runs, arguments.images / f"{study}_seconds.png", by="seconds")
     for name, picture in (("surrogates", draw_surrogates), ("efficiency", draw_efficiency)):

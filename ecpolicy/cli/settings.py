@@ -14,6 +14,7 @@ from ecpolicy.cli.parsing import option_of, value_of
 from ecpolicy.constraints import Choice, Parameter, meant
 from ecpolicy.files.archive import check_writable
 from ecpolicy.ids import without_module
+from ecpolicy.integrators import with_integrator
 from ecpolicy.networks import NETWORKS, Settings
 from ecpolicy.policies.parameterised import SETTINGS
 from ecpolicy.policies.policy import BasePolicy
@@ -144,12 +145,15 @@ def made_with(environment_id: str, settings: dict[str, object]) -> object:
         return environment_id
     if environment_id.startswith(BRAX):
         raise ValueError(f"Settings of an environment are for Gymnasium's, not for {environment_id}.")
-    spec = Tuned(environment_id, {}, settings, {}).environment
+    given = {name: value for name, value in settings.items() if name != "integrator"}
+    spec = Tuned(environment_id, {}, given, {}).environment
     known = _settings_of(spec)
-    unknown = [] if known is None else [name for name in settings if name not in known]
+    unknown = [] if known is None else [name for name in given if name not in known]
     if known is not None and unknown:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise ValueError(f"{environment_id} has no setting {unknown[0]}; {has}.{meant(unknown[0], known)}")
+    if "integrator" in settings and "integrator" not in (known or ()):
+        return with_integrator(environment_id, str(settings["integrator"]), **given)
     return spec
 
 
