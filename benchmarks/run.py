@@ -18,9 +18,9 @@ from itertools import takewhile
 
 import numpy as np
 
-NAMES = ("c_header", "cluster_model", "clusters", "device_throughput", "import_time", "memory", "microcontroller",
-         "mujoco_engine", "network_step", "neurons_step", "newcomer_hour", "saving", "search", "simulation",
-         "synthesis", "throughput", "tuned_trainings")  # fmt: skip
+NAMES = ("c_header", "cluster_model", "clusters", "device_throughput", "import_time", "integrators", "memory",
+         "microcontroller", "mujoco_engine", "network_step", "neurons_step", "newcomer_hour", "saving", "search",
+         "simulation", "synthesis", "throughput", "tuned_trainings")  # fmt: skip
 
 
 def options_of(benchmark, arguments):

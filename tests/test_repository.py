@@ -193,6 +193,7 @@ SPEED = {
     "throughput": "--env InvertedPendulum-v5 --population 16 --train-steps 50 --generations 1 --rounds 1",
     "mujoco_engine": "--env Hopper-v5 --steps 20 --episodes 2 --timed-steps 5 --rounds 1",
     "import_time": "--rounds 1",
+    "integrators": "--rounds 1 --env Walker2d-v5 --steps 20 --generations 2 --population 4",
     "c_header": "--neurons 8 --env CartPole-v1 --rounds 1",
     "memory": "--generations 10 --env CartPole-v1 --large-env CartPole-v1 --population 64 --n-jobs 1 "
     "--checkpoint {tmp}/memory.ecp",
