@@ -151,8 +151,8 @@ def environment_of(run, task, kwargs, engine, size, seed):
 
 
 def task_of(run):
-    """The task with its tuned settings: today's, or those that the study was made with."""
-    task = tuned(run["task"])
+    """The task with its tuned settings, today's or those that the study was made with, on the registered physics."""
+    task = tuned(run["task"])._replace(integrator=None)
     settings = run.get("settings")
     return task if settings is None else task._replace(parameters=settings)
 
