@@ -8,7 +8,7 @@ import pytest
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.callbacks import Progress
-from ecpolicy.callbacks.symptoms import BLIND, FIRST, STUCK, hint, left_to_chance, nothing_to_learn, stuck_for
+from ecpolicy.callbacks.symptoms import BLIND, FIRST, STUCK, gives_up, hint, left_to_chance, nothing_to_learn, stuck_for
 from ecpolicy.networks import RSNN
 
 
@@ -78,6 +78,50 @@ def test_episodes_that_become_longer_are_not_left_to_chance():
     assert left_to_chance(lengths[:5] * 4, 1)
     assert left_to_chance(lengths[:5] * 4, 4) is None
     assert left_to_chance(lengths[:5] * 4, None) is None
+
+
+def course(first, last):
+    """A history from one (length, mean, max) to another."""
+    names = "episode_length", "return_mean", "return_max"
+    return [dict(zip(names, entry, strict=True)) for entry in [first] * (FIRST - 1) + [last]]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        ((25, -27, 211), (5, -8.8, -8.2), True),  # a walker that falls backwards
+        ((25, -27, 211), (5, -8.8, 1), False),  # some do better
+        ((480, -480, -300), (90, -90, -70), False),  # they reach their goal, as in Acrobot-v1
+        ((25, -27, 211), (20, -60, -8), False),  # it goes on for as long
+        ((20, 20, 60), (9, 9, 12), False),
+    ],
+)
+def test_members_that_end_their_episodes_as_steps_cost(first, last, said):
+    assert (gives_up(course(first, last)) is not None) == said
+    assert gives_up(course(first, last)[1:]) is None
+
+
+class Costs(gym.Env):
+    """Every step costs, the first one more, until one of the actions ends the episode."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._steps = 0
+        return self.np_random.uniform(-1, 1, 1).astype(np.float32), {}
+
+    def step(self, action):
+        self._steps += 1
+        observation = self.np_random.uniform(-1, 1, 1).astype(np.float32)
+        return observation, -1.0 - (self._steps == 1), bool(action) or self._steps == 60, False, {}
+
+
+def test_giving_up_is_warned_of_once():
+    with pytest.warns(UserWarning, match=r"after 1 steps instead of \d+, as every step costs them") as seen:
+        policy(population_size=32, n_generations=FIRST + 1, learning_rate=0.6).fit(Costs)
+    assert len(seen) == 1
 
 
 def test_generations_without_a_better_network():

@@ -13,6 +13,7 @@ BLIND = 5  # generations without a difference between members
 STUCK = 50  # generations without a better network
 FIRST = 20  # generations after which episodes that are still short stay so
 SHORT = 8  # steps of a member in which chance decides
+WORSE = 1.1  # times what a step costs at first
 ENOUGH = 64  # steps of a member that say something
 
 
@@ -40,6 +41,24 @@ def left_to_chance(history: Sequence[Record], episodes_per_member: int | None) -
     return (
         f"Episodes last {length:.1f} steps on average: what a member earns is mostly chance. Let members play more of "
         f"them (episodes_per_member={math.ceil(ENOUGH / length)}); see 'It does not learn' in the documentation."
+    )
+
+
+def gives_up(history: Sequence[Record]) -> str | None:
+    """What to say after the first generations where members end their episodes soon, as every step costs them.
+
+    They then earn less a step than at the start; those who get to a goal sooner do not.
+    """
+    if len(history) != FIRST:
+        return None
+    lengths = [history[i]["episode_length"] for i in (0, -1)]
+    at_first, now = (history[i]["return_mean"] / length for i, length in zip((0, -1), lengths, strict=True))
+    if history[-1]["return_max"] >= 0 or lengths[1] > lengths[0] / 2 or now > WORSE * at_first:
+        return None
+    return (
+        f"Members end their episodes ever sooner, after {lengths[1]:.0f} steps instead of {lengths[0]:.0f}, as every "
+        "step costs them: falling at once pays. Begin anew with another random_state, or pay for every step "
+        "(healthy_reward=1.0); see 'It does not learn' in the documentation."
     )
 
 

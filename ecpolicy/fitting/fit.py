@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 from ecpolicy.callbacks import Callback, Chain, Progress
 from ecpolicy.callbacks.protocol import chained
-from ecpolicy.callbacks.symptoms import left_to_chance, nothing_to_learn
+from ecpolicy.callbacks.symptoms import gives_up, left_to_chance, nothing_to_learn
 from ecpolicy.callbacks.view import TrainingView
 from ecpolicy.cleanup import cleaning_up
 from ecpolicy.environments import Resolved, other_spaces, resolve
@@ -65,7 +65,7 @@ def fit(
                     _publish(policy, training, run, record)
                     began = True
                     history, episodes = vars(policy)["history_"], vars(policy).get("episodes_per_member")
-                    if symptom := nothing_to_learn(history) or left_to_chance(history, episodes):
+                    if symptom := nothing_to_learn(history) or gives_up(history) or left_to_chance(history, episodes):
                         warnings.warn(symptom, stacklevel=3)
                     if called(view):
                         end = f"callback {called.stopped_by}"
