@@ -52,13 +52,12 @@ def fit(spec, parameters, options):
 def rows(options):
     for name in options.env:
         found = tuned(name)
-        registered = found._replace(integrator=None).environment
         other = with_integrator(name, options.integrator, **found.environment_kwargs)
         for what, measure in {
             "physics": partial(physics, n_steps=options.steps),
             "fit": partial(fit, parameters=found.parameters, options=options),
         }.items():
-            sides = {"registered": partial(measure, registered), "other": partial(measure, other)}
+            sides = {"registered": partial(measure, found.environment), "other": partial(measure, other)}
             taken = runner.in_turns(sides, options.rounds)
             yield {
                 "env": name,

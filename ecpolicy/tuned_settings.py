@@ -10,7 +10,6 @@ from gymnasium.envs.registration import EnvSpec
 
 from ecpolicy.constraints import meant
 from ecpolicy.ids import registered_id, registered_spec
-from ecpolicy.integrators import with_integrator
 from ecpolicy.networks import RSNN
 from ecpolicy.untyped import Kwargs
 
@@ -22,23 +21,15 @@ class Tuned(NamedTuple):
     parameters: Kwargs
     environment_kwargs: Kwargs  #: for training alone: what they change of the reward is not what is scored
     starts: Kwargs  #: for :func:`ecpolicy.best_start`; empty where one start does
-    integrator: str | None = None  #: for training, see :func:`ecpolicy.with_integrator`; None for the registered one
 
     @property
     def environment(self) -> EnvSpec:
-        """What to train on: with ``environment_kwargs`` or ``integrator`` another task, without a reward threshold."""
-        if self.integrator is not None:
-            return with_integrator(self.environment_id, self.integrator, **self.environment_kwargs)
+        """What to train on: the environment made with ``environment_kwargs``, and then without a reward threshold."""
         spec = copy.deepcopy(registered_spec(self.environment_id))
         if self.environment_kwargs:
             spec.kwargs.update(self.environment_kwargs)
             spec.reward_threshold = None
         return spec
-
-    @property
-    def environment_settings(self) -> Kwargs:
-        """``environment_kwargs`` and the integrator, as ``--env-setting`` takes them."""
-        return self.environment_kwargs | ({} if self.integrator is None else {"integrator": self.integrator})
 
 
 def tuned(environment_id: str) -> Tuned:
@@ -75,8 +66,7 @@ def tuned(environment_id: str) -> Tuned:
     entry = copy.deepcopy(table[name])
     network = {"network": RSNN(**entry["network"])} if "network" in entry else {}
     parameters = entry.get("parameters", {}) | network
-    rest = (entry.get(name, {}) for name in ("environment", "starts"))
-    return Tuned(environment_id, parameters, *rest, entry.get("integrator"))
+    return Tuned(environment_id, parameters, entry.get("environment", {}), entry.get("starts", {}))
 
 
 def is_tuned(environment_id: str) -> bool:

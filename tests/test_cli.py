@@ -60,12 +60,11 @@ def test_train_saves_what_fit_would_and_reports_on_the_streams(folder, capsys):
     ("arguments", "line"),
     [
         (["Hopper-v5"], "Hopper-v5 | ec, tuned settings (see ecpolicy tuned Hopper-v5) | trained with "
-         "healthy_reward=0.0, integrator=Euler, scored in the end as registered | --not-tuned leaves tuned "
-         "settings out | engine mujoco"),
+         "healthy_reward=0.0, scored in the end as registered | --not-tuned leaves tuned settings out | engine mujoco"),
         (["Hopper-v5", "--not-tuned"], "Hopper-v5 | ec, default settings | reward as registered | engine mujoco"),
         (["Hopper-v5", "--method", "es", "--engine", "gymnasium"], "Hopper-v5 | es, default settings | trained with "
-         "healthy_reward=0.0, integrator=Euler, scored in the end as registered | --not-tuned leaves tuned "
-         "settings out | engine gymnasium"),
+         "healthy_reward=0.0, scored in the end as registered | --not-tuned leaves tuned settings out | "
+         "engine gymnasium"),
         (["CartPole-v1"], "CartPole-v1 | ec, default settings | reward as registered | engine gymnasium"),
     ],
 )  # fmt: skip

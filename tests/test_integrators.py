@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mujoco_engine import difference, play
 
-from ecpolicy import EvolvingConnectivityPolicy, tuned, with_integrator
+from ecpolicy import EvolvingConnectivityPolicy, with_integrator
 from ecpolicy.environments import resolve
 from ecpolicy.integrators import INTEGRATORS
 from ecpolicy.rollout.mujoco.recognised import recognised
@@ -86,9 +86,3 @@ def test_another_integrator_is_refused(integrator):
 def test_an_environment_without_a_model_is_refused():
     with pytest.raises(ValueError, match="integrator='Euler' is for robots of MuJoCo, and CartPoleEnv is none"):
         resolve(with_integrator("CartPole-v1", "Euler"))
-
-
-def test_a_tuned_robot_trains_on_cheap_physics():
-    hopper = tuned("Hopper-v5")
-    assert hopper.environment_settings == {"healthy_reward": 0.0, "integrator": "Euler"}
-    assert gym.make(hopper.environment).unwrapped.model.opt.integrator == INTEGRATORS["Euler"]

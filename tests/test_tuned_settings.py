@@ -3,7 +3,7 @@ import inspect
 import gymnasium as gym
 import pytest
 
-from ecpolicy import EvolvingConnectivityPolicy, best_start, tuned, with_integrator
+from ecpolicy import EvolvingConnectivityPolicy, best_start, tuned
 from ecpolicy.networks import RSNN
 from ecpolicy.tuned_settings import _table
 
@@ -11,7 +11,7 @@ from ecpolicy.tuned_settings import _table
 @pytest.mark.parametrize("name", list(_table()))
 def test_every_entry_is_a_policy_and_an_environment(name):
     settings = tuned(name)
-    assert set(_table()[name]) <= {"parameters", "network", "environment", "starts", "integrator"}
+    assert set(_table()[name]) <= {"parameters", "network", "environment", "starts"}
     assert set(settings.starts) <= set(inspect.signature(best_start).parameters)
     policy = EvolvingConnectivityPolicy(**settings.parameters)
     for parameter in policy.table.values():
@@ -28,7 +28,7 @@ def test_training_can_have_another_reward_than_the_task():
     assert gym.spec("Hopper-v5").reward_threshold == 3800
     assert gym.spec("Hopper-v5").kwargs == {}
     rewards = []
-    for environment in (gym.make(hopper.environment), gym.make(with_integrator("Hopper-v5", "Euler"))):
+    for environment in (gym.make(hopper.environment), gym.make("Hopper-v5")):
         environment.reset(seed=0)
         rewards.append(environment.step(environment.action_space.low)[1])
     assert rewards[1] - rewards[0] == pytest.approx(1)

@@ -110,7 +110,7 @@ def fitted(task, name, seed, steps):
     policy = EvolvingConnectivityPolicy(
         network=network, max_env_steps=steps, n_generations=10_000, random_state=seed, **(further | parameters)
     )
-    return policy.fit(tuned(task)._replace(integrator=None).environment if task in ROBOTS else task)
+    return policy.fit(tuned(task).environment if task in ROBOTS else task)
 
 
 def row(policy, task, name, seed):

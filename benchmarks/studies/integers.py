@@ -23,7 +23,7 @@ TASKS = {"CartPole-v1": 600_000, "Hopper-v5": 300_000, "HalfCheetah-v5": 300_000
 
 
 def fitted(task, name, seed):
-    found = tuned(task)._replace(integrator=None)
+    found = tuned(task)
     floats = found.parameters.get("network", RSNN())
     settings = found.parameters | {"network": NETWORKS[name](gain_in=floats.gain_in, gain_out=floats.gain_out)}
     policy = EvolvingConnectivityPolicy(

@@ -112,7 +112,7 @@ def fitted(task, setting, seed):
     policy = policy_of(
         setting, network=network, max_env_steps=TASKS[task], n_generations=10_000, random_state=seed, **parameters
     )
-    return policy.fit(tuned(task)._replace(integrator=None).environment)
+    return policy.fit(tuned(task).environment)
 
 
 def row(policy, task, setting, seed):

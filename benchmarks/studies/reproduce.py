@@ -151,8 +151,8 @@ def environment_of(run, task, kwargs, engine, size, seed):
 
 
 def task_of(run):
-    """The task with its tuned settings, today's or those that the study was made with, on the registered physics."""
-    task = tuned(run["task"])._replace(integrator=None)
+    """The task with its tuned settings: today's, or those that the study was made with."""
+    task = tuned(run["task"])
     settings = run.get("settings")
     return task if settings is None else task._replace(parameters=settings)
 
@@ -196,6 +196,9 @@ def policy_of(run, parameters):
         n = given.get("n_neurons", 256)
         fixed = np.random.default_rng(run["seed"]).integers(0, 2, (n, n))
         given["initial_probability"] = {"recurrent": fixed.astype(np.float32)}
+    if isinstance(given.get("tau_syn"), str):  # such as "5 to 100": one for every neuron, at random
+        bounds = np.log([float(bound) for bound in given["tau_syn"].split(" to ")])
+        given["tau_syn"] = np.exp(np.random.default_rng(run["seed"]).uniform(*bounds, given.get("n_neurons", 256)))
     policy = estimator(network=NETWORKS[given.pop("network", "rsnn")], max_env_steps=run["steps"])
     settings = policy.get_params()
     return policy.set_params(**{f"network__{n}" if n not in settings else n: value for n, value in given.items()})

@@ -163,7 +163,7 @@ def show_tuned(arguments: argparse.Namespace) -> None:
     names = [arguments.environment] if arguments.environment else tuned_ids()
     found = {name: tuned(name) for name in names}
     report = {
-        name: {"parameters": entry.parameters, "environment": entry.environment_settings, "starts": entry.starts}
+        name: {"parameters": entry.parameters, "environment": entry.environment_kwargs, "starts": entry.starts}
         for name, entry in found.items()
     }
     if arguments.json:

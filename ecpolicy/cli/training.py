@@ -120,8 +120,7 @@ def _tuned(arguments: argparse.Namespace) -> Tuned:
 
 def _settings(arguments: argparse.Namespace) -> tuple[dict[str, object], dict[str, object], dict[str, Any]]:
     """Parameters of the method, settings of the environment and starts: tuned, from the file and from the options."""
-    found = _tuned(arguments)
-    parameters, environment, starts = found.parameters, found.environment_settings, found.starts
+    _, parameters, environment, starts = _tuned(arguments)
     method, refuse = METHODS[arguments.method], arguments.parser.error
     known = parameter_options(method)
     if arguments.config is not None:
