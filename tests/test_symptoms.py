@@ -77,6 +77,7 @@ def test_episodes_that_become_longer_are_not_left_to_chance():
     assert left_to_chance(lengths, 1) is None
     assert left_to_chance(lengths[:5] * 4, 1)
     assert left_to_chance(lengths[:5] * 4, 4) is None
+    assert left_to_chance([*lengths[:5] * 3, *lengths[5:10]], 1) is None  # of robots that fall at once, for now
     assert left_to_chance(lengths[:5] * 4, None) is None
 
 

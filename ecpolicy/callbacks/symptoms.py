@@ -35,9 +35,10 @@ def left_to_chance(history: Sequence[Record], episodes_per_member: int | None) -
     """
     if episodes_per_member is None or len(history) != FIRST:
         return None
-    length = sum(record["episode_length"] for record in history) / FIRST
-    if length * episodes_per_member >= SHORT or history[-1]["return_std"] == 0:
-        return None
+    lengths = [record["episode_length"] for record in history]
+    if max(lengths) * episodes_per_member >= SHORT or history[-1]["return_std"] == 0:
+        return None  # long ones were seen, or nothing tells members apart
+    length = sum(lengths) / FIRST
     return (
         f"Episodes last {length:.1f} steps on average: what a member earns is mostly chance. Let members play more of "
         f"them (episodes_per_member={math.ceil(ENOUGH / length)}); see 'It does not learn' in the documentation."
