@@ -44,17 +44,17 @@ def dask_cluster():
 
 @pytest.fixture(scope="module")
 def ray_cluster():
+    """Two worker processes, which find the tests' modules as this process does."""
     ray = pytest.importorskip("ray")
     from ray.util.joblib import register_ray
 
     register_ray()
     bases = PicklingPool.__bases__  # Ray's backend puts its own pool there, for all later pools of multiprocessing
     tests = Path(__file__).parent
-    path = os.pathsep.join([str(tests), str(tests.parent / "benchmarks")])
-    ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error",
-        runtime_env={"env_vars": {"PYTHONPATH": path, "NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"]}},
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:  # in a runtime_env, workers that Ray starts beforehand are of no use
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(tests), str(tests.parent / "benchmarks")]))
+        patch.setenv("RAY_worker_niceness", "0")  # it is 15: whatever else is running would have the cores
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     yield ray
     ray.shutdown()
     PicklingPool.__bases__ = bases
@@ -76,8 +76,19 @@ def test_a_cluster_does_not_change_the_result(cluster, expected):
     policy = EvolvingConnectivityPolicy(**SMALL)
     with parallel_config(backend=cluster, n_jobs=-1):
         assert fingerprint(policy.fit([Lengths, Match])) == expected
-        on_cluster = policy.episode_returns(Lengths)
-    assert on_cluster.tolist() == policy.episode_returns(Lengths).tolist()
+        on_cluster = played(policy)
+    for ours, theirs in zip(on_cluster, played(policy), strict=True):
+        np.testing.assert_array_equal(ours.returns, theirs.returns)
+        np.testing.assert_array_equal(ours.lengths, theirs.lengths)
+
+
+def played(policy):
+    """Episodes of a callable and of an instance, whole and cut."""
+    return [
+        policy.evaluate(environment, n_episodes=9, max_episode_steps=limit)
+        for environment in (Lengths, Lengths())
+        for limit in (None, 4)
+    ]
 
 
 @pytest.mark.parametrize("environment", [Board(np.zeros(4)), partial(Board, np.zeros(4))], ids=["instance", "partial"])
@@ -106,7 +117,7 @@ def test_one_job_stays_at_home(cluster, tmp_path):
     assert {int(path.name) for path in tmp_path.iterdir()} == {os.getpid()}
 
 
-@pytest.mark.parametrize("n_jobs", [None, 1])
+@pytest.mark.parametrize(("cluster", "n_jobs"), [("dask", None), ("dask", 1), ("ray", None)], indirect=["cluster"])
 def test_searches_run_on_the_cluster(cluster, n_jobs):
     """With n_jobs=None the populations of the candidates do so too (on Dask; Ray's tasks keep theirs to themselves)."""
     policy = EvolvingConnectivityPolicy(**{**SMALL, "n_generations": 2}, n_jobs=n_jobs)
@@ -115,40 +126,6 @@ def test_searches_run_on_the_cluster(cluster, n_jobs):
     with parallel_config(backend=cluster, n_jobs=2):
         search = GridSearchCV(policy, grid, cv=2).fit([Lengths, Match])
     assert search.cv_results_["mean_test_score"].tolist() == expected.tolist()
-
-
-@pytest.mark.parametrize("engine", ["loky", "dask", "ray"])
-def test_killed_workers_do_not_change_the_result(engine, request, tmp_path):
-    if engine != "loky":
-        request.getfixturevalue(f"{engine}_cluster")
-    settings = {**SMALL, "n_generations": 2}
-    expected = fingerprint(EvolvingConnectivityPolicy(**settings).fit(Match))
-    with KillsWorkers(tmp_path, kills=3) as killer, parallel_config(backend=engine, n_jobs=2):
-        policy = EvolvingConnectivityPolicy(**settings).fit(lambda: NotesItsProcess(tmp_path, seconds_per_step=0.005))
-    assert len(killer.killed) == 3
-    assert fingerprint(policy) == expected
-
-
-def test_an_environment_that_always_kills_its_worker_is_named(cluster):
-    policy = EvolvingConnectivityPolicy(**{**SMALL, "population_size": 4})
-    with parallel_config(backend=cluster, n_jobs=2), pytest.raises(EpisodeError, match="environment kills its process"):
-        policy.fit(Dies)
-    with parallel_config(backend=cluster, n_jobs=2):
-        assert policy.fit(Match).n_generations_ == 3  # the cluster goes on
-
-
-def test_a_misbehaving_environment_is_named(cluster):
-    with parallel_config(backend=cluster, n_jobs=2), pytest.raises(EpisodeError, match="plant exploded at step 3"):
-        EvolvingConnectivityPolicy(**SMALL).fit(lambda: Broken("raises"))
-
-
-def test_a_hanging_environment_is_named(cluster, monkeypatch):
-    monkeypatch.setattr(engines, "GRACE", (1.0, 1.0))
-    policy = EvolvingConnectivityPolicy(**SMALL, timeout=2)
-    with parallel_config(backend=cluster, n_jobs=2):
-        with pytest.raises(EpisodeError, match=r"timeout=2(\.0)? s"):
-            policy.fit(Hangs)
-        assert policy.set_params(timeout=60).fit(Match).n_generations_ == 3
 
 
 def test_rho_is_sent_once_a_generation(cluster, monkeypatch):
@@ -178,3 +155,39 @@ def test_rho_is_sent_once_a_generation(cluster, monkeypatch):
     assert len(sent) > 2 * 5 + 2  # the deployed network is played after every generation
     assert sum(isinstance(value, Networks) for value in shared) == 3  # at the start, and after each generation
     assert len([value for value in shared if not isinstance(value, Networks)]) == 1  # the plan, once a fit
+
+
+@pytest.mark.parametrize(("engine", "kills"), [("loky", 2), ("dask", 1), ("ray", 1)])
+def test_killed_workers_do_not_change_the_result(engine, kills, request, tmp_path):
+    if engine != "loky":
+        request.getfixturevalue(f"{engine}_cluster")
+    settings = {**SMALL, "n_generations": 2}
+    expected = fingerprint(EvolvingConnectivityPolicy(**settings).fit(Match))
+    with KillsWorkers(tmp_path, kills=kills) as killer, parallel_config(backend=engine, n_jobs=2):
+        policy = EvolvingConnectivityPolicy(**settings).fit(lambda: NotesItsProcess(tmp_path, seconds_per_step=0.005))
+    assert len(killer.killed) == kills
+    assert fingerprint(policy) == expected
+
+
+def test_an_environment_that_always_kills_its_worker_is_named(cluster, monkeypatch):
+    made = engines.ray._remote  # Ray would try each attempt four times itself, and every try starts a worker
+    monkeypatch.setattr(engines.ray, "_remote", lambda function: made(function).options(max_retries=0))
+    policy = EvolvingConnectivityPolicy(**{**SMALL, "population_size": 4})
+    with parallel_config(backend=cluster, n_jobs=2), pytest.raises(EpisodeError, match="environment kills its process"):
+        policy.fit(Dies)
+    with parallel_config(backend=cluster, n_jobs=2):
+        assert policy.fit(Match).n_generations_ == 3  # the cluster goes on
+
+
+def test_a_misbehaving_environment_is_named(cluster):
+    with parallel_config(backend=cluster, n_jobs=2), pytest.raises(EpisodeError, match="plant exploded at step 3"):
+        EvolvingConnectivityPolicy(**SMALL).fit(lambda: Broken("raises"))
+
+
+def test_a_hanging_environment_is_named(cluster, monkeypatch):
+    monkeypatch.setattr(engines, "GRACE", (1.0, 1.0))
+    policy = EvolvingConnectivityPolicy(**SMALL, timeout=2)
+    with parallel_config(backend=cluster, n_jobs=2):
+        with pytest.raises(EpisodeError, match=r"timeout=2(\.0)? s"):
+            policy.fit(Hangs)
+        assert policy.set_params(timeout=60).fit(Match).n_generations_ == 3

@@ -5,10 +5,8 @@ import copy
 import functools
 import heapq
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import gymnasium as gym
@@ -16,7 +14,6 @@ import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from joblib import parallel_config
-from joblib.pool import PicklingPool
 
 from ecpolicy import EpisodeError, EvolvingConnectivityPolicy
 from ecpolicy.networks import RSNN
@@ -74,8 +71,6 @@ WAYS = {
     "threads, instance": Way(pausing, backend="threading"),
     "dask": Way(lambda make: make, backend="dask"),
     "dask, instance": Way(pausing, backend="dask"),
-    "ray": Way(lambda make: make, backend="ray"),
-    "ray, instance": Way(pausing, backend="ray"),
 }
 for mode, gap in ((NEXT_STEP, 1), (SAME_STEP, 0), (DISABLED, None)):
     words = {"enum": {"autoreset_mode": mode}, "string": {"autoreset_mode": mode.value}, "nothing": {}}
@@ -86,9 +81,8 @@ for mode, gap in ((NEXT_STEP, 1), (SAME_STEP, 0), (DISABLED, None)):
         WAYS[f"async, {mode.value}, {'shared' if shared else 'piped'}"] = Way(how, gap, tuple(words.values()))
     WAYS[f"sync, {mode.value}, no copies"] = Way(in_lanes(SyncVectorEnv, mode, copy=False), gap)
     WAYS[f"async, {mode.value}, no copies"] = Way(in_lanes(AsyncVectorEnv, mode, copy=False), gap)
-SLOW = {"dask", "ray"}
 EVERY_WAY = [
-    pytest.param(way, id=name, marks=[pytest.mark.slow] if way.backend in SLOW else []) for name, way in WAYS.items()
+    pytest.param(way, id=name, marks=[pytest.mark.slow] if way.backend == "dask" else []) for name, way in WAYS.items()
 ]
 
 
@@ -103,8 +97,8 @@ def playing(way, request, *lengths):
     with contextlib.ExitStack() as stack:
         stack.callback(gym.registry.update, dict(gym.registry))
         stack.callback(gym.registry.clear)
-        if way.backend in SLOW:
-            request.getfixturevalue(f"{way.backend}_cluster")
+        if way.backend == "dask":
+            request.getfixturevalue("dask_cluster")
         if way.backend is not None:
             stack.enter_context(parallel_config(backend=way.backend, n_jobs=2))
         yield stack.enter_context(closed(way.given(functools.partial(Known, *lengths))))
@@ -167,22 +161,6 @@ def dask_cluster():
         distributed.Client(cluster) as client,
     ):
         yield client
-
-
-@pytest.fixture(scope="module")
-def ray_cluster():
-    ray = pytest.importorskip("ray")
-    from ray.util.joblib import register_ray
-
-    register_ray()
-    bases = PicklingPool.__bases__  # Ray's backend puts its own pool there, for all later pools of multiprocessing
-    path = {"PYTHONPATH": str(Path(__file__).parent), "NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"]}
-    ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error", runtime_env={"env_vars": path}
-    )
-    yield ray
-    ray.shutdown()
-    PicklingPool.__bases__ = bases
 
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
