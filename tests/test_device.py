@@ -409,16 +409,18 @@ from learnt import fingerprint
 from probes import DeviceMatch
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.networks import RSNN
-policy = EvolvingConnectivityPolicy(network=RSNN(32), population_size=50, n_generations=3, chunk_size=10,
+policy = EvolvingConnectivityPolicy(network=RSNN(32), population_size=50, n_generations=2, chunk_size=10,
                                     eval_episodes=2, confirm_episodes=30, random_state=0)
-policy.fit(DeviceMatch(random_length=True))
-try:
-    EvolvingConnectivityPolicy(n_generations=1, population_size=4).fit(DeviceMatch())
-except ValueError as error:
-    assert "{processes} JAX processes train together: random_state must be an integer" in str(error)
-else:
-    assert {processes} == 1
-print(len(jax.devices()), policy.n_env_steps_, policy.score(DeviceMatch()), fingerprint(policy))
+environment = DeviceMatch(random_length=True)
+policy.fit(environment)
+if {processes} > 1:
+    try:
+        EvolvingConnectivityPolicy(n_generations=1, population_size=4).fit(DeviceMatch())
+    except ValueError as error:
+        assert "{processes} JAX processes train together: random_state must be an integer" in str(error)
+    else:
+        raise AssertionError("nothing was raised")
+print(len(jax.devices()), policy.n_env_steps_, policy.score(environment), fingerprint(policy))
 """
 
 
@@ -448,11 +450,11 @@ def run_on(devices, processes=1):
 def test_results_do_not_depend_on_devices_and_processes():
     one = run_on(1)[0]
     assert one[0] == "1"
-    two, four = run_on(2)[0], run_on(4)[0]
-    assert [two[0], four[0]] == ["2", "4"]
+    three = run_on(3)[0]
+    assert three[0] == "3"
     processes = run_on(1, processes=2)
     assert [each[0] for each in processes] == ["2", "2"]
-    assert one[1:] == two[1:] == four[1:] == processes[0][1:] == processes[1][1:]
+    assert one[1:] == three[1:] == processes[0][1:] == processes[1][1:]
 
 
 # Errors
