@@ -325,9 +325,10 @@ def test_c_knows_every_action_space(space, network, tmp_path):
 
 
 @pytest.mark.parametrize("environment", ["CartPole-v1", "Pendulum-v1", "HalfCheetah-v5"])
-def test_c_of_integers_acts_like_predict_over_ten_whole_episodes(environment, tmp_path):
+def test_c_of_integers_acts_like_predict_over_whole_episodes(environment, tmp_path):
     policy = trained(environment, network=IntegerRSNN(SIZES.get(environment, 65), gain_in=0.5))
-    assert assert_same_episodes(policy, Compiled(policy, tmp_path), gym.make(environment), 10) >= 90
+    n_episodes = 3 if environment == "HalfCheetah-v5" else 10
+    assert assert_same_episodes(policy, Compiled(policy, tmp_path), gym.make(environment), n_episodes) >= 90
 
 
 @pytest.mark.parametrize("network", [RSNN, IntegerRSNN])

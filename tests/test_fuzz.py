@@ -41,14 +41,14 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_mutants_are_refused_or_act():
-    command = [sys.executable, str(ROOT / "tests" / "fuzzing" / "fuzz_files.py"), "--files", "1000", "--seed", "1"]
+    command = [sys.executable, str(ROOT / "tests" / "fuzzing" / "fuzz_files.py"), "--files", "400", "--seed", "1"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "0 of 1000 files were handled wrongly" in result.stdout
+    assert "0 of 400 files were handled wrongly" in result.stdout
     counted = {line.split()[0]: [int(n) for n in line.split()[1:]] for line in result.stdout.splitlines()[1:-2]}
-    assert counted["all"][0] == 1000
+    assert counted["all"][0] == 400
     assert set(counted) == {kind.__name__ for kind in KINDS} | {"all"}
-    assert 0.5 < counted["all"][1] / 1000 < 0.95  # some are harmless, or other policies
+    assert 0.5 < counted["all"][1] / 400 < 0.95  # some are harmless, or other policies
 
 
 # The detector

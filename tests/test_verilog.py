@@ -33,16 +33,16 @@ def simulate(folder):
 
 @simulated
 @pytest.mark.parametrize(
-    ("environment", "neurons", "ratio", "lanes"),
-    [("CartPole-v1", 1, 0.5, 1), ("CartPole-v1", 31, 0.3, 1), ("Pendulum-v1", 63, 0.5, 2), ("Pendulum-v1", 64, 0, 64),
-     ("Pendulum-v1", 65, 1, 4), ("HalfCheetah-v5", 257, 0.5, 1)],
+    ("environment", "neurons", "ratio", "lanes", "steps"),
+    [("CartPole-v1", 1, 0.5, 1, 8), ("CartPole-v1", 31, 0.3, 1, 8), ("Pendulum-v1", 63, 0.5, 2, 8),
+     ("Pendulum-v1", 64, 0, 64, 8), ("Pendulum-v1", 65, 1, 4, 8), ("HalfCheetah-v5", 257, 0.5, 1, 3)],
 )  # fmt: skip
-def test_a_simulation_has_every_spike_and_action(environment, neurons, ratio, lanes, tmp_path):
+def test_a_simulation_has_every_spike_and_action(environment, neurons, ratio, lanes, steps, tmp_path):
     policy = trained(environment, IntegerRSNN(neurons, ratio, gain_in=0.5))
-    policy.to_verilog(tmp_path, lanes=lanes, steps=8)
+    policy.to_verilog(tmp_path, lanes=lanes, steps=steps)
     said = simulate(tmp_path)
     cycles = re.search(r"readout are those of the observation, (\d+) cycles later", (tmp_path / "policy.v").read_text())
-    assert said.strip() == f"PASS: 8 steps, 200 substeps, {cycles[1]} cycles an action"
+    assert said.strip() == f"PASS: {steps} steps, {25 * steps} substeps, {cycles[1]} cycles an action"
     assert int((tmp_path / "spikes.hex").read_text().replace("\n", ""), 16) > 0
 
 

@@ -1,6 +1,7 @@
 """What workers get and keep: environments that the script defines, instances, and how many are made."""
 
 import functools
+import os
 import subprocess
 import sys
 import textwrap
@@ -59,7 +60,10 @@ def test_ids_that_a_script_registers_are_known_to_workers(tmp_path):
     path.write_text(SCRIPT.replace("ENVIRONMENTS", textwrap.dedent(environments)))
     result = subprocess.run(
         [sys.executable, str(path)], capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        env={
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path),
+            "NUMBA_CACHE_DIR": os.environ["NUMBA_CACHE_DIR"],
+        },
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     lengths = [7, 7, 7, 7, 5, 5, 3, 5, 10]
