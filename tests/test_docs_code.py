@@ -1,7 +1,7 @@
 """The code of the documentation runs: Python page by page, commands as far as their options.
 
-Fits end after two generations, so that a page takes seconds; with ``ECPOLICY_DOCS=whole`` they end as a reader's do. A
-block that says in a comment that it takes minutes or hours is compiled, and not run.
+Fits end after two generations of few members, so that a page takes seconds; with ``ECPOLICY_DOCS=whole`` they are a
+reader's. A block that says in a comment that it takes minutes or hours is compiled, and not run.
 """
 
 import os
@@ -51,15 +51,23 @@ OURS = [
 
 @pytest.fixture
 def brief(monkeypatch):
-    """Fits that end after two generations."""
+    """Fits that end after two generations, of few members."""
     fit = BasePolicy.fit
 
     def stopped(self, environments, y=None, *, callbacks=None, **further):
         given = [] if callbacks is None else [callbacks] if callable(callbacks) else callbacks
         end = Chain(*given, lambda view: len(view.history_) >= 2)
-        return fit(self, environments, y, callbacks=callbacks if WHOLE else end, **further)
+        whole = getattr(self, "population_size", None)
+        if whole is not None:
+            self.population_size = min(whole, 16)
+        try:
+            return fit(self, environments, y, callbacks=end, **further)
+        finally:
+            if whole is not None:
+                self.population_size = whole
 
-    monkeypatch.setattr(BasePolicy, "fit", stopped)
+    if not WHOLE:
+        monkeypatch.setattr(BasePolicy, "fit", stopped)
 
 
 @pytest.mark.slow
