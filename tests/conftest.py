@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,16 @@ ROOT = Path(__file__).parent.parent
 KERNELS = ROOT / "ecpolicy" / "networks" / "numba"
 SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(KERNELS.rglob("*.py"))))
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache" / SOURCES.hexdigest()[:16])
+
+# Workers and other processes read the package compiled, and what others have compiled with XLA.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+os.environ |= {
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache" / "limited"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**30),  # with a limit, processes lock what they read and write
+}
 
 # A shell's background job ignores Ctrl-C, and so would fit, which the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
