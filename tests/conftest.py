@@ -44,6 +44,19 @@ SMALL = {
 }
 
 
+# Files go to the workers in this order, the longest first: a worker that takes one last leaves the others waiting.
+LONGEST = (
+    "repository", "clusters", "device", "docs", "ways_to_play", "rollout", "export", "policy", "docs_code",
+    "misbehaviour", "cli", "identity", "cells", "brax", "model_selection", "verilog", "contract", "fuzz", "golden",
+    "notebook", "inspection", "workers", "resume", "integer", "sb3", "es", "callbacks",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 @pytest.fixture
 def small():
     """Constructor parameters of a policy that trains in a fraction of a second."""
