@@ -1,7 +1,7 @@
 """Robots that see where their joints are but not how fast they move: what a network's memory is worth.
 
-Networks without and with recurrent connections learn the same task. The potentials and currents of spiking neurons
-remember some of the past even without them.
+Three networks learn the same task: without recurrent connections, where only potentials remember, for 10 ms; with
+them; and with synapses that are slow in part, so that recurrent currents tell of the last 5 to 100 ms.
 
     python examples/hidden_velocities.py [--task Hopper-v5] [--steps 300_000]
 """
@@ -10,6 +10,7 @@ import argparse
 import functools
 
 import gymnasium as gym
+import numpy as np
 
 from ecpolicy import EvolvingConnectivityPolicy, tuned
 from ecpolicy.networks import RSNN
@@ -25,17 +26,28 @@ def positions_only(task, **kwargs):
     )
 
 
+def networks():
+    """By name: a network, and the probability of its connections at first."""
+    milliseconds = np.exp(np.random.default_rng(0).uniform(np.log(5), np.log(100), 256))
+    drive = {"gain_in": 1.0, "gain_out": 1.0}
+    return {
+        "no recurrent connections": (RSNN(**drive), {"recurrent": 0.0}),
+        "recurrent connections": (RSNN(gain_recurrent=0.5, **drive), 0.5),
+        "slow synapses": (RSNN(gain_recurrent=0.5, tau_syn=milliseconds, **drive), 0.5),
+    }
+
+
 def main():
-    """Train both networks, and print what they earn."""
+    """Train the networks, and print what they earn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="Hopper-v5")
     parser.add_argument("--steps", type=int, default=300_000)
-    parser.add_argument("--population", type=int, default=128)
+    parser.add_argument("--population", type=int, default=64)
     arguments = parser.parse_args()
     training = functools.partial(positions_only, arguments.task, **tuned(arguments.task).environment_kwargs)
-    for name, probability in ("no recurrent connections", {"recurrent": 0.0}), ("recurrent connections", 0.5):
+    for name, (network, probability) in networks().items():
         policy = EvolvingConnectivityPolicy(
-            network=RSNN(gain_in=1.0, gain_recurrent=0.2),
+            network=network,
             initial_probability=probability,
             population_size=arguments.population,
             learning_rate=0.6,

@@ -221,7 +221,8 @@ SCRIPTS = {
 def test_example_hidden_velocities():
     output = run(sys.executable, str(ROOT / "examples" / "hidden_velocities.py"), "--steps", "500", "--population", "4")
     assert "no recurrent connections: " in output
-    assert output.count("Hopper-v5 without velocities") == 2
+    assert "slow synapses: " in output
+    assert output.count("Hopper-v5 without velocities") == 3
 
 
 def test_every_benchmark_of_speed_is_run():
