@@ -62,9 +62,9 @@ class _Maker:
 
     def __call__(self, *, integrator: str, **kwargs: object) -> Env:
         """The environment."""
-        creator = load_env_creator(self.entry_point) if isinstance(self.entry_point, str) else self.entry_point
-        environment = creator(**kwargs)
-        model = getattr(environment.unwrapped, "model", None)
+        creator: Any = load_env_creator(self.entry_point) if isinstance(self.entry_point, str) else self.entry_point
+        environment: Env = creator(**kwargs)
+        model: Any = getattr(environment.unwrapped, "model", None)
         if not hasattr(getattr(model, "opt", None), "integrator"):
             kind = type(environment.unwrapped).__name__
             raise ValueError(f"integrator={integrator!r} is for robots of MuJoCo, and {kind} is none.")
