@@ -48,13 +48,14 @@ def left_to_chance(history: Sequence[Record], episodes_per_member: int | None) -
 def gives_up(history: Sequence[Record]) -> str | None:
     """What to say after the first generations where members end their episodes soon, as every step costs them.
 
-    They then earn less a step than at the start; those who get to a goal sooner do not.
+    They then earn less a step than at the start; those who get to a goal sooner do not. Without members, as in PPO,
+    there is nothing to say.
     """
-    if len(history) != FIRST:
+    if len(history) != FIRST or history[-1].get("return_max", 0) >= 0:
         return None
     lengths = [history[i]["episode_length"] for i in (0, -1)]
     at_first, now = (history[i]["return_mean"] / length for i, length in zip((0, -1), lengths, strict=True))
-    if history[-1]["return_max"] >= 0 or lengths[1] > lengths[0] / 2 or now > WORSE * at_first:
+    if lengths[1] > lengths[0] / 2 or now > WORSE * at_first:
         return None
     return (
         f"Members end their episodes ever sooner, after {lengths[1]:.0f} steps instead of {lengths[0]:.0f}, as every "
