@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 
 class Utility(NamedTuple):
@@ -29,5 +28,6 @@ def centered_ranks(fitness: NDArray[np.float64]) -> Utility:
     ``utility = rank / (n - 1) - 0.5``.
     """
     n = fitness.size
-    twice_rank = np.rint(2 * rankdata(fitness, method="average")).astype(np.int32) - 2  # ranks from 0, doubled
+    _, rank, ties = np.unique(fitness, return_inverse=True, return_counts=True)
+    twice_rank = (2 * ties.cumsum() - ties - 1)[rank].astype(np.int32)  # the mean of tied ranks from 0, doubled
     return Utility(2 * twice_rank - 2 * (n - 1), 4.0 * (n - 1))

@@ -49,7 +49,15 @@ def test_checks(command):
 
 
 def test_import_is_lazy():
-    code = f"import sys, ecpolicy; print([name for name in {OPTIONAL} if name in sys.modules])"
+    code = f"import sys; from ecpolicy import *; print([name for name in {OPTIONAL} if name in sys.modules])"
+    assert run(sys.executable, "-c", code).strip() == "[]"
+
+
+def test_workers_import_no_estimators():
+    code = (
+        "import sys, ecpolicy.rollout.workers, ecpolicy.distributions, ecpolicy.networks; "
+        "print([name for name in ('sklearn', 'scipy.stats', 'ecpolicy.policies') if name in sys.modules])"
+    )
     assert run(sys.executable, "-c", code).strip() == "[]"
 
 
@@ -270,7 +278,7 @@ def test_benchmarks_of_speed_give_rows(name, tmp_path):
 def test_a_benchmark_is_shown_as_a_table():
     lines = run(sys.executable, str(ROOT / "benchmarks" / "run.py"), "import_time", "--rounds", "2").splitlines()
     assert lines[3].split() == ["statement", "s", "least"]
-    assert re.search(r"import ecpolicy  +[\d.]+ \([\d.]+ to [\d.]+, n = 2\)  +[\d.]+$", lines[5])
+    assert re.search(r"import EvolvingConnectivityPolicy  +[\d.]+ \([\d.]+ to [\d.]+, n = 2\)  +[\d.]+$", lines[5])
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
