@@ -52,11 +52,13 @@ def test_steps_to_a_goal():
 
 
 def test_table_of_what_is_earned_in_the_end(capsys):
-    ends = [{"return_mean": earned, "x_velocity": earned / 1000} for earned in (4000.0, 1000.0, 2000.0)]
+    ends = [
+        {"return_mean": earned, "x_velocity": earned / 1000, "n_env_steps": 2000} for earned in (4000.0, 1000.0, 2000.0)
+    ]
     print_finals({("Hopper-v5", "EC"): ends})
     row = capsys.readouterr().out.splitlines()[-1]
     # Three values weigh 1 : 4 : 1 from the smallest up.
-    assert row == "| Hopper-v5 | EC | 2,167 [1,000, 4,000] | 4,000, 1,000, 2,000 | 2.17 |"
+    assert row == "| Hopper-v5 | EC | 2,167 [1,000, 4,000] | 4,000, 1,000, 2,000 | 2.17 | 2,000 |"
 
 
 def test_steps_to_a_score_over_all_tasks():
