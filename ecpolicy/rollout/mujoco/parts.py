@@ -77,9 +77,7 @@ def observe_body(
 
 def observe_contacts(robot: Robot, now: Rows, *, switch: str, first: int) -> list[np.ndarray]:
     """Contact forces, where the setting ``switch`` says so."""
-    if not vars(robot.settings)[switch]:
-        return []
-    return [np.clip(now("cfrc_ext")[:, first:], *robot.settings.contact_force_range)]
+    return [contact_forces(robot, now)[:, first:]] if vars(robot.settings)[switch] else []
 
 
 def observe_forces(robot: Robot, now: Rows, *, first: Mapping[str, int]) -> list[np.ndarray]:
@@ -112,6 +110,11 @@ def observe_pusher(robot: Robot, now: Rows) -> list[np.ndarray]:
     """Joints, and where tip, thing and goal are."""
     xpos = now("xpos")
     return [now("qpos")[:, :7], now("qvel")[:, :7], *(xpos[:, body] for body in robot.bodies)]
+
+
+def contact_forces(robot: Robot, now: Rows) -> Floats:
+    """Contact forces, clipped."""
+    return np.asarray(np.clip(now("cfrc_ext"), *robot.settings.contact_force_range))
 
 
 # Where a robot is

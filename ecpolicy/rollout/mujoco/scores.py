@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecpolicy.rollout.mujoco.parts import to_target
+from ecpolicy.rollout.mujoco.parts import contact_forces, to_target
 from ecpolicy.rollout.mujoco.robot import Floats, Robot, Rows, Score
 
 
@@ -52,7 +53,7 @@ class Locomotion:
 
 def ant_contact_cost(robot: Robot, now: Rows) -> Floats:
     """What contact costs."""
-    return _cost_of_forces(robot.settings.contact_cost_weight, now, robot.settings.contact_force_range)
+    return _cost_of_forces(robot.settings.contact_cost_weight, now, partial(contact_forces, robot))
 
 
 def ant_v4_contact_cost(robot: Robot, now: Rows) -> Floats | None:
@@ -132,11 +133,15 @@ def pusher_score(robot: Robot, before: None, now: Rows, actions: np.ndarray) -> 
     return Score(distance + effort + near, False, parts)
 
 
-def _cost_of_forces(weight: float, now: Rows, limits: tuple[float, float] = (-np.inf, np.inf)) -> np.ndarray:
+def _all_forces(now: Rows) -> Floats:
+    return now("cfrc_ext")
+
+
+def _cost_of_forces(weight: float, now: Rows, forces: Callable[[Rows], Floats] = _all_forces) -> np.ndarray:
     """What contact forces cost. Those that cost nothing are not asked for: a simulation may not have them."""
     if not weight:
         return np.zeros(len(now("qpos")))
-    return np.asarray(weight * _sum_of_squares(np.clip(now("cfrc_ext"), *limits)))
+    return np.asarray(weight * _sum_of_squares(forces(now)))
 
 
 def _sum_of_squares(values: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Gymnasium's MuJoCo tasks: how an episode starts, what is observed of it and what is paid for it."""
 
+from collections.abc import Iterable
 from functools import partial
 from types import SimpleNamespace
 
@@ -53,9 +54,12 @@ def _of_state(settings: object) -> tuple[str, ...]:
     return ()
 
 
-def _observed(settings: SimpleNamespace, cost: str) -> list[str]:
-    """What a Humanoid observes beside its state, and contact forces where they cost something."""
-    asked = {name: vars(settings)[f"include_{name}_in_observation"] for name in HUMANOID_FIELDS}
+HUMANOID_FIELDS = {"cinert": 1, "cvel": 1, "qfrc_actuator": 6, "cfrc_ext": 1}  # the first row that is observed
+
+
+def _observed(settings: SimpleNamespace, cost: str, names: Iterable[str] = HUMANOID_FIELDS) -> list[str]:
+    """The fields among these that a robot observes, and contact forces where they cost something."""
+    asked = {name: vars(settings)[f"include_{name}_in_observation"] for name in names}
     return [name for name, included in asked.items() if included or (name == "cfrc_ext" and vars(settings)[cost])]
 
 
@@ -64,7 +68,6 @@ WALK = "forward_reward_weight", "ctrl_cost_weight", "reset_noise_scale", "exclud
 PLACE = "x_position", "y_position", "distance_from_origin", "x_velocity", "y_velocity"
 REWARDS = "reward_forward", "reward_ctrl"
 
-HUMANOID_FIELDS = {"cinert": 1, "cvel": 1, "qfrc_actuator": 6, "cfrc_ext": 1}  # the first row that is observed
 ALL_FIELDS = dict.fromkeys(HUMANOID_FIELDS, 0)  # in version 4
 INCLUDED = tuple(f"include_{field}_in_observation" for field in HUMANOID_FIELDS)
 OBSERVE_HUMANOID = partial(observe_body, hidden=2, more=partial(observe_forces, first=HUMANOID_FIELDS))
@@ -104,9 +107,7 @@ _ant = Task(
     observe=partial(observe_body, hidden=2, more=partial(observe_contacts, switch=INCLUDED[-1], first=1)),
     score=Locomotion(xy_of_body, ant_is_healthy, contact=ant_contact_cost, reported=xy_place),
     where=xy_of_body,
-    fields=lambda settings: (
-        ("xpos", "cfrc_ext") if vars(settings)[INCLUDED[-1]] or settings.contact_cost_weight else ("xpos",)
-    ),
+    fields=lambda settings: ("xpos", *_observed(settings, "contact_cost_weight", ["cfrc_ext"])),
     settings=(*WALK, *HEALTH, "contact_cost_weight", "contact_force_range", INCLUDED[-1]),
     fixed={},
     bodies=("main_body",),
