@@ -1,6 +1,6 @@
 """Policies with 1-bit recurrent spiking networks, trained without gradients by Evolving Connectivity."""
 
-import importlib
+import importlib.util
 from typing import TYPE_CHECKING
 
 from ecpolicy.version import __version__
@@ -45,22 +45,17 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """What is public, or a module: imported when it is asked for, as workers need no estimators."""
-    if name in _HOMES:
-        found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    else:
-        path = f"{__name__}.{name}"
-        try:
-            found = None if name.startswith("_") else importlib.import_module(path)
-        except ModuleNotFoundError as error:
-            if error.name != path:
-                raise
-            found = None
-        if found is None:
+if not TYPE_CHECKING:  # type checkers would take every name for one that there is
+
+    def __getattr__(name: str) -> object:
+        """What is public, or a module: imported when it is asked for, as workers need no estimators."""
+        module = f"{__name__}.{_HOMES.get(name, name)}"
+        if name.startswith("_") or importlib.util.find_spec(module) is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
-    return found
+        found: object = importlib.import_module(module)
+        if name in _HOMES:
+            found = globals()[name] = getattr(found, name)
+        return found
 
 
 def __dir__() -> list[str]:
