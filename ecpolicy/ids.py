@@ -1,6 +1,8 @@
 """Ids of environments in Gymnasium's registry, as ``gymnasium.make`` reads them: "module:namespace/Name-v0"."""
 
+import copy
 import importlib
+from collections.abc import Mapping
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
@@ -45,6 +47,14 @@ def registered_spec(environment_id: str) -> EnvSpec:
                 name=error.name,
             ) from error
     return gym.spec(registered_id(environment_id))
+
+
+def changed_spec(environment_id: str, kwargs: Mapping[str, object]) -> EnvSpec:
+    """A spec of one's own, with these ``kwargs``: another task, to which the registered threshold does not apply."""
+    spec = copy.deepcopy(registered_spec(environment_id))
+    spec.kwargs.update(kwargs)
+    spec.reward_threshold = None
+    return spec
 
 
 def registered_id(environment_id: str) -> str:

@@ -1,6 +1,5 @@
 """Physics that cost less than the registered ones, for training: how MuJoCo integrates the equations of motion."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from ecpolicy.constraints import Choice
-from ecpolicy.ids import registered_spec
+from ecpolicy.ids import changed_spec
 from ecpolicy.untyped import Env
 
 INTEGRATORS = {"Euler": 0, "RK4": 1, "implicit": 2, "implicitfast": 3}  # mujoco.mjtIntegrator
@@ -47,9 +46,8 @@ def with_integrator(environment_id: str, integrator: str, **kwargs: object) -> E
     >>> gymnasium.make(with_integrator("Hopper-v5", "Euler")).unwrapped.model.opt.integrator
     0
     """
-    spec: Any = copy.deepcopy(registered_spec(environment_id))
-    spec.kwargs |= {**kwargs, "integrator": INTEGRATOR("integrator", integrator)}
-    spec.entry_point, spec.reward_threshold = _Maker(spec.entry_point), None
+    spec: Any = changed_spec(environment_id, {**kwargs, "integrator": INTEGRATOR("integrator", integrator)})
+    spec.entry_point = _Maker(spec.entry_point)
     made: EnvSpec = spec
     return made
 

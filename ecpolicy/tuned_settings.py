@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gymnasium.envs.registration import EnvSpec
 
 from ecpolicy.constraints import meant
-from ecpolicy.ids import registered_id, registered_spec
+from ecpolicy.ids import changed_spec, registered_id, registered_spec
 from ecpolicy.networks import RSNN
 from ecpolicy.untyped import Kwargs
 
@@ -25,11 +25,9 @@ class Tuned(NamedTuple):
     @property
     def environment(self) -> EnvSpec:
         """What to train on: the environment made with ``environment_kwargs``, and then without a reward threshold."""
-        spec = copy.deepcopy(registered_spec(self.environment_id))
         if self.environment_kwargs:
-            spec.kwargs.update(self.environment_kwargs)
-            spec.reward_threshold = None
-        return spec
+            return changed_spec(self.environment_id, self.environment_kwargs)
+        return copy.deepcopy(registered_spec(self.environment_id))
 
 
 def tuned(environment_id: str) -> Tuned:

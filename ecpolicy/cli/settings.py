@@ -13,14 +13,13 @@ import ecpolicy
 from ecpolicy.cli.parsing import option_of, value_of
 from ecpolicy.constraints import Choice, Parameter, meant
 from ecpolicy.files.archive import check_writable
-from ecpolicy.ids import without_module
+from ecpolicy.ids import changed_spec, registered_spec, without_module
 from ecpolicy.integrators import with_integrator
 from ecpolicy.networks import NETWORKS, Settings
 from ecpolicy.policies.parameterised import SETTINGS
 from ecpolicy.policies.policy import BasePolicy
 from ecpolicy.pretrained_policies import pretrained_file
 from ecpolicy.registered import BRAX, registered_ids
-from ecpolicy.tuned_settings import Tuned
 
 PRETRAINED = "pretrained:"  # what stands before an environment's id in the place of a file
 UNLIMITED = 2**31 - 1  # generations, where the environment steps are limited
@@ -145,16 +144,15 @@ def made_with(environment_id: str, settings: dict[str, object]) -> object:
         return environment_id
     if environment_id.startswith(BRAX):
         raise ValueError(f"Settings of an environment are for Gymnasium's, not for {environment_id}.")
-    given = {name: value for name, value in settings.items() if name != "integrator"}
-    spec = Tuned(environment_id, {}, given, {}).environment
-    known = _settings_of(spec)
+    given, known = dict(settings), _settings_of(registered_spec(environment_id))
+    integrator = None if known is None or "integrator" in known else given.pop("integrator", None)
     unknown = [] if known is None else [name for name in given if name not in known]
     if known is not None and unknown:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise ValueError(f"{environment_id} has no setting {unknown[0]}; {has}.{meant(unknown[0], known)}")
-    if "integrator" in settings and "integrator" not in (known or ()):
-        return with_integrator(environment_id, str(settings["integrator"]), **given)
-    return spec
+    if integrator is not None:
+        return with_integrator(environment_id, str(integrator), **given)
+    return changed_spec(environment_id, given)
 
 
 def _settings_of(spec: EnvSpec) -> list[str] | None:
