@@ -103,20 +103,11 @@ def test_members_that_end_their_episodes_as_steps_cost(first, last, said):
     assert gives_up([{"episode_length": 25.0 - n, "return_mean": -27.0} for n in range(FIRST)]) is None  # PPO's
 
 
-class Costs(gym.Env):
+class Costs(Pays):
     """Every step costs, the first one more, until one of the actions ends the episode."""
 
-    observation_space = gym.spaces.Box(-1, 1, (1,))
-    action_space = gym.spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self._steps = 0
-        return self.np_random.uniform(-1, 1, 1).astype(np.float32), {}
-
     def step(self, action):
-        self._steps += 1
-        observation = self.np_random.uniform(-1, 1, 1).astype(np.float32)
+        observation, *_ = super().step(action)
         return observation, -1.0 - (self._steps == 1), bool(action) or self._steps == 60, False, {}
 
 

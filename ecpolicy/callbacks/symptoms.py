@@ -13,8 +13,8 @@ BLIND = 5  # generations without a difference between members
 STUCK = 50  # generations without a better network
 FIRST = 20  # generations after which episodes that are still short stay so
 SHORT = 8  # steps of a member in which chance decides
-WORSE = 1.1  # times what a step costs at first
 ENOUGH = 64  # steps of a member that say something
+WORSE = 1.1  # times what a step costs at first
 
 
 def nothing_to_learn(history: Sequence[Record]) -> str | None:
@@ -53,12 +53,11 @@ def gives_up(history: Sequence[Record]) -> str | None:
     """
     if len(history) != FIRST or history[-1].get("return_max", 0) >= 0:
         return None
-    lengths = [history[i]["episode_length"] for i in (0, -1)]
-    at_first, now = (history[i]["return_mean"] / length for i, length in zip((0, -1), lengths, strict=True))
-    if lengths[1] > lengths[0] / 2 or now > WORSE * at_first:
+    (first, last), means = ([history[i][what] for i in (0, -1)] for what in ("episode_length", "return_mean"))
+    if last > first / 2 or means[1] / last > WORSE * means[0] / first:
         return None
     return (
-        f"Members end their episodes ever sooner, after {lengths[1]:.0f} steps instead of {lengths[0]:.0f}, as every "
+        f"Members end their episodes ever sooner, after {last:.0f} steps instead of {first:.0f}, as every "
         "step costs them: falling at once pays. Begin anew with another random_state, or pay for every step "
         "(healthy_reward=1.0); see 'It does not learn' in the documentation."
     )
