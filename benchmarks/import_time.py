@@ -8,7 +8,6 @@ import runner
 
 OPTIONS = {"rounds": 5}
 REQUIRED = "import numba, gymnasium, sklearn.base, joblib, scipy.stats"
-
 ESTIMATOR = "from ecpolicy import EvolvingConnectivityPolicy"
 WORKER = "import ecpolicy.rollout.workers"
 

@@ -26,14 +26,18 @@ def positions_only(task, **kwargs):
     )
 
 
+def time_constants(low, high, n_neurons=256, seed=0):
+    """One for every neuron, in ms, drawn evenly in proportion."""
+    return np.exp(np.random.default_rng(seed).uniform(np.log(low), np.log(high), n_neurons))
+
+
 def networks():
     """By name: a network, and the probability of its connections at first."""
-    milliseconds = np.exp(np.random.default_rng(0).uniform(np.log(5), np.log(100), 256))
     drive = {"gain_in": 1.0, "gain_out": 1.0}
     return {
         "no recurrent connections": (RSNN(**drive), {"recurrent": 0.0}),
         "recurrent connections": (RSNN(gain_recurrent=0.5, **drive), 0.5),
-        "slow synapses": (RSNN(gain_recurrent=0.5, tau_syn=milliseconds, **drive), 0.5),
+        "slow synapses": (RSNN(gain_recurrent=0.5, tau_syn=time_constants(5, 100), **drive), 0.5),
     }
 
 

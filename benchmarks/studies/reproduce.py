@@ -48,7 +48,7 @@ EPISODES = 10  # of each point
 FINAL_EPISODES = 100
 PACKAGES = ["ecpolicy", "numpy", "numba", "gymnasium", "mujoco", "envpool", "torch", "stable_baselines3"]
 sys.path.append(str(HERE.parent.parent / "examples"))
-from hidden_velocities import positions_only  # noqa: E402
+from hidden_velocities import positions_only, time_constants  # noqa: E402
 
 ESTIMATORS = {
     "ec": EvolvingConnectivityPolicy,
@@ -197,8 +197,8 @@ def policy_of(run, parameters):
         fixed = np.random.default_rng(run["seed"]).integers(0, 2, (n, n))
         given["initial_probability"] = {"recurrent": fixed.astype(np.float32)}
     if isinstance(given.get("tau_syn"), str):  # such as "5 to 100": one for every neuron, at random
-        bounds = np.log([float(bound) for bound in given["tau_syn"].split(" to ")])
-        given["tau_syn"] = np.exp(np.random.default_rng(run["seed"]).uniform(*bounds, given.get("n_neurons", 256)))
+        bounds = map(float, given["tau_syn"].split(" to "))
+        given["tau_syn"] = time_constants(*bounds, given.get("n_neurons", 256), run["seed"])
     policy = estimator(network=NETWORKS[given.pop("network", "rsnn")], max_env_steps=run["steps"])
     settings = policy.get_params()
     return policy.set_params(**{f"network__{n}" if n not in settings else n: value for n, value in given.items()})

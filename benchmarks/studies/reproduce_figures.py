@@ -387,6 +387,14 @@ TABLES = {
 }
 
 
+CURVES = {  # drawn of a study, by environment steps or by time
+    "small_populations": ["n_env_steps"],
+    "methods": ["n_env_steps", "seconds"],
+    "headline": ["n_env_steps", "seconds"],
+    "equal_time": ["seconds"],
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=HERE / "results")
@@ -405,11 +413,9 @@ def main():
             draw_seeds(
                 {key: group for key, group in runs.items() if key[0] in GOALS}, arguments.images / f"{study}.png"
             )
-        elif arguments.images and study in ("small_populations", "methods", "headline", "equal_time"):
-            if study != "equal_time":
-                draw(runs, arguments.images / f"{study}.png")
-            if study != "small_populations":
-                draw(runs, arguments.images / f"{study}_seconds.png", by="seconds")
+        elif arguments.images:
+            for by in CURVES.get(study, ()):
+                draw(runs, arguments.images / f"{study}{'_seconds' if by == 'seconds' else ''}.png", by=by)
     for name, picture in (("surrogates", draw_surrogates), ("efficiency", draw_efficiency)):
         rows = tables.read(arguments.results / f"{name}.csv")
         if arguments.images and rows:
