@@ -2,7 +2,7 @@
 
 Physics are stepped by MuJoCo with random controls, half of a robot's range, and begin anew every 50 steps. A fit has
 the tuned settings, on the registered physics and on the other ones; its first generation, which compiles, is left out.
-All times are of the processor.
+All times are of the processor. ``--substeps 0`` leaves their number as it is.
 """
 
 import time
@@ -15,7 +15,7 @@ import runner
 from ecpolicy import EvolvingConnectivityPolicy, tuned, with_integrator
 
 OPTIONS = {
-    "env": ["Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5"], "integrator": "Euler", "steps": 2_000,
+    "env": ["Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5"], "integrator": "Euler", "substeps": 0, "steps": 2_000,
     "generations": 4, "population": 64, "rounds": 3,
 }  # fmt: skip
 FALL = 50  # steps
@@ -52,7 +52,7 @@ def fit(spec, parameters, options):
 def rows(options):
     for name in options.env:
         found = tuned(name)
-        other = with_integrator(name, options.integrator, **found.environment_kwargs)
+        other = with_integrator(name, options.integrator, substeps=options.substeps or None, **found.environment_kwargs)
         for what, measure in {
             "physics": partial(physics, n_steps=options.steps),
             "fit": partial(fit, parameters=found.parameters, options=options),

@@ -1,4 +1,4 @@
-"""Physics that cost less than the registered ones, for training: how MuJoCo integrates the equations of motion."""
+"""Physics that cost less than the registered ones, for training: how, and how finely, MuJoCo integrates motion."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,20 +6,22 @@ from typing import Any
 
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
-from ecpolicy.constraints import Choice
+from ecpolicy.constraints import Choice, Integer, optional
 from ecpolicy.ids import changed_spec
 from ecpolicy.untyped import Env
 
 INTEGRATORS = {"Euler": 0, "RK4": 1, "implicit": 2, "implicitfast": 3}  # mujoco.mjtIntegrator
 INTEGRATOR = Choice(INTEGRATORS)
+SUBSTEPS = optional(Integer(1))
 
 
-def with_integrator(environment_id: str, integrator: str, **kwargs: object) -> EnvSpec:
+def with_integrator(environment_id: str, integrator: str, *, substeps: int | None = None, **kwargs: object) -> EnvSpec:
     """What makes a robot of Gymnasium whose equations of motion are integrated in another way than its file says.
 
     Hopper, Walker2d, Ant and Humanoid are integrated by the classical Runge-Kutta method, which computes forces four
-    times a step. With "Euler" (semi-implicit, and implicit in the joints' damping) they are computed once. A policy
-    that is trained so acts in the registered environment: ``policy.score("Hopper-v5")`` says how well.
+    times a step. With "Euler" (semi-implicit, and implicit in the joints' damping) they are computed once. An
+    environment's step is four or five of these steps; ``substeps`` makes it fewer and longer ones. A policy that is
+    trained so acts in the registered environment: ``policy.score("Hopper-v5")`` says how well.
 
     Parameters
     ----------
@@ -27,6 +29,8 @@ def with_integrator(environment_id: str, integrator: str, **kwargs: object) -> E
         Of one of Gymnasium's MuJoCo environments, such as "Hopper-v5".
     integrator : "Euler", "RK4", "implicit" or "implicitfast"
         As in MuJoCo's documentation, "Numerical integration".
+    substeps : int, optional
+        Steps of the physics within one of the environment, which lasts as long as before; None for as many as before.
     **kwargs
         Of the environment's constructor, such as ``healthy_reward=0.0``.
 
@@ -38,15 +42,19 @@ def with_integrator(environment_id: str, integrator: str, **kwargs: object) -> E
     Raises
     ------
     TypeError, ValueError
-        Of another integrator; when the environment is made, of one without a MuJoCo model.
+        Of another integrator or number of substeps; when the environment is made, of one without a MuJoCo model.
 
     Examples
     --------
     >>> import gymnasium
-    >>> gymnasium.make(with_integrator("Hopper-v5", "Euler")).unwrapped.model.opt.integrator
-    0
+    >>> hopper = gymnasium.make(with_integrator("Hopper-v5", "Euler", substeps=2)).unwrapped
+    >>> hopper.model.opt.integrator, hopper.model.opt.timestep, hopper.dt  # 0 stands for Euler
+    (0, 0.004, 0.008)
     """
-    spec: Any = changed_spec(environment_id, {**kwargs, "integrator": INTEGRATOR("integrator", integrator)})
+    physics: dict[str, object] = {"integrator": INTEGRATOR("integrator", integrator)}
+    if SUBSTEPS("substeps", substeps) is not None:
+        physics["substeps"] = substeps
+    spec: Any = changed_spec(environment_id, {**kwargs, **physics})
     spec.entry_point = _Maker(spec.entry_point)
     made: EnvSpec = spec
     return made
@@ -54,17 +62,19 @@ def with_integrator(environment_id: str, integrator: str, **kwargs: object) -> E
 
 @dataclass(frozen=True)
 class _Maker:
-    """What makes an environment of a spec, with its integrator."""
+    """What makes an environment of a spec, with its integrator and substeps."""
 
     entry_point: str | Callable[..., Env]
 
-    def __call__(self, *, integrator: str, **kwargs: object) -> Env:
+    def __call__(self, *, integrator: str, substeps: int | None = None, **kwargs: object) -> Env:
         """The environment."""
         creator: Any = load_env_creator(self.entry_point) if isinstance(self.entry_point, str) else self.entry_point
         environment: Env = creator(**kwargs)
-        model: Any = getattr(environment.unwrapped, "model", None)
-        if not hasattr(getattr(model, "opt", None), "integrator"):
-            kind = type(environment.unwrapped).__name__
-            raise ValueError(f"integrator={integrator!r} is for robots of MuJoCo, and {kind} is none.")
-        model.opt.integrator = INTEGRATORS[integrator]
+        robot: Any = environment.unwrapped
+        options: Any = getattr(getattr(robot, "model", None), "opt", None)
+        if not hasattr(options, "integrator"):
+            raise ValueError(f"integrator={integrator!r} is for robots of MuJoCo, and {type(robot).__name__} is none.")
+        options.integrator = INTEGRATORS[integrator]
+        if substeps is not None:
+            options.timestep, robot.frame_skip = robot.dt / substeps, substeps
         return environment

@@ -30,12 +30,26 @@ def test_these_robots_are_integrated_by_runge_kutta(env_id):
     assert gym.make(env_id).unwrapped.model.opt.integrator == INTEGRATORS["RK4"]
 
 
-@pytest.mark.parametrize(("env_id", "integrator"), [("Walker2d-v5", "Euler"), ("Humanoid-v5", "implicitfast")])
-def test_the_native_engine_plays_what_gymnasium_plays(env_id, integrator):
-    environment = gym.make(with_integrator(env_id, integrator))
+@pytest.mark.parametrize(
+    ("env_id", "integrator", "substeps"),
+    [("Walker2d-v5", "Euler", None), ("Humanoid-v5", "implicitfast", None), ("Humanoid-v5", "Euler", 2)],
+)
+def test_the_native_engine_plays_what_gymnasium_plays(env_id, integrator, substeps):
+    environment = gym.make(with_integrator(env_id, integrator, substeps=substeps))
     robot = recognised(environment)
     assert difference(robot, play(environment, 40, 2)) is None
     assert difference(robot, play(gym.make(env_id), 40, 2)) is not None
+
+
+@pytest.mark.parametrize(("env_id", "substeps"), [("Hopper-v5", 2), ("Humanoid-v5", 2), ("HalfCheetah-v5", 7)])
+def test_a_step_lasts_as_long_with_other_substeps(env_id, substeps):
+    registered, other = gym.make(env_id), gym.make(with_integrator(env_id, "Euler", substeps=substeps))
+    for environment in (registered, other):
+        environment.reset(seed=0)
+        environment.step(0 * environment.action_space.sample())
+    assert other.unwrapped.frame_skip == substeps
+    assert other.unwrapped.dt == pytest.approx(registered.unwrapped.dt)
+    assert other.unwrapped.data.time == pytest.approx(registered.unwrapped.data.time)
 
 
 def places(environment, actions):
@@ -45,16 +59,17 @@ def places(environment, actions):
     return environment.unwrapped.data.qpos.copy()
 
 
+@pytest.mark.parametrize(("substeps", "off"), [(None, 0.2), (2, 0.3)])
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "Walker2d-v5", "Humanoid-v5"])  # the Ant's legs snap at the start
-def test_robots_move_nearly_as_registered(env_id):
+def test_robots_move_nearly_as_registered(env_id, substeps, off):
     registered = gym.make(env_id)
     draws = np.random.default_rng(0).uniform(-0.2, 0.2, (10, *registered.action_space.shape))
     actions = draws.astype(registered.action_space.dtype)
     exact, cheap, still = (
-        places(registered, actions), places(gym.make(with_integrator(env_id, "Euler")), actions),
+        places(registered, actions), places(gym.make(with_integrator(env_id, "Euler", substeps=substeps)), actions),
         places(registered, 0 * actions),
     )  # fmt: skip
-    assert 0 < np.abs(cheap - exact).max() < 0.2 * np.abs(still - exact).max()
+    assert 0 < np.abs(cheap - exact).max() < off * np.abs(still - exact).max()
 
 
 def test_it_is_another_task_which_the_policy_names():
@@ -81,6 +96,12 @@ def test_the_registered_environment_stays_as_it_is():
 def test_another_integrator_is_refused(integrator):
     with pytest.raises(ValueError, match=r"integrator must be one of \['Euler', 'RK4', 'implicit', 'implicitfast'\]"):
         with_integrator("Hopper-v5", integrator)
+
+
+@pytest.mark.parametrize(("substeps", "error"), [(0, ValueError), (-2, ValueError), (2.0, TypeError), ("2", TypeError)])
+def test_another_number_of_substeps_is_refused(substeps, error):
+    with pytest.raises(error, match=r"substeps must be an integer in \[1, inf\)"):
+        with_integrator("Hopper-v5", "Euler", substeps=substeps)
 
 
 def test_an_environment_without_a_model_is_refused():

@@ -98,6 +98,8 @@ WRONG = [  # command, exit status, what the line says
     ("train CartPole-v1 --env-setting sutton=1", 2, "no setting sutton; it has render_mode, sutton_barto_reward."),
     ("train Hopper-v5 --env-setting healthy_rewad=1", 2, "Did you mean healthy_reward?"),
     ("train Hopper-v5 --env-setting integrator=euler", 2, "integrator must be one of ['Euler', 'RK4', 'implicit', "),
+    ("train Hopper-v5 --env-setting substeps=2", 2, "substeps is for another integrator: --env-setting integrator=Eul"),
+    ("train Hopper-v5 --env-setting integrator=Euler --env-setting substeps=0", 2, "substeps must be an integer in "),
     ("train CartPole-v1 --env-setting integrator=Euler", 2, "is for robots of MuJoCo, and CartPoleEnv is none"),
     ("train brax/hopper --env-setting a=1", 2, "not for brax/hopper"),
     (f"train Breaks-v0 {TINY}", 1, "raised ValueError: the sensor is broken at step 0"),

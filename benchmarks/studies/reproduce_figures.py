@@ -278,7 +278,8 @@ def draw(runs, path, by="n_env_steps"):
     handles = {}
     for axes in figure.axes:
         handles.update(dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)))
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    n_columns = min(len(handles), 2 * len(tasks) + 1)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=n_columns, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 

@@ -144,15 +144,19 @@ def made_with(environment_id: str, settings: dict[str, object]) -> object:
         return environment_id
     if environment_id.startswith(BRAX):
         raise ValueError(f"Settings of an environment are for Gymnasium's, not for {environment_id}.")
-    given, known = dict(settings), _settings_of(registered_spec(environment_id))
-    integrator = None if known is None or "integrator" in known else given.pop("integrator", None)
+    given: dict[str, Any] = dict(settings)
+    known = _settings_of(registered_spec(environment_id))
+    ours = [name for name in ("integrator", "substeps") if known is not None and name in given and name not in known]
+    physics: dict[str, Any] = {name: given.pop(name) for name in ours}
     unknown = [] if known is None else [name for name in given if name not in known]
     if known is not None and unknown:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise ValueError(f"{environment_id} has no setting {unknown[0]}; {has}.{meant(unknown[0], known)}")
-    if integrator is not None:
-        return with_integrator(environment_id, str(integrator), **given)
-    return changed_spec(environment_id, given)
+    if not physics:
+        return changed_spec(environment_id, given)
+    if "integrator" not in physics:
+        raise ValueError("substeps is for another integrator: --env-setting integrator=Euler --env-setting substeps=2.")
+    return with_integrator(environment_id, **physics, **given)
 
 
 def _settings_of(spec: EnvSpec) -> list[str] | None:
