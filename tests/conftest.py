@@ -1,5 +1,6 @@
 """Shared fixtures: small policies that are fast to train."""
 
+import gc
 import hashlib
 import os
 import signal
@@ -23,6 +24,9 @@ os.environ |= {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**30),  # with a limit, processes lock what they read and write
 }
+
+# With JAX, PyTorch and the rest in memory, looking for garbage as often as Python does takes a tenth of the time.
+gc.set_threshold(100_000, 50, 50)
 
 # A shell's background job ignores Ctrl-C, and so would fit, which the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

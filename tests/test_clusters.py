@@ -190,4 +190,5 @@ def test_a_hanging_environment_is_named(cluster, monkeypatch):
     with parallel_config(backend=cluster, n_jobs=2):
         with pytest.raises(EpisodeError, match=r"timeout=2(\.0)? s"):
             policy.fit(Hangs)
-        assert policy.set_params(timeout=60).fit(Match).n_generations_ == 3
+        policy.set_params(timeout=300)  # new workers may be slow to start on a busy machine
+        assert policy.fit(Match).n_generations_ == 3
