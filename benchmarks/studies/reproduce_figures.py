@@ -40,6 +40,10 @@ COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
     "sb3-SAC": "#CC79A7",
     "sb3-TD3": "#E69F00",
     "ARS": "#D55E00",
+    "EC, slow synapses": "#0072B2",
+    "EC, evolved": "#56B4E9",
+    "EC, fixed": "#009E73",
+    "EC, empty": "#CC79A7",
 }
 LABELS = {  # beside the methods' own names
     "EC-published-step": "EC, published step",
@@ -262,7 +266,7 @@ def draw(runs, path, by="n_env_steps"):
 
     tasks = dict(by_task(runs))
     unit, label = (1e6, "environment steps, millions") if by == "n_env_steps" else (60, "minutes on one core")
-    figure = Figure(figsize=(3.6 * len(tasks), 3.4), layout="constrained")
+    figure = Figure(figsize=(max(5.0, 3.6 * len(tasks)), 3.4), layout="constrained")
     for axes, (task, groups) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks.items(), strict=True):
         for method, group in groups.items():
             grid = np.linspace(0, max(run["curve"][-1][by] for run in group), 60)[1:]
@@ -278,7 +282,7 @@ def draw(runs, path, by="n_env_steps"):
     handles = {}
     for axes in figure.axes:
         handles.update(dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)))
-    n_columns = min(len(handles), 2 * len(tasks) + 1)
+    n_columns = min(len(handles), 2 * len(tasks))
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=n_columns, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
@@ -393,6 +397,7 @@ CURVES = {  # drawn of a study, by environment steps or by time
     "methods": ["n_env_steps", "seconds"],
     "headline": ["n_env_steps", "seconds"],
     "equal_time": ["seconds"],
+    "hidden_velocities": ["n_env_steps"],
 }
 
 
