@@ -6,13 +6,13 @@ from typing import Any
 
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
-from ecpolicy.constraints import Choice, Integer, optional
+from ecpolicy.constraints import Choice, Integer
 from ecpolicy.ids import changed_spec
 from ecpolicy.untyped import Env
 
 INTEGRATORS = {"Euler": 0, "RK4": 1, "implicit": 2, "implicitfast": 3}  # mujoco.mjtIntegrator
 INTEGRATOR = Choice(INTEGRATORS)
-SUBSTEPS = optional(Integer(1))
+SUBSTEPS = Integer(1)
 
 
 def with_integrator(environment_id: str, integrator: str, *, substeps: int | None = None, **kwargs: object) -> EnvSpec:
@@ -52,8 +52,8 @@ def with_integrator(environment_id: str, integrator: str, *, substeps: int | Non
     (0, 0.004, 0.008)
     """
     physics: dict[str, object] = {"integrator": INTEGRATOR("integrator", integrator)}
-    if SUBSTEPS("substeps", substeps) is not None:
-        physics["substeps"] = substeps
+    if substeps is not None:
+        physics["substeps"] = SUBSTEPS("substeps", substeps)
     spec: Any = changed_spec(environment_id, {**kwargs, **physics})
     spec.entry_point = _Maker(spec.entry_point)
     made: EnvSpec = spec

@@ -104,6 +104,12 @@ def test_another_number_of_substeps_is_refused(substeps, error):
         with_integrator("Hopper-v5", "Euler", substeps=substeps)
 
 
+def test_numbers_of_numpy_are_the_same_task():
+    spec = with_integrator("Hopper-v5", "Euler", substeps=np.int64(2))
+    assert resolve(spec).identities == resolve(with_integrator("Hopper-v5", "Euler", substeps=2)).identities
+    assert type(spec.kwargs["substeps"]) is int
+
+
 def test_an_environment_without_a_model_is_refused():
     with pytest.raises(ValueError, match="integrator='Euler' is for robots of MuJoCo, and CartPoleEnv is none"):
         resolve(with_integrator("CartPole-v1", "Euler"))
