@@ -146,10 +146,11 @@ def made_with(environment_id: str, settings: dict[str, object]) -> object:
         raise ValueError(f"Settings of an environment are for Gymnasium's, not for {environment_id}.")
     given: dict[str, Any] = dict(settings)
     known = _settings_of(registered_spec(environment_id))
-    ours = [name for name in ("integrator", "substeps") if known is not None and name in given and name not in known]
-    physics: dict[str, Any] = {name: given.pop(name) for name in ours}
-    unknown = [] if known is None else [name for name in given if name not in known]
-    if known is not None and unknown:
+    if known is None:
+        return changed_spec(environment_id, given)
+    physics = {name: given.pop(name) for name in ("integrator", "substeps") if name in given and name not in known}
+    unknown = [name for name in given if name not in known]
+    if unknown:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise ValueError(f"{environment_id} has no setting {unknown[0]}; {has}.{meant(unknown[0], known)}")
     if not physics:
