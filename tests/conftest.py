@@ -25,7 +25,7 @@ os.environ |= {
     "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**30),  # with a limit, processes lock what they read and write
 }
 
-# With JAX, PyTorch and the rest in memory, looking for garbage as often as Python does takes a tenth of the time.
+# With JAX, PyTorch and the rest in memory, looking for garbage as often as Python does takes a twentieth of the time.
 gc.set_threshold(100_000, 50, 50)
 
 # A shell's background job ignores Ctrl-C, and so would fit, which the tests interrupt.

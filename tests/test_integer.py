@@ -83,7 +83,7 @@ def test_two_devices_equal_the_reference():
         f"import sys; sys.path[:0] = [{str(TESTS)!r}]\n"
         "import jax, test_integer as t\n"
         "spikes = [t.check_against_reference(t.IntegerRSNN(n, gain_in=0.3), scale=2.0, steps=6, on_device=True)"
-        " for n in (31, 64, 257)]\n"
+        " for n in (1, 31, 63, 64, 65, 257)]\n"
         "print(len(jax.devices()), min(spikes) > 0)"
     )
     environ = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}

@@ -292,22 +292,23 @@ def test_a_study_is_run_resumed_and_drawn(tmp_path):
     table = tmp_path / "table.toml"
     table.write_text(
         '[methods]\nEC = {estimator = "ec", tuned = "all"}\nSG-PPO = {estimator = "sg-ppo", tuned = "task"}\n'
+        'ES-LSTM = {estimator = "es", tuned = "task", parameters = {network = "lstm"}}\n'
         'sb3-PPO = {estimator = "sb3-PPO", tuned = "task"}\n'
-        '[studies.methods]\nmethods = ["EC", "SG-PPO", "sb3-PPO"]\nseeds = [0]\nseconds = 1\n'
-        '[studies.methods.tasks]\n"Hopper-v5" = { steps = 100 }\n'
+        '[studies.methods]\nmethods = ["EC", "ES-LSTM", "SG-PPO", "sb3-PPO"]\nseeds = [0]\nseconds = 1\n'
+        '[studies.methods.tasks]\n"HalfCheetah-v5" = { steps = 100 }\n'
     )
     results = tmp_path / "results"
     sizes = ["--steps", "100", "--population", "2", "--final-episodes", "1", *GYMNASIUM]
     folders = ["--table", str(table), "--results", str(results), "--checkpoints", str(tmp_path)]
     reproduce = [sys.executable, str(ROOT / "benchmarks" / "studies" / "reproduce.py"), *sizes, *folders]
-    assert "3 runs to do" in run(*reproduce)
+    assert "4 runs to do" in run(*reproduce)
     written = tables.read_runs(results)
-    assert set(written) == {f"methods/{name}_Hopper-v5_0" for name in ("EC", "SG-PPO", "sb3-PPO")}
+    assert set(written) == {f"methods/{name}_HalfCheetah-v5_0" for name in ("EC", "ES-LSTM", "SG-PPO", "sb3-PPO")}
     for result in written.values():
         assert result["curve"][-1]["n_env_steps"] >= 100
-        assert result["length"] > 0
+        assert result["length"] == 1000
         assert len(result["final_returns"]) == 1
-    lost = "methods/EC_Hopper-v5_0"
+    lost = "methods/EC_HalfCheetah-v5_0"
     tables.write_runs(results, {name: result for name, result in written.items() if name != lost})
     assert "1 runs to do" in run(*reproduce)
     again = tables.read_runs(results)
@@ -315,7 +316,7 @@ def test_a_study_is_run_resumed_and_drawn(tmp_path):
     assert again == written
     figures = [sys.executable, str(ROOT / "benchmarks" / "studies" / "reproduce_figures.py"), "--results", str(results)]
     output = run(*figures, "--studies", "methods", "--images", str(tmp_path / "images"))
-    assert "\n| SG-PPO |" in output
+    assert "\n| ES-LSTM |" in output
     assert {path.name for path in (tmp_path / "images").iterdir()} == {"methods.png", "methods_seconds.png"}
 
 
