@@ -31,7 +31,11 @@ def dask_cluster():
     """Two worker processes of one thread each."""
     dask = pytest.importorskip("dask")
     distributed = pytest.importorskip("distributed")
-    settings = {"distributed.scheduler.allowed-failures": 1, "distributed.comm.timeouts.connect": "10s"}
+    settings = {
+        "distributed.scheduler.allowed-failures": 1,
+        "distributed.comm.timeouts.connect": "10s",
+        "distributed.deploy.lost-worker-timeout": "1h",  # one that is starting when it is looked for is closed for good
+    }
     with (
         dask.config.set(settings),
         distributed.LocalCluster(
@@ -192,3 +196,17 @@ def test_a_hanging_environment_is_named(cluster, monkeypatch):
             policy.fit(Hangs)
         policy.set_params(timeout=300)  # new workers may be slow to start on a busy machine
         assert policy.fit(Match).n_generations_ == 3
+
+
+def test_a_dask_cluster_without_workers_is_named(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(engines.dask, "ABANDONED", 1.0)
+    monkeypatch.setattr(engines.dask, "PATIENCE", 0.2)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=logging.CRITICAL) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        client.as_current(),
+        parallel_config(backend="dask", n_jobs=2),
+        pytest.raises(RuntimeError, match="no worker for 1 s"),
+    ):
+        EvolvingConnectivityPolicy(**SMALL).fit(Match)

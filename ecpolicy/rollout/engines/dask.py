@@ -96,7 +96,8 @@ class DaskEngine:
             if monotonic() - staffed > ABANDONED:
                 raise RuntimeError(
                     f"The Dask cluster has had no worker for {ABANDONED:.0f} s. Wait for its workers before fit "
-                    "(client.wait_for_workers), or start others and go on from a checkpoint."
+                    "(client.wait_for_workers), or start others and go on from a checkpoint. A LocalCluster gives up "
+                    "workers that take long to start again: distributed.deploy.lost-worker-timeout (15s)."
                 )
             if left <= 0:
                 raise Unfinished
