@@ -52,7 +52,7 @@ def fit(spec, parameters, options):
 def rows(options):
     for name in options.env:
         found = tuned(name)
-        other = with_integrator(name, options.integrator, substeps=options.substeps or None, **found.environment_kwargs)
+        other = with_integrator(found.environment, options.integrator, substeps=options.substeps or None)
         for what, measure in {
             "physics": partial(physics, n_steps=options.steps),
             "fit": partial(fit, parameters=found.parameters, options=options),

@@ -24,6 +24,8 @@ def registered_spec(environment_id: str) -> EnvSpec:
 
     Raises
     ------
+    TypeError
+        Where it is not a string.
     gymnasium.error.Error
         Where the id is malformed or not registered.
     ModuleNotFoundError
@@ -49,9 +51,9 @@ def registered_spec(environment_id: str) -> EnvSpec:
     return gym.spec(registered_id(environment_id))
 
 
-def changed_spec(environment_id: str, kwargs: Mapping[str, object]) -> EnvSpec:
+def changed_spec(environment: str | EnvSpec, kwargs: Mapping[str, object]) -> EnvSpec:
     """A spec of one's own, with these ``kwargs``: another task, to which the registered threshold does not apply."""
-    spec = copy.deepcopy(registered_spec(environment_id))
+    spec = copy.deepcopy(environment if isinstance(environment, EnvSpec) else registered_spec(environment))
     spec.kwargs.update(kwargs)
     spec.reward_threshold = None
     return spec
@@ -85,6 +87,8 @@ def without_module(environment_id: str) -> str:
 
 def _parts(environment_id: str) -> tuple[str, str]:
     """The module, if any, and the rest; a name that no module can have is part of a malformed id."""
+    if not isinstance(environment_id, str):
+        raise TypeError(f"An environment's id must be a string, such as 'Hopper-v5'; got {environment_id!r:.200}.")
     module, colon, name = environment_id.partition(":")
     if colon and all(part.isidentifier() for part in module.split(".")):
         return module, name

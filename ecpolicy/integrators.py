@@ -15,7 +15,9 @@ INTEGRATOR = Choice(INTEGRATORS)
 SUBSTEPS = Integer(1)
 
 
-def with_integrator(environment_id: str, integrator: str, *, substeps: int | None = None, **kwargs: object) -> EnvSpec:
+def with_integrator(
+    environment: str | EnvSpec, integrator: str, *, substeps: int | None = None, **kwargs: object
+) -> EnvSpec:
     """What makes a robot of Gymnasium whose equations of motion are integrated in another way than its file says.
 
     Hopper, Walker2d, Ant and Humanoid are integrated by the classical Runge-Kutta method, which computes forces four
@@ -25,8 +27,9 @@ def with_integrator(environment_id: str, integrator: str, *, substeps: int | Non
 
     Parameters
     ----------
-    environment_id : str
-        Of one of Gymnasium's MuJoCo environments, such as "Hopper-v5".
+    environment : str or EnvSpec
+        One of Gymnasium's MuJoCo environments: its id, such as "Hopper-v5", or a spec, such as
+        ``tuned("Hopper-v5").environment``.
     integrator : "Euler", "RK4", "implicit" or "implicitfast"
         As in MuJoCo's documentation, "Numerical integration".
     substeps : int, optional
@@ -42,7 +45,8 @@ def with_integrator(environment_id: str, integrator: str, *, substeps: int | Non
     Raises
     ------
     TypeError, ValueError
-        Of another integrator or number of substeps; when the environment is made, of one without a MuJoCo model.
+        Of another environment, integrator or number of substeps; when the environment is made, of one without a MuJoCo
+        model.
 
     Examples
     --------
@@ -54,8 +58,9 @@ def with_integrator(environment_id: str, integrator: str, *, substeps: int | Non
     physics: dict[str, object] = {"integrator": INTEGRATOR("integrator", integrator)}
     if substeps is not None:
         physics["substeps"] = SUBSTEPS("substeps", substeps)
-    spec: Any = changed_spec(environment_id, {**kwargs, **physics})
-    spec.entry_point = _Maker(spec.entry_point)
+    spec: Any = changed_spec(environment, {**kwargs, **physics})
+    if not isinstance(spec.entry_point, _Maker):
+        spec.entry_point = _Maker(spec.entry_point)
     made: EnvSpec = spec
     return made
 

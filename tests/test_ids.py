@@ -3,6 +3,7 @@
 import gymnasium as gym
 import pytest
 
+from ecpolicy import pretrained, tuned
 from ecpolicy.ids import registered_id, registered_spec, without_module
 
 KNOWN = ["CartPole-v1", "CartPole", "gymnasium:CartPole-v1", "gymnasium.envs.mujoco:Hopper"]
@@ -14,6 +15,13 @@ def test_the_spec_is_that_of_make(name):
     made = gym.make(name)
     assert registered_spec(name).id == registered_id(name) == made.spec.id
     made.close()
+
+
+@pytest.mark.parametrize("function", [registered_spec, registered_id, tuned, pretrained])
+@pytest.mark.parametrize("given", [None, 5, gym.spec("Hopper-v5")], ids=["None", "int", "spec"])
+def test_what_is_no_id_is_named(function, given):
+    with pytest.raises(TypeError, match="An environment's id must be a string"):
+        function(given)
 
 
 @pytest.mark.parametrize("name", ["Nope-v0", "Nope", "CartPole-v99", "nothing/Nope-v0", "gymnasium:Nope-v0", "a b", ""])

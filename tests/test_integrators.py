@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mujoco_engine import difference, play
 
-from ecpolicy import EvolvingConnectivityPolicy, with_integrator
+from ecpolicy import EvolvingConnectivityPolicy, tuned, with_integrator
 from ecpolicy.environments import resolve
 from ecpolicy.integrators import INTEGRATORS
 from ecpolicy.rollout.mujoco.recognised import recognised
@@ -108,6 +108,21 @@ def test_numbers_of_numpy_are_the_same_task():
     spec = with_integrator("Hopper-v5", "Euler", substeps=np.int64(2))
     assert resolve(spec).identities == resolve(with_integrator("Hopper-v5", "Euler", substeps=2)).identities
     assert type(spec.kwargs["substeps"]) is int
+
+
+def test_a_spec_keeps_what_it_has():
+    hopper = tuned("Hopper-v5")
+    spec = with_integrator(hopper.environment, "Euler")
+    same = with_integrator("Hopper-v5", "Euler", **hopper.environment_kwargs)
+    assert resolve(spec).identities == resolve(same).identities
+    again = with_integrator(spec, "RK4", substeps=2)
+    assert again.kwargs == {**hopper.environment_kwargs, "integrator": "RK4", "substeps": 2}
+    assert gym.make(again).unwrapped.model.opt.integrator == INTEGRATORS["RK4"]
+
+
+def test_an_environment_that_is_made_is_refused():
+    with pytest.raises(TypeError, match="An environment's id must be a string, such as 'Hopper-v5'; got <TimeLimit"):
+        with_integrator(gym.make("Hopper-v5"), "Euler")
 
 
 def test_an_environment_without_a_model_is_refused():
