@@ -137,7 +137,7 @@ def _parser(given: Sequence[str]) -> Parser:
     add_record(command("record", record, "write a video of a saved policy, or its episodes as arrays"))
     add_view(command("view", view, "write a page that plays an episode: video, spikes, actions, rewards and wiring"))
     add_plot(command("plot", plot, "draw learning curves, spikes, rates or connection probabilities"))
-    add_export(command("export", export, "write the deployed network as a NIR graph or a C header"))
+    add_export(command("export", export, "write the deployed network as NIR, C, SONATA or Verilog"))
     described = command("info", info, "describe a saved policy")
     add_policy(described)
     described.add_argument("--json", action="store_true", help="print one JSON object")
