@@ -1,6 +1,7 @@
 """What the studies in benchmarks/ compute: statistics with known answers, and the rules that were tried."""
 
 import argparse
+import tomllib
 
 import linear_ars
 import numpy as np
@@ -10,7 +11,7 @@ import reproduce
 import signal_share
 import tables
 import update_rules
-from reproduce_figures import GOALS, interquartile_mean, interval, pooled_share, print_finals, reaches
+from reproduce_figures import COLORS, CURVES, GOALS, interquartile_mean, interval, pooled_share, print_finals, reaches
 
 from ecpolicy.distributions import Bernoulli, Gaussian
 from ecpolicy.fitness_shaping import centered_ranks
@@ -87,6 +88,12 @@ def test_results_are_of_the_settings_that_the_table_of_studies_has():
     for name, result in recorded.items():
         run = {**asked[name], "engine": result["engine"]}
         assert all(result.get(part) == value for part, value in reproduce.settings_of(run).items()), name
+
+
+@pytest.mark.parametrize("study", CURVES)
+def test_every_method_of_a_drawn_study_has_a_colour_of_its_own(study):
+    methods = tomllib.loads((reproduce.HERE / "reproduce.toml").read_text())["studies"][study]["methods"]
+    assert len({COLORS[method] for method in methods}) == len(methods)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])

@@ -40,6 +40,7 @@ COLORS = {  # Okabe and Ito's colours, told apart by the colour-blind
     "sb3-SAC": "#CC79A7",
     "sb3-TD3": "#E69F00",
     "ARS": "#D55E00",
+    "sb3-RecurrentPPO": "#E69F00",
     "EC, slow synapses": "#0072B2",
     "EC, evolved": "#56B4E9",
     "EC, fixed": "#009E73",
@@ -49,6 +50,7 @@ LABELS = {  # beside the methods' own names
     "EC-published-step": "EC, published step",
     "EC-published": "EC, as published",
     **{f"sb3-{name}": f"Stable-Baselines3 {name}" for name in ("PPO", "SAC", "TD3")},
+    "sb3-RecurrentPPO": "sb3-contrib RecurrentPPO",
     "ARS": "ARS, linear",
 }
 
