@@ -137,9 +137,11 @@ class KillsWorkers(threading.Thread):
 def engine(name):
     """Two workers of joblib's backend ``name``, on a cluster of this machine."""
     if name == "dask":
+        import dask
         from dask.distributed import Client, LocalCluster
 
         with (
+            dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}),  # workers are killed again and again
             LocalCluster(
                 n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
             ) as cluster,
