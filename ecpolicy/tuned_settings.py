@@ -46,6 +46,8 @@ def tuned(environment_id: str) -> Tuned:
 
     Raises
     ------
+    TypeError
+        Where the id is not a string.
     ValueError
         Where the table has no such environment; it says which there are.
 

@@ -45,6 +45,8 @@ def pretrained(environment_id: str) -> BasePolicy:
 
     Raises
     ------
+    TypeError
+        Where the id is not a string.
     ValueError
         Where none comes with the package; it says which do.
 
