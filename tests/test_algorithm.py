@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ecpolicy.distributions import Bernoulli
 from ecpolicy.evolution import State, generation
-from ecpolicy.fitness_shaping import Utility, centered_ranks
+from ecpolicy.fitness_shaping import FITNESS_SHAPINGS, Utility, centered_ranks, log_ranks
 from ecpolicy.networks import Shape
 from ecpolicy.networks.layout import unpack
 from ecpolicy.normalization import Moments, Standardizer
@@ -148,6 +148,34 @@ def test_centered_ranks(fitness):
 def test_centered_ranks_of_a_known_generation():
     weights, scale = centered_ranks(np.array([3.0, 1.0, 2.0, 2.0, 9.0]))
     np.testing.assert_allclose(weights / scale, [0.25, -0.5, -0.125, -0.125, 0.5])
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60))
+def test_log_ranks(fitness):
+    fitness = np.array(fitness)
+    weights, scale = log_ranks(fitness)
+    n, quarter = fitness.size, max(fitness.size // 4, 1)
+    place = {i: k for k, i in enumerate(sorted(range(n), key=lambda i: -fitness[i]))}  # from the best one, 0
+    alone = np.array([max(0.0, np.log(quarter + 0.5) - np.log(place[i] + 1)) for i in range(n)])
+    shared = np.array([alone[fitness == f].mean() for f in fitness])
+    wanted = (shared - shared.mean()) / (np.sqrt(12) * alone.std())
+    assert weights.dtype == np.int32
+    assert weights.sum() == 0
+    np.testing.assert_allclose(weights / scale, wanted, atol=(n + 1) / scale)
+
+
+def test_log_ranks_are_cma_es_s_weights_of_the_best_quarter():
+    weights, scale = log_ranks(np.arange(256.0))
+    assert (weights / scale).std() == pytest.approx(1 / np.sqrt(12), rel=1e-3)
+    best = weights[192:] - weights[1]
+    np.testing.assert_allclose(best[[-2, 0]] / best[-1], np.log(64.5 / np.array([2, 64])) / np.log(64.5), atol=1e-4)
+    assert np.ptp(weights[1:192]) == 0
+
+
+@pytest.mark.parametrize("shaping", FITNESS_SHAPINGS.values())
+@pytest.mark.parametrize("size", [2, 3, 5, 256])
+def test_equal_returns_tell_nothing(shaping, size):
+    assert not shaping(np.full(size, 7.0)).weights.any()
 
 
 def test_adam_equals_torch():

@@ -14,7 +14,7 @@ import update_rules
 from reproduce_figures import COLORS, CURVES, GOALS, interquartile_mean, interval, pooled_share, print_finals, reaches
 
 from ecpolicy.distributions import Bernoulli, Gaussian
-from ecpolicy.fitness_shaping import centered_ranks
+from ecpolicy.fitness_shaping import centered_ranks, log_ranks
 from ecpolicy.networks import Shape
 from ecpolicy.random import fold_in, key_from_seed
 from ecpolicy.rollout.episodes import Table
@@ -173,15 +173,6 @@ def test_flips_change_their_share_of_connections_and_those_with_the_most_evidenc
     np.testing.assert_array_equal(np.flatnonzero(np.abs(step["a"]) > 0.5), np.arange(1200 - 18, 1200))
 
 
-def test_log_ranks_reward_the_best_quarter_alone():
-    utility = update_rules.log_ranks(np.arange(256.0))
-    weights = utility.weights / utility.scale
-    assert utility.weights.sum() == 0
-    assert weights.std() == pytest.approx(1 / np.sqrt(12), rel=1e-3)
-    assert (np.diff(weights[192:]) > 0).all()
-    assert np.ptp(weights[1:192]) == 0
-
-
 def test_the_falling_step_falls():
     optimizer, state, theta = rule("falling_step", 0.6)
     largest = []
@@ -215,7 +206,7 @@ def test_antithetic_pairs_have_their_probabilities_and_their_correlation():
 
 def test_the_gradient_of_antithetic_pairs_is_that_of_their_members():
     distribution, rho, keys, drawn, theta = antithetic(31)
-    utility = update_rules.log_ranks(np.random.default_rng(7).normal(size=31))
+    utility = log_ranks(np.random.default_rng(7).normal(size=31))
     gradient = distribution.gradient(rho, keys, utility)
     for name, p in rho.items():
         wanted = np.tensordot(utility.weights / utility.scale, theta[name] - p, axes=1) / 31

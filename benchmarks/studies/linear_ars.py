@@ -64,7 +64,8 @@ def ars(*, learning_rate, delta_std, n_delta, n_top, **parameters):
     """A policy that is trained by ARS, with sb3-contrib's names."""
 
     class ARS(ESPolicy):
-        fitness_shaping = staticmethod(lambda fitness: best_directions(fitness, n_top))
+        def _shaping(self):
+            return lambda fitness: best_directions(fitness, n_top)
 
         def _rules(self):
             return {"sgd": sgd}

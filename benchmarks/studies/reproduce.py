@@ -190,8 +190,6 @@ def policy_of(run, parameters):
     estimator, given = ESTIMATORS[run["definition"]["estimator"]], dict(parameters)
     if run["definition"]["estimator"] == "ars":
         return estimator(**given, max_env_steps=run["steps"])
-    if "fitness_shaping" in given:
-        estimator = update_rules.shaped(estimator, given.pop("fitness_shaping"))
     if given.get("initial_probability") == "fixed":  # random recurrent connections, which are not searched for
         n = given.get("n_neurons", 256)
         fixed = np.random.default_rng(run["seed"]).integers(0, 2, (n, n))

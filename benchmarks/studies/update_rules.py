@@ -8,10 +8,7 @@ import numpy as np
 
 from ecpolicy import EvolvingConnectivityPolicy
 from ecpolicy.distributions import Bernoulli
-from ecpolicy.fitness_shaping import Utility
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer, adam
-
-RANK_DEVIATION = 1 / np.sqrt(12)  # of ranks spread evenly over [-0.5, 0.5]
 
 
 def momentum(learning_rate, *, beta=0.9):
@@ -104,20 +101,6 @@ def flips(learning_rate, *, beta=0.9, eps=0.01):
     return Optimizer(init, update)
 
 
-def log_ranks(fitness):
-    """The weights of CMA-ES on the best quarter, nothing for the others; centred, with the deviation of centred ranks.
-
-    Rounded to multiples of 2**-16 with the remainder on the last member, so that sums stay exact.
-    """
-    n, best = fitness.size, max(fitness.size // 4, 1)
-    by_rank = np.maximum(0.0, np.log(best + 0.5) - np.log(np.arange(1, n + 1)))
-    utility = np.empty(n)
-    utility[np.argsort(-fitness, kind="stable")] = by_rank / by_rank.sum() - 1 / n
-    weights = np.rint(utility * RANK_DEVIATION / utility.std() * 2**16).astype(np.int32)
-    weights[np.argmin(fitness)] -= weights.sum()
-    return Utility(weights, 2.0**16)
-
-
 def falling_step(learning_rate, *, updates=8):
     """Adam whose step falls as ``learning_rate / sqrt(1 + t / updates)`` with the updates t, as for a growing sum."""
     plain = adam(1.0)
@@ -186,14 +169,8 @@ RULES = {
     "flips": flips,
     "falling_step": falling_step,
 }
-SHAPINGS = {"log_ranks": log_ranks}
 
 
 def register():
     """Make the candidates parameters of the estimators in this process."""
     OPTIMIZERS.update(RULES)
-
-
-def shaped(estimator, name):
-    """The estimator with another fitness shaping."""
-    return type(estimator.__name__, (estimator,), {"fitness_shaping": staticmethod(SHAPINGS[name])})

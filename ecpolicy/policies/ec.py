@@ -11,6 +11,7 @@ from ecpolicy.connectome import Connectome
 from ecpolicy.constraints import Table, documented
 from ecpolicy.distributions import Bernoulli, Parameters
 from ecpolicy.distributions.budget import budget_blocks
+from ecpolicy.fitness_shaping import FITNESS_SHAPINGS, FitnessShaping
 from ecpolicy.fitting.backends import weighted_sum
 from ecpolicy.networks import BooleanRSNN, Network, Shape
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer
@@ -84,6 +85,7 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         n_generations: int = 100,
         learning_rate: float | Sequence[tuple[int, float]] = 0.3,
         optimizer: str = "adam",
+        fitness_shaping: str = "centered_ranks",
         initial_probability: float | Mapping[str, ArrayLike] = 0.5,
         keep_density: bool = False,
         eps: float | Sequence[tuple[int, float]] = 0.01,
@@ -111,6 +113,7 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
         self.n_generations = n_generations
         self.learning_rate = learning_rate
         self.optimizer = optimizer
+        self.fitness_shaping = fitness_shaping
         self.initial_probability = initial_probability
         self.keep_density = keep_density
         self.eps = eps
@@ -194,6 +197,9 @@ class EvolvingConnectivityPolicy(EvolvedPolicy):
     def _ascent(self) -> tuple[str, Callable[[int], Optimizer]]:
         rule, rates = OPTIMIZERS[self.optimizer], EC["learning_rate"].check(self.learning_rate)
         return self.optimizer, lambda n_env_steps: rule(scheduled(rates, n_env_steps))
+
+    def _shaping(self) -> FitnessShaping:
+        return FITNESS_SHAPINGS[self.fitness_shaping]
 
     def _shown(self, network: Network, parameters: Parameters) -> dict[str, object]:
         excitatory = np.arange(network.n_neurons) < network.n_excitatory if isinstance(network, BooleanRSNN) else None

@@ -9,7 +9,7 @@ import numpy as np
 from ecpolicy.distributions import Distribution, Parameters
 from ecpolicy.files.archive import ModelFileError
 from ecpolicy.files.codec import TINY, count, known, number, only
-from ecpolicy.fitness_shaping import centered_ranks
+from ecpolicy.fitness_shaping import FitnessShaping, centered_ranks
 from ecpolicy.fitting.deployed import Deployable
 from ecpolicy.fitting.evolution_learner import LAST_GENERATION, EvolutionLearner, Setting, Training, schema
 from ecpolicy.fitting.learner import Run
@@ -22,8 +22,6 @@ from ecpolicy.policies.policy import BasePolicy
 
 class EvolvedPolicy(BasePolicy):
     """Base of the estimators that evolve; a subclass has a search distribution and an optimizer."""
-
-    fitness_shaping = staticmethod(centered_ranks)  # the one of the paper; a subclass may have another
 
     n_generations: int
     population_size: int
@@ -47,6 +45,10 @@ class EvolvedPolicy(BasePolicy):
     def _ascent(self) -> tuple[str, Callable[[int], Optimizer]]:
         """The name of the rule, and the optimizer after so many environment steps."""
         raise NotImplementedError
+
+    def _shaping(self) -> FitnessShaping:
+        """What turns the returns of a generation into utilities."""
+        return centered_ranks
 
     def _shown(self, network: Network, parameters: Parameters) -> dict[str, object]:
         """The fitted attributes that show the deployed network."""
@@ -76,7 +78,7 @@ class EvolvedPolicy(BasePolicy):
             ),
             distribution=partial(self._search, run.network, *run.sizes, run.backend),
             optimizer=optimizer,
-            fitness_shaping=self.fitness_shaping,
+            fitness_shaping=self._shaping(),
             population_size=int(self.population_size),
             episodes_per_member=int(self.episodes_per_member),
             common_episodes=bool(self.common_episodes),

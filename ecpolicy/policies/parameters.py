@@ -21,6 +21,7 @@ from ecpolicy.constraints import (
     table,
 )
 from ecpolicy.edges import dense
+from ecpolicy.fitness_shaping import FITNESS_SHAPINGS
 from ecpolicy.networks import Shape
 from ecpolicy.networks.accepted import with_bits, with_gradients, with_weights
 from ecpolicy.optimizers import OPTIMIZERS
@@ -149,6 +150,9 @@ EC = table(
         "such as ``[(0, 0.3), (8_000_000, 0.05)]``.", APPENDIX),
     Parameter("optimizer", "adam", Choice(OPTIMIZERS),
         '"sgd" is plain ascent; "adam" is what the paper\'s released code does.', "paper, equation 14"),
+    Parameter("fitness_shaping", "centered_ranks", Choice(FITNESS_SHAPINGS),
+        'What a member\'s return counts. "centered_ranks" spreads ranks evenly over [-0.5, 0.5]; "log_ranks" has the '
+        "weights of CMA-ES on the best quarter of the population.", APPENDIX),
     Parameter("initial_probability", 0.5, PRIOR,
         'Connection probabilities before the first generation, everywhere or by matrix ("input", "recurrent", '
         '"output"; 0.5 for those not named): an anatomical prior, see :mod:`ecpolicy.anatomy`. In a dict, '
