@@ -14,6 +14,7 @@ from ecpolicy import ESPolicy, EvolvingConnectivityPolicy, ModelFileError
 from ecpolicy.distributions import Gaussian, Limits
 from ecpolicy.distributions.gaussian import WeightSampler
 from ecpolicy.files import archive
+from ecpolicy.fitness_shaping import FITNESS_SHAPINGS, Utility
 from ecpolicy.networks import GRU, RealRSNN
 from ecpolicy.optimizers import OPTIMIZERS, Optimizer, sgd
 from golden_fits import fingerprints
@@ -98,6 +99,31 @@ def test_an_optimizer_goes_on_from_its_file_bit_for_bit(registered, small, tmp_p
     assert ecpolicy.load(tmp_path / "p.ecp").optimizer == name
     if name == "trust":
         assert learnt(resumed)["search/optimizer/region/counts/0"] == 6
+
+
+def winner(fitness):
+    """The best member alone counts."""
+    weights = np.full(fitness.size, -1, np.int32)
+    weights[np.argmax(fitness)] = fitness.size - 1
+    return Utility(weights, float(fitness.size))
+
+
+@pytest.mark.parametrize("name", ["log_ranks", "winner"])
+def test_a_fitness_shaping_goes_on_from_its_file_bit_for_bit(monkeypatch, small, tmp_path, name):
+    monkeypatch.setitem(FITNESS_SHAPINGS, "winner", winner)
+    whole, half = (EvolvingConnectivityPolicy(**{**small, "fitness_shaping": name, "n_generations": n}) for n in (6, 3))
+    resumed = resumed_from_file(whole, half, tmp_path / "p.ecp")
+    assert ecpolicy.load(tmp_path / "p.ecp").fitness_shaping == name
+    ranks = EvolvingConnectivityPolicy(**{**small, "n_generations": 6}).fit(Match)
+    assert not equal(learnt(resumed), learnt(ranks))
+
+
+def test_a_file_of_a_fitness_shaping_that_there_is_not_is_refused(monkeypatch, small, tmp_path):
+    monkeypatch.setitem(FITNESS_SHAPINGS, "winner", winner)
+    EvolvingConnectivityPolicy(**{**small, "fitness_shaping": "winner"}).fit(Match).save(tmp_path / "p.ecp")
+    monkeypatch.delitem(FITNESS_SHAPINGS, "winner")
+    with pytest.raises(ModelFileError, match="fitness_shaping must be one of"):
+        ecpolicy.load(tmp_path / "p.ecp")
 
 
 def damaged(path, change):

@@ -151,8 +151,8 @@ EC = table(
     Parameter("optimizer", "adam", Choice(OPTIMIZERS),
         '"sgd" is plain ascent; "adam" is what the paper\'s released code does.', "paper, equation 14"),
     Parameter("fitness_shaping", "centered_ranks", Choice(FITNESS_SHAPINGS),
-        'What a member\'s return counts. "centered_ranks" spreads ranks evenly over [-0.5, 0.5]; "log_ranks" has the '
-        "weights of CMA-ES on the best quarter of the population.", APPENDIX),
+        '"centered_ranks" counts every member by its rank, from -0.5 to 0.5; "log_ranks" counts the best quarter, '
+        "with the weights of CMA-ES.", APPENDIX),
     Parameter("initial_probability", 0.5, PRIOR,
         'Connection probabilities before the first generation, everywhere or by matrix ("input", "recurrent", '
         '"output"; 0.5 for those not named): an anatomical prior, see :mod:`ecpolicy.anatomy`. In a dict, '
