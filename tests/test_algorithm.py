@@ -169,6 +169,7 @@ def test_log_ranks_are_cma_es_s_weights_of_the_best_quarter():
     assert (weights / scale).std() == pytest.approx(1 / np.sqrt(12), rel=1e-3)
     best = weights[192:] - weights[1]
     np.testing.assert_allclose(best[[-2, 0]] / best[-1], np.log(64.5 / np.array([2, 64])) / np.log(64.5), atol=1e-4)
+    assert (np.diff(weights[192:]) > 0).all()
     assert np.ptp(weights[1:192]) == 0
 
 

@@ -141,6 +141,7 @@ def test_a_network_of_ones_own_is_searched_where_it_has_the_base():
         (SurrogateGradientPPOPolicy, {"step_ms": 4}, "give network=RealRSNN(step_ms=4)."),
         (SurrogateGradientPPOPolicy, {"max_grad_norm": 1.0, "ppo_kwargs": {"target_kl": 0.1}},
          "give ppo_kwargs={'target_kl': 0.1, 'max_grad_norm': 1.0}."),
+        (ESPolicy, {"fitness_shaping": "centered_ranks"}, "fitness_shaping is no parameter any more"),
     ],
 )  # fmt: skip
 def test_the_constructor_prints_the_new_spelling(estimator, given, message):

@@ -107,4 +107,6 @@ def old_spelling(given: Mapping[str, Any], known: Collection[str], network: type
     if "max_grad_norm" in given and "ppo_kwargs" in known:
         further = {**(given.get("ppo_kwargs") or {}), "max_grad_norm": given["max_grad_norm"]}
         return f"max_grad_norm is an argument of RecurrentPPO like others: give ppo_kwargs={further}."
+    if "fitness_shaping" in set(given).difference(known) and "population_size" in known:
+        return 'fitness_shaping is no parameter any more, as "centered_ranks" was all it could be: leave it out.'
     return None
