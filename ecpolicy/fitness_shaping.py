@@ -47,9 +47,8 @@ def log_ranks(fitness: NDArray[np.float64]) -> Utility:
     _, rank, ties = np.unique(-fitness, return_inverse=True, return_counts=True)
     by_rank = np.maximum(0.0, np.log(best + 0.5) - np.log(np.arange(1, n + 1)))
     shared = (np.add.reduceat(by_rank, ties.cumsum() - ties) / ties)[rank]
-    utility = shared - shared.mean()
-    deviation = np.sqrt(np.square(by_rank - by_rank.mean()).mean())
-    weights = np.rint(utility / (np.sqrt(12) * deviation) * 2**16).astype(np.int32)
+    utility = (shared - shared.mean()) / (np.sqrt(12) * by_rank.std())
+    weights = np.rint(utility * 2**16).astype(np.int32)
     weights[np.argmin(fitness)] -= weights.sum()
     return Utility(weights, 2.0**16)
 
