@@ -69,7 +69,6 @@ SETTINGS = {  # of the network, and parameters; the others are the defaults or, 
     "weak, bold": (RSNN(gain_in=0.3, gain_recurrent=0.2), BOLD),
     "64 episodes": (RSNN(), {"episodes_per_member": 64}),
     "tuned": (None, {}),  # whatever the library's table has
-    "tuned, log ranks": (None, {"fitness_shaping": "log_ranks"}),
 }
 ROBOTS = {"HalfCheetah-v5": {"max_episode_steps": 250}, "Hopper-v5": {}, "Walker2d-v5": {}}
 TASKS = {  # environment steps
@@ -100,14 +99,13 @@ LONG = {"HalfCheetah-v5": 5_000_000, "Swimmer-v5": 2_000_000, "Ant-v5": 3_000_00
 
 def fitted(task, name, seed, steps):
     """Robots learn as tuned, without the reward for not falling; CliffWalking-v1, which has no end, for 200 steps."""
-    network, parameters = SETTINGS[name]
-    if network is None:
+    if name == "tuned":
         found = tuned(task)
         policy = EvolvingConnectivityPolicy(
-            **found.parameters | parameters, max_env_steps=steps, n_generations=10_000, random_state=seed,
-            score_threshold=None,
-        )  # fmt: skip
+            **found.parameters, max_env_steps=steps, n_generations=10_000, random_state=seed, score_threshold=None
+        )
         return policy.fit(found.environment)
+    network, parameters = SETTINGS[name]
     further = ROBOTS.get(task, {"max_episode_steps": 200} if task == "CliffWalking-v1" else {})
     policy = EvolvingConnectivityPolicy(
         network=network, max_env_steps=steps, n_generations=10_000, random_state=seed, **(further | parameters)
@@ -164,7 +162,7 @@ def main():
         return
 
     def make(task, name, seed):
-        steps = (LONG if SETTINGS[name][0] is None else {}).get(task, TASKS[task])
+        steps = (LONG if name == "tuned" else {}).get(task, TASKS[task])
         return row(fitted(task, name, seed, arguments.steps or steps), task, name, seed)
 
     keys = itertools.product(arguments.seeds, arguments.tasks, arguments.settings)

@@ -316,7 +316,7 @@ def runs(arguments):
                     "study": name,
                     "method": method,
                     "definition": methods[method],
-                    "settings": table["settings"][study["settings"]][task] if "settings" in study else None,
+                    "settings": table["settings"][study["settings"]].get(task) if "settings" in study else None,
                     "rival": table.get("rivals", {}).get(method, {}).get(task, {}),
                     "task": task,
                     "seed": seed,
