@@ -25,6 +25,13 @@ EMPTY = {"initial_probability": {"recurrent": 0.0}}  # no recurrent connections
 BOLD = {"population_size": 128, "learning_rate": 0.6}
 FALL = {"learning_rate": [[0, 0.6], [1_000_000, 0.2]], "eps": [[0, 0.01], [1_000_000, 0.003]]}
 
+FALL_LATER = {
+    "learning_rate": [[0, 0.6], [2_500_000, 0.15]],
+    "eps": [[0, 0.01], [2_500_000, 0.002]],
+    "max_episode_steps": [[0, 250], [3_500_000, 1000]],
+    "score_threshold": None,
+}
+
 
 def fine(parameters=None, **network):
     """A fine readout, population 64, no recurrent connections; and what differs."""
@@ -62,6 +69,7 @@ SETTINGS = {  # of the network, and parameters; the others are the defaults or, 
     "fine, horizon 500": fine({"max_episode_steps": 500}),
     "fine, sparse inputs": fine({"initial_probability": {"recurrent": 0.0, "input": 0.2}}),
     "fine, bold to 1M": fine(FALL),  # of two million steps
+    "fine, bold to 2.5M": fine(FALL_LATER),  # of five million steps
     "bold to 1M": fine(FALL, gain_out=5.0),
     "bold to 1M, 128": fine(FALL | {"population_size": 128}, gain_out=5.0),
     "bold to 1M, 32": fine(FALL | {"population_size": 32}, gain_out=5.0),
@@ -94,7 +102,7 @@ TASKS = {  # environment steps
     "Pendulum-v1": 1_000_000,
     "Ant-v5": 1_000_000,
 }
-LONG = {"HalfCheetah-v5": 5_000_000, "Swimmer-v5": 2_000_000, "Ant-v5": 3_000_000}  # of the tuned settings
+LONG = {"HalfCheetah-v5": 20_000_000, "Swimmer-v5": 2_000_000, "Ant-v5": 3_000_000}  # of the tuned settings
 
 
 def fitted(task, name, seed, steps):
