@@ -24,8 +24,7 @@ UNSEEN = 1_000_000  # first environment seed of the scored episodes
 EMPTY = {"initial_probability": {"recurrent": 0.0}}  # no recurrent connections
 BOLD = {"population_size": 128, "learning_rate": 0.6}
 FALL = {"learning_rate": [[0, 0.6], [1_000_000, 0.2]], "eps": [[0, 0.01], [1_000_000, 0.003]]}
-
-FALL_LATER = {
+FALL_LATER = {  # of HalfCheetah-v5
     "learning_rate": [[0, 0.6], [2_500_000, 0.15]],
     "eps": [[0, 0.01], [2_500_000, 0.002]],
     "max_episode_steps": [[0, 250], [3_500_000, 1000]],

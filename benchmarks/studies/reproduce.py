@@ -26,6 +26,7 @@ import tempfile
 import time
 import tomllib
 import zlib
+from collections import ChainMap
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -307,6 +308,7 @@ def runs(arguments):
     for name, study in studies.items():
         if arguments.studies and name not in arguments.studies:
             continue
+        earlier = ChainMap(*(table["settings"][which] for which in study.get("settings", [])))
         for seed, (task, limits), method in itertools.product(study["seeds"], study["tasks"].items(), study["methods"]):
             wanted = (arguments.seeds, seed), (arguments.tasks, task), (arguments.methods, method)
             if method not in limits.get("except", []) and all(not among or value in among for among, value in wanted):
@@ -316,7 +318,7 @@ def runs(arguments):
                     "study": name,
                     "method": method,
                     "definition": methods[method],
-                    "settings": table["settings"][study["settings"]].get(task) if "settings" in study else None,
+                    "settings": earlier.get(task),
                     "rival": table.get("rivals", {}).get(method, {}).get(task, {}),
                     "task": task,
                     "seed": seed,
