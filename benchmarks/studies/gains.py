@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 import tables
 
-from ecpolicy import EvolvingConnectivityPolicy, tuned
+from ecpolicy import EvolvingConnectivityPolicy, tuned, with_integrator
 from ecpolicy.networks import RSNN
 
 HERE = Path(__file__).parent
@@ -76,6 +76,8 @@ SETTINGS = {  # of the network, and parameters; the others are the defaults or, 
     "weak, bold": (RSNN(gain_in=0.3, gain_recurrent=0.2), BOLD),
     "64 episodes": (RSNN(), {"episodes_per_member": 64}),
     "tuned": (None, {}),  # whatever the library's table has
+    "tuned, further": (None, {}),  # with more steps
+    "tuned, Euler": (None, {}),  # trained with physics that cost less
 }
 ROBOTS = {"HalfCheetah-v5": {"max_episode_steps": 250}, "Hopper-v5": {}, "Walker2d-v5": {}}
 TASKS = {  # environment steps
@@ -101,17 +103,22 @@ TASKS = {  # environment steps
     "Pendulum-v1": 1_000_000,
     "Ant-v5": 1_000_000,
 }
-LONG = {"HalfCheetah-v5": 20_000_000, "Swimmer-v5": 2_000_000, "Ant-v5": 3_000_000}  # of the tuned settings
+LONG = {  # environment steps of the tuned settings
+    "tuned": {"HalfCheetah-v5": 20_000_000, "Swimmer-v5": 2_000_000, "Ant-v5": 3_000_000},
+    "tuned, further": {"Hopper-v5": 6_000_000},
+    "tuned, Euler": {"Walker2d-v5": 16_000_000, "Ant-v5": 8_000_000},
+}
 
 
 def fitted(task, name, seed, steps):
     """Robots learn as tuned, without the reward for not falling; CliffWalking-v1, which has no end, for 200 steps."""
-    if name == "tuned":
+    if name in LONG:
         found = tuned(task)
         policy = EvolvingConnectivityPolicy(
             **found.parameters, max_env_steps=steps, n_generations=10_000, random_state=seed, score_threshold=None
         )
-        return policy.fit(found.environment)
+        euler = name == "tuned, Euler"
+        return policy.fit(with_integrator(found.environment, "Euler") if euler else found.environment)
     network, parameters = SETTINGS[name]
     further = ROBOTS.get(task, {"max_episode_steps": 200} if task == "CliffWalking-v1" else {})
     policy = EvolvingConnectivityPolicy(
@@ -169,7 +176,7 @@ def main():
         return
 
     def make(task, name, seed):
-        steps = (LONG if name == "tuned" else {}).get(task, TASKS[task])
+        steps = LONG.get(name, {}).get(task, TASKS[task])
         return row(fitted(task, name, seed, arguments.steps or steps), task, name, seed)
 
     keys = itertools.product(arguments.seeds, arguments.tasks, arguments.settings)
