@@ -52,6 +52,7 @@ SETTINGS = {  # of the network, and parameters; the others are the defaults or, 
     "empty, bold, 512 neurons": (RSNN(512, gain_in=0.3), EMPTY | BOLD),
     "bold, input 1": (RSNN(gain_in=1.0), BOLD),
     "fine, 64": fine(),
+    "fine, output 0.3": fine({"learning_rate": [[0, 0.6], [2_000_000, 0.15]]}, gain_out=0.3),
     "fine, output 0.5": fine(gain_out=0.5),
     "fine, output 2": fine(gain_out=2.0),
     "fine, input 0.5": fine(gain_in=0.5),
@@ -79,7 +80,7 @@ SETTINGS = {  # of the network, and parameters; the others are the defaults or, 
     "tuned, further": (None, {}),  # with more steps
     "tuned, Euler": (None, {}),  # trained with physics that cost less
 }
-ROBOTS = {"HalfCheetah-v5": {"max_episode_steps": 250}, "Hopper-v5": {}, "Walker2d-v5": {}}
+ROBOTS = {"HalfCheetah-v5": {"max_episode_steps": 250}, "Hopper-v5": {}, "Walker2d-v5": {}, "Ant-v5": {}}
 TASKS = {  # environment steps
     "HalfCheetah-v5": 1_000_000,
     "Hopper-v5": 1_000_000,
@@ -104,7 +105,7 @@ TASKS = {  # environment steps
     "Ant-v5": 1_000_000,
 }
 LONG = {  # environment steps of the tuned settings
-    "tuned": {"HalfCheetah-v5": 20_000_000, "Swimmer-v5": 2_000_000, "Ant-v5": 3_000_000},
+    "tuned": {"HalfCheetah-v5": 20_000_000, "Swimmer-v5": 2_000_000, "Ant-v5": 8_000_000},
     "tuned, further": {"Hopper-v5": 6_000_000},
     "tuned, Euler": {"Walker2d-v5": 16_000_000, "Ant-v5": 8_000_000},
 }
