@@ -217,6 +217,7 @@ SCRIPTS = {
     "studies/surrogates": "--surrogates sigmoid --betas 10 --seeds 0 --steps 64 --episodes 2 "
     "--set network__n_neurons=16 network__step_ms=4",
     "studies/contraction": "--neurons 16 --population 4 --steps 2",
+    "studies/gains": "--settings paper tuned --tasks CartPole-v1 --seeds 0 --steps 500 --results {tmp}",
     "studies/sequences": "--tasks nogo --settings recurrent --seeds 0 --generations 1 --results {tmp}",
     "studies/stability": "--settings free --runs 2 --generations 1 --policies {tmp} --results {tmp}",
     "studies/signal_share": "--at 1 --members 8 --population 4 --neurons 16 --horizon 2 --common-episodes 2 "
