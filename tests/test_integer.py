@@ -41,7 +41,8 @@ def check_against_reference(network, *, obs_size=5, n_outputs=3, steps=12, scale
     expected = [reference.State(*(np.copy(part) for part in parts)) for parts in start]
     settings = {"n_excitatory": network.n_excitatory, "substeps": network.substeps}
     xla = twin(network)
-    theirs, matrices = xla.initial_state(keys, n_outputs), xla.prepare({k: halves(part) for k, part in packed.items()})
+    theirs = jax.jit(xla.initial_state, static_argnums=1)(keys, n_outputs)
+    matrices = jax.jit(xla.prepare)({k: halves(part) for k, part in packed.items()})
     np.testing.assert_array_equal(theirs.v, state.v[:, :n])
     mesh, split = Mesh(np.array(jax.devices()), ("members",)), PartitionSpec("members")
     specs = split, split, split, PartitionSpec()

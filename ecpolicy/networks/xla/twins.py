@@ -252,7 +252,8 @@ class OnDevice:
 
     def initial_state(self, keys: Key, n_outputs: int) -> DeviceState:
         """States at the start of episodes, from each episode's key (episodes, 2)."""
-        return DeviceState(twin(self.network).initial_state(jnp.asarray(keys), n_outputs))
+        start, _, _ = _compiled(self.network)
+        return DeviceState(start(keys, n_outputs))
 
     def step(
         self,
@@ -268,7 +269,7 @@ class OnDevice:
 
         All episodes are computed, so that the program does not change with their number; the others keep their state.
         """
-        prepare, step = _compiled(self.network)
+        _, prepare, step = _compiled(self.network)
         if state.matrices is None:
             words = {n: halves(m) if m.dtype == np.uint64 else m for n, m in connections.items()}
             state.matrices = prepare(words, owners)
@@ -284,8 +285,8 @@ def _beside(live: Array, part: Array) -> Array:
 
 
 @lru_cache(maxsize=16)
-def _compiled(network: Network) -> tuple[Callable[..., Tree], Callable[..., tuple[Tree, Array]]]:
-    """The compiled functions: matrices for every episode from those of the networks, and the step of a batch."""
+def _compiled(network: Network) -> tuple[Callable[..., Tree], Callable[..., Tree], Callable[..., tuple[Tree, Array]]]:
+    """Compiled functions: states at the start, matrices for every episode from the networks', the step of a batch."""
     device = twin(network)
 
     def prepare(drawn: Drawn, owners: Array) -> Tree:
@@ -296,4 +297,4 @@ def _compiled(network: Network) -> tuple[Callable[..., Tree], Callable[..., tupl
         kept = jax.tree.map(lambda new, old: jnp.where(_beside(live, new), new, old), after, state)
         return kept, output
 
-    return jax.jit(prepare), jax.jit(step)
+    return jax.jit(device.initial_state, static_argnums=1), jax.jit(prepare), jax.jit(step)
