@@ -21,6 +21,7 @@ from ecpolicy.spaces import action_outputs
 P = TypeVar("P", bound=EvolvedPolicy)
 
 SCHEDULES = ("learning_rate", "eps", "max_episode_steps")
+COMPARED = 0.25  # last share of a start's steps, whose populations speak for it: a single one is noise
 
 
 class End(NamedTuple):
@@ -28,7 +29,7 @@ class End(NamedTuple):
 
     generation: int
     n_env_steps: int
-    score: float  # mean return of its last population
+    score: float  # mean return of its last populations
 
 
 def best_start(
@@ -41,11 +42,12 @@ def best_start(
     resume_from: ResumeFrom | None = None,
     observation_statistics: object = None,
 ) -> P:
-    """Fit a policy anew with several starts of its search: the one with the best population goes on.
+    """Fit a policy anew with several starts of its search: the one with the best populations goes on.
 
-    Every start begins with fresh parameters and, as generations are counted on, draws populations of its own. The steps
-    of all starts count, and so do their observations and the best network deployed so far; until the choice, schedules
-    begin anew with every start.
+    Starts are compared by the mean return of the populations in the last quarter of their steps. Every start begins
+    with fresh parameters and, as generations are counted on, draws populations of its own. The steps of all starts
+    count, and so do their observations and the best network deployed so far; until the choice, schedules begin anew
+    with every start.
 
     Parameters
     ----------
@@ -143,10 +145,16 @@ def best_start(
 def _ends(start: EvolvedPolicy, n_starts: int, env_steps: int) -> list[End]:
     """The starts that have ended, as the history tells."""
     ends: list[End] = []
+    returns: list[float] = []
     for record in getattr(start, "history_", ()):
-        began = ends[-1].n_env_steps if ends else 0
-        if len(ends) < n_starts and record["n_env_steps"] - began >= env_steps:
-            ends.append(End(record["generation"], record["n_env_steps"], record["return_mean"]))
+        if len(ends) == n_starts:
+            break
+        taken = record["n_env_steps"] - (ends[-1].n_env_steps if ends else 0)
+        if taken > (1 - COMPARED) * env_steps:
+            returns.append(record["return_mean"])
+        if taken >= env_steps:
+            ends.append(End(record["generation"], record["n_env_steps"], float(np.mean(returns))))
+            returns = []
     return ends
 
 

@@ -66,6 +66,19 @@ def test_the_start_with_the_best_population_goes_on():
     assert {winner(random_state) for random_state in range(8)} == {0, 1, 2}
 
 
+def test_starts_are_compared_over_the_last_quarter_of_their_steps():
+    """Of ten populations of each start the last three; the last alone would choose otherwise."""
+    settings = {"n_generations": 21, "env_steps": 3200, "n_starts": 2, "learning_rate": [(0, 0.3), (6400, 1e-12)]}
+    chosen, by_last = [], []
+    for random_state in range(4):
+        policy, probabilities = fitted(random_state=random_state, **settings)
+        returns = np.array([record["return_mean"] for record in policy.history_[:20]]).reshape(2, 10)
+        chosen.append(int(same(probabilities[20], probabilities[19])))
+        assert chosen[-1] == np.argmax(returns[:, 7:].mean(axis=1))
+        by_last.append(int(np.argmax(returns[:, -1])))
+    assert chosen != by_last
+
+
 def test_starts_begin_afresh(run):
     _, probabilities = run
     for first in (0, 2, 4):  # a first step of Adam is as large as the learning rate
